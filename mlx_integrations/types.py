@@ -1,0 +1,294 @@
+"""Frozen records that cross rooms; no behaviour beyond checking and joining.
+
+A chat call is one `ChatRequest` in and a stream of `ChatChunk`s out: any number of chunks with deltas, then exactly
+one last chunk whose `finish` is set. `ChatResult.join` folds such a stream into one answer.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = [
+    "Attachment",
+    "ChatChunk",
+    "ChatMessage",
+    "ChatRequest",
+    "ChatResult",
+    "Finish",
+    "FinishReason",
+    "InvalidToolCall",
+    "JsonObjectFormat",
+    "JsonSchemaFormat",
+    "ModelCapabilities",
+    "OutputFormat",
+    "RegexFormat",
+    "Role",
+    "SamplingParams",
+    "TokenLogprob",
+    "ToolCall",
+    "ToolChoice",
+    "ToolSpec",
+    "Usage",
+]
+
+Role = Literal["system", "user", "assistant", "tool"]
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A part of a message that is not text. Exactly one of `url` and `data` is set."""
+
+    kind: Literal["image", "audio", "video", "file"]
+    mime_type: str | None = None
+    url: str | None = None
+    data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A call that parsed strictly: `arguments` is a JSON object."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvalidToolCall:
+    """A call that could not be accepted, kept as it came: `arguments` is the raw text, `error` says why."""
+
+    id: str
+    name: str | None
+    arguments: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatMessage:
+    """One message. `tool_calls` belong to the assistant, `tool_call_id` to a tool's answer."""
+
+    role: Role
+    content: str = ""
+    name: str | None = None
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSpec:
+    """A tool offered to the model. `parameters` is a JSON Schema of type object."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolChoice:
+    """Whether the model may, must or must not call: `tool` means the one called `name`."""
+
+    mode: Literal["auto", "none", "any", "tool"] = "auto"
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonSchemaFormat:
+    """The whole answer is JSON that satisfies `schema`."""
+
+    schema: Mapping[str, Any]
+    name: str = "response"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonObjectFormat:
+    """The whole answer is some JSON object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegexFormat:
+    """The whole answer matches `pattern` (Rust regex syntax, no look-around), anchored at both ends."""
+
+    pattern: str
+
+
+OutputFormat = JsonSchemaFormat | JsonObjectFormat | RegexFormat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How tokens are chosen and when to stop. `None` means: what the model's own generation_config.json says, else off.
+
+    Attributes:
+        temperature: 0 (greedy) or above.
+        top_p: In (0, 1]; 1 switches it off.
+        top_k: 0 (off) to the size of the vocabulary.
+        min_p: In [0, 1]; 0 switches it off.
+        xtc_probability: In [0, 1]; 0 switches it off.
+        xtc_threshold: In [0, 0.5].
+        repetition_penalty: Above 0; 1 switches it off.
+        presence_penalty: 0 switches it off.
+        frequency_penalty: 0 switches it off.
+        logit_bias: Token id to what is added to its logit.
+        seed: Any integer; the same seed gives the same answer, alone or in a batch.
+        max_tokens: Tokens generated at most, above 0; `None` means what is left of the window, within the
+            runtime's default limit.
+        stop: Strings that end the answer; they are not part of it.
+        logprobs: Whether chunks carry the log-probabilities of their tokens.
+        top_logprobs: 0 to 20 alternatives for each token.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    xtc_probability: float | None = None
+    xtc_threshold: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Mapping[int, float] | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: bool = False
+    top_logprobs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """Everything one answer depends on.
+
+    Attributes:
+        messages: At least one.
+        tools: Offered to the model; rendered by its own chat template.
+        tool_choice: Enforced by the grammar, not asked for politely.
+        parallel_tool_calls: Whether one answer may hold several calls.
+        output: A format the whole answer must have; not together with a forced tool call.
+        sampling: How tokens are chosen and when to stop.
+        reasoning: Whether the model thinks first; `None` leaves it to its template.
+        template_options: Extra variables for the chat template.
+    """
+
+    messages: tuple[ChatMessage, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    parallel_tool_calls: bool = True
+    output: OutputFormat | None = None
+    sampling: SamplingParams = SamplingParams()
+    reasoning: bool | None = None
+    template_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Token counts. `cached_tokens` are part of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprob:
+    """The log-probability (natural) of one generated token, and of its strongest rivals."""
+
+    token: str
+    token_id: int
+    logprob: float
+    top: tuple[tuple[str, int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """Why and how an answer ended.
+
+    Attributes:
+        reason: `stop` (end of turn or a stop string), `length` (token limit), `tool_calls`.
+        usage: Token counts.
+        model_id: The model that answered.
+        prompt_seconds: From the request's arrival to its first token, queueing included.
+        generation_seconds: From the first token to the last.
+        stop_string: The stop string that ended it, if one did.
+    """
+
+    reason: FinishReason
+    usage: Usage
+    model_id: str = ""
+    prompt_seconds: float = 0.0
+    generation_seconds: float = 0.0
+    stop_string: str | None = None
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Decoding speed; 0 when fewer than two tokens were generated."""
+        tokens = self.usage.completion_tokens - 1
+        return tokens / self.generation_seconds if tokens > 0 and self.generation_seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatChunk:
+    """A piece of an answer. Tool calls come whole, never in parts: what is released has been parsed strictly."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    invalid_tool_calls: tuple[InvalidToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish: Finish | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatResult:
+    """A whole answer: the stream, joined."""
+
+    text: str
+    reasoning: str
+    tool_calls: tuple[ToolCall, ...]
+    invalid_tool_calls: tuple[InvalidToolCall, ...]
+    logprobs: tuple[TokenLogprob, ...]
+    finish: Finish
+
+    @classmethod
+    def join(cls, chunks: Iterable[ChatChunk]) -> "ChatResult":
+        """Fold a complete stream into one answer.
+
+        Raises:
+            ValueError: The stream ended without its last chunk.
+        """
+        parts: Sequence[ChatChunk] = list(chunks)
+        finish = parts[-1].finish if parts else None
+        if finish is None:
+            raise ValueError("the stream ended without a chunk that carries `finish`")
+        return cls(
+            text="".join(part.text for part in parts),
+            reasoning="".join(part.reasoning for part in parts),
+            tool_calls=tuple(call for part in parts for call in part.tool_calls),
+            invalid_tool_calls=tuple(call for part in parts for call in part.invalid_tool_calls),
+            logprobs=tuple(item for part in parts for item in part.logprobs),
+            finish=finish,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCapabilities:
+    """What a model can do, as data.
+
+    Attributes:
+        context_window: Tokens of prompt and answer together.
+        max_output_tokens: Tokens of one answer at most, where the model states it.
+        tools: Its template renders tools.
+        reasoning: It has a thinking channel.
+        structured_output: Answers can be held to a schema.
+        vision: It reads images.
+    """
+
+    context_window: int
+    max_output_tokens: int | None = None
+    tools: bool = False
+    reasoning: bool = False
+    structured_output: bool = True
+    vision: bool = False
