@@ -1,0 +1,198 @@
+"""Settings: defaults < user file < ./mlxi.toml < .env < MLXI_* environment < arguments.
+
+Nothing is read when this module is imported; `Settings()` reads its sources once and is frozen from then on.
+"""
+
+import difflib
+import os
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.sources import DotEnvSettingsSource, read_env_file
+
+from mlx_integrations.errors import ConfigurationError
+
+__all__ = ["ModelSettings", "RuntimeSettings", "Settings", "user_config_path"]
+
+ENV_PREFIX = "MLXI_"
+PROJECT_FILE = Path("mlxi.toml")
+DOTENV_FILE = Path(".env")
+_CONFIG_VARIABLE = "MLXI_CONFIG"
+
+
+class RuntimeSettings(BaseModel):
+    """How models run in this process."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    memory_budget_bytes: int | None = Field(default=None, gt=0)
+    """What loaded models and their caches may take; `None` means what the machine allows."""
+    idle_unload_seconds: float | None = Field(default=None, gt=0)
+    """A model that nobody used for this long is unloaded; `None` means never."""
+    max_batch_size: int = Field(default=32, ge=1)
+    """Answers that one model generates at the same time at most."""
+    prefill_step_tokens: int = Field(default=512, ge=1)
+    """Prompt tokens read between two decoding steps; fewer means steadier streams, more means faster first tokens."""
+    max_queued_requests: int = Field(default=256, ge=0)
+    """Requests that may wait; one more is refused with `QueueFullError`."""
+    blas_preload: bool = True
+    """On a Linux CPU, lend MLX the fast BLAS of the faiss-cpu wheel if that is installed."""
+    cpu_float32: bool = True
+    """On a CPU, turn weights into float32 when they are loaded: half precision and quantised weights are slow there."""
+    default_max_tokens: int = Field(default=8192, ge=1)
+    """Longest answer when a request does not say, within what is left of the model's window."""
+
+
+class ModelSettings(BaseModel):
+    """Which models are used when nobody says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: str = Field(default="demo", min_length=1)
+    """The model that is used when none is named."""
+    folders: Annotated[tuple[Path, ...], NoDecode] = ()
+    """More folders to look for models in; `~` is the home folder."""
+
+    @field_validator("folders", mode="before")
+    @classmethod
+    def _split_paths(cls, value: Any) -> Any:
+        """In the environment, folders are separated as in PATH."""
+        return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+    @field_validator("folders")
+    @classmethod
+    def _expand_home(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(path.expanduser() for path in value)
+
+
+class Settings(BaseSettings):
+    """All settings, read once and frozen.
+
+    Every argument is optional and wins over files and environment: `Settings(runtime={"max_batch_size": 8})`.
+
+    Raises:
+        ConfigurationError: A key that does not exist (the hint names the nearest one), an impossible value, or a file
+            that is not valid TOML.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        env_file=DOTENV_FILE,
+        env_file_encoding="utf-8",
+    )
+
+    runtime: RuntimeSettings = RuntimeSettings()
+    models: ModelSettings = ModelSettings()
+
+    def __init__(self, **values: Any) -> None:
+        _check_keys(values, type(self), where="the arguments")
+        _check_variables(os.environ, where="the environment")
+        try:
+            super().__init__(**values)
+        except ValidationError as exc:
+            raise ConfigurationError(_first_problem(exc)) from exc
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources, strongest first."""
+        files = [PROJECT_FILE, user_config_path()]
+        return (
+            init_settings,
+            env_settings,
+            _DotEnv(settings_cls),
+            *(InitSettingsSource(settings_cls, _read_toml(path, settings_cls)) for path in files),
+        )
+
+
+class _DotEnv(DotEnvSettingsSource):
+    """A .env file is shared with other programs: only names with our prefix are ours."""
+
+    def __call__(self) -> dict[str, Any]:
+        if DOTENV_FILE.is_file():
+            _check_variables(read_env_file(DOTENV_FILE, case_sensitive=True), where=f"`{DOTENV_FILE}`")
+        return {key: value for key, value in super().__call__().items() if key in self.settings_cls.model_fields}
+
+
+def user_config_path(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
+    """The user's own configuration file; it need not exist unless MLXI_CONFIG names it."""
+    if named := environ.get(_CONFIG_VARIABLE):
+        return Path(named).expanduser()
+    if platform == "darwin":
+        mac = Path("~/Library/Application Support/mlxi/config.toml").expanduser()
+        if mac.is_file():
+            return mac
+    return Path(environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "mlxi" / "config.toml"
+
+
+def _read_toml(path: Path, model: type[BaseModel]) -> dict[str, Any]:
+    """What a file sets; nothing when there is no such file."""
+    if not path.is_file():
+        if os.environ.get(_CONFIG_VARIABLE) and path == user_config_path():
+            raise ConfigurationError(f"`{_CONFIG_VARIABLE}` names `{path}`, which is not a file.")
+        return {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(f"`{path}` is not valid TOML: {exc}.") from exc
+    _check_keys(values, model, where=f"`{path}`")
+    return values
+
+
+def _check_keys(values: Mapping[str, Any], model: type[BaseModel], *, where: str, prefix: str = "") -> None:
+    """Refuse a key that no section has, at any depth."""
+    for key, value in values.items():
+        if key not in model.model_fields:
+            known = [*(name for name, _ in _leaves(Settings)), *Settings.model_fields]
+            raise _unknown(f"{prefix}{key}", known, where)
+        section = model.model_fields[key].annotation
+        if isinstance(value, Mapping) and isinstance(section, type) and issubclass(section, BaseModel):
+            _check_keys(value, section, where=where, prefix=f"{prefix}{key}.")
+
+
+def _check_variables(variables: Mapping[str, Any], *, where: str) -> None:
+    """Refuse MLXI_* variables that set nothing: a misspelt one would otherwise be ignored in silence."""
+    known = {_CONFIG_VARIABLE, *(f"{ENV_PREFIX}{name.upper().replace('.', '__')}" for name, _ in _leaves(Settings))}
+    sections = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for name in variables:
+        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known | sections:
+            raise _unknown(name.upper(), sorted(known), where)
+
+
+def _leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting as `section.name` with its default."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _leaves(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field.default
+
+
+def _unknown(key: str, known: list[str], where: str) -> ConfigurationError:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    if not near:
+        by_last_part = {name.rpartition(".")[2]: name for name in known}
+        near = [by_last_part[hit] for hit in difflib.get_close_matches(key.rpartition(".")[2], by_last_part, n=1)]
+    hint = f"Did you mean `{near[0]}`?" if near else "Known settings: " + ", ".join(f"`{name}`" for name in known) + "."
+    return ConfigurationError(f"There is no setting `{key}` (in {where}).", hint=hint)
+
+
+def _first_problem(exc: ValidationError) -> str:
+    """The first thing that is wrong, in one line."""
+    problem = exc.errors(include_url=False)[0]
+    name = ".".join(str(part) for part in problem["loc"])
+    return f"The setting `{name}` cannot be `{problem['input']}`: {problem['msg'].lower()}."
