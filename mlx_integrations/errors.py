@@ -11,11 +11,11 @@
         UnsupportedSchemaError               a JSON Schema or regex that the grammar cannot enforce
         ContextOverflowError                 the prompt is longer than the model's window
       LocalBackendError                      the runtime in this process could not do it
-        MLXUnavailableError                  MLX cannot run on this machine as installed
+        MLXUnavailableError (ImportError)    MLX cannot run on this machine as installed
         ModelLoadError                       the folder is not a model that can be run
           UnsupportedArchitectureError       mlx-lm has no code for its `model_type`
         InsufficientMemoryError              the load would exceed the memory budget
-        ModelInUseError                      unload asked for while requests are running
+        ModelInUseError                      unload asked for while requests are running (retryable)
         QueueFullError                       too many requests are waiting (retryable)
         GenerationError                      the model failed in mid-generation (retryable)
         RuntimeClosedError                   the runtime was shut down
@@ -103,9 +103,7 @@ class ModelNotFoundError(ConfigurationError, LookupError):
 
     default_hint = "Give `demo`, a registry id, a Hub repository id that is already in the local cache, or a folder."
 
-    def __init__(
-        self, message: str, *, model: str, suggestions: Sequence[str] = (), hint: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, model: str, suggestions: Sequence[str] = (), hint: str | None = None) -> None:
         if hint is None and suggestions:
             hint = "Did you mean " + " or ".join(f"`{name}`" for name in suggestions) + "?"
         super().__init__(message, hint=hint)

@@ -1,4 +1,7 @@
-"""What a room offers to the rooms above it. Everything that answers chats is a `ChatBackend`: MLX, cloud, routed, fake."""
+"""What a room offers to the rooms above it.
+
+Everything that answers chats is a `ChatBackend`: MLX, cloud, routed, fake.
+"""
 
 from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import Protocol, runtime_checkable

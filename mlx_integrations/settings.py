@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
-from pydantic_settings.sources import DotEnvSettingsSource, read_env_file
+from pydantic_settings.sources import DotEnvSettingsSource
 
 from mlx_integrations.errors import ConfigurationError
 
@@ -123,8 +123,7 @@ class _DotEnv(DotEnvSettingsSource):
     """A .env file is shared with other programs: only names with our prefix are ours."""
 
     def __call__(self) -> dict[str, Any]:
-        if DOTENV_FILE.is_file():
-            _check_variables(read_env_file(DOTENV_FILE, case_sensitive=True), where=f"`{DOTENV_FILE}`")
+        _check_variables(self.env_vars, where=f"`{DOTENV_FILE}`")
         return {key: value for key, value in super().__call__().items() if key in self.settings_cls.model_fields}
 
 
