@@ -1,0 +1,1 @@
+"""How model families write tool calls, reasoning and the visible answer: one small file for each family."""

@@ -1,0 +1,48 @@
+"""The usual parser: reasoning is split off first, then calls are split from visible text."""
+
+from mlx_integrations.runtime.chat.tool_syntax.base import Delta, OutputParser, OutputSyntax, ParserOptions
+from mlx_integrations.runtime.chat.tool_syntax.blocks import BlockParser
+from mlx_integrations.runtime.chat.tool_syntax.forced import ForcedCallParser
+from mlx_integrations.runtime.chat.tool_syntax.reasoning import ReasoningSplitter
+from mlx_integrations.types import FinishReason
+
+__all__ = ["StagedParser", "build_staged", "stage"]
+
+
+class StagedParser:
+    """Reasoning first; what follows goes to a parser of the answer.
+
+    Args:
+        splitter: Takes the reasoning off.
+        answer: Reads the rest.
+    """
+
+    def __init__(self, splitter: ReasoningSplitter, answer: OutputParser) -> None:
+        self._splitter = splitter
+        self._answer = answer
+
+    def feed(self, text: str) -> list[Delta]:
+        """Take the next piece of text; give back whatever is certain by now."""
+        deltas, answer = self._splitter.feed(text)
+        return deltas + (self._answer.feed(answer) if answer else [])
+
+    def finish(self, reason: FinishReason = "stop") -> list[Delta]:
+        """Give back everything still held."""
+        deltas, answer = self._splitter.finish()
+        return deltas + (self._answer.feed(answer) if answer else []) + self._answer.finish(reason)
+
+
+def build_staged(syntax: OutputSyntax, options: ParserOptions) -> OutputParser:
+    """Make the parser of a family whose calls are blocks in the text."""
+    blocks = BlockParser(syntax.blocks, silent=syntax.silent, tools=options.tools, new_id=options.new_id)
+    return stage(syntax, options, blocks)
+
+
+def stage(syntax: OutputSyntax, options: ParserOptions, answer: OutputParser) -> OutputParser:
+    """Put the forced call, where there is one, and the reasoning in front of a parser of the answer."""
+    if options.forced_call:
+        answer = ForcedCallParser(syntax.call, otherwise=answer, tools=options.tools, new_id=options.new_id)
+    if syntax.reasoning_start is None or syntax.reasoning_end is None:
+        return answer
+    splitter = ReasoningSplitter(syntax.reasoning_start, syntax.reasoning_end, in_reasoning=options.in_reasoning)
+    return StagedParser(splitter, answer)
