@@ -1,0 +1,98 @@
+"""The only file that imports mlx_lm: renames upstream stop here.
+
+Import it on the worker thread, after `blas.preload_blas`. Pinned to mlx-lm 0.32; a contract test holds the
+signatures used here against the installed version.
+"""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mlx_integrations.errors import MLXUnavailableError
+
+
+@contextmanager
+def _open_file_limit_kept() -> Iterator[None]:
+    """Keep `import mlx_lm` from lowering RLIMIT_NOFILE of the whole process to 2048/4096 (mlx_lm/utils.py).
+
+    Lowering the hard limit cannot be undone without privileges, so the call itself is made to do nothing.
+    """
+    import resource
+
+    set_limit = resource.setrlimit
+    resource.setrlimit = lambda *_: None
+    try:
+        yield
+    finally:
+        resource.setrlimit = set_limit
+
+
+try:
+    import mlx.core as mx
+    import mlx.nn as nn
+    from mlx.utils import tree_flatten, tree_map
+
+    _advisory = os.environ.get("TRANSFORMERS_NO_ADVISORY_WARNINGS")
+    with _open_file_limit_kept():
+        from mlx_lm.generate import BatchGenerator
+        from mlx_lm.models.cache import make_prompt_cache
+        from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p, make_logits_processors
+        from mlx_lm.tokenizer_utils import TokenizerWrapper
+        from mlx_lm.utils import MODEL_REMAPPING, dequantize_model, load_model, load_tokenizer
+    if _advisory is None:
+        os.environ.pop("TRANSFORMERS_NO_ADVISORY_WARNINGS", None)
+except ImportError as error:
+    raise MLXUnavailableError(f"MLX could not be imported: {error}.") from error
+
+__all__ = [
+    "BatchGenerator",
+    "TokenizerWrapper",
+    "apply_min_p",
+    "apply_top_k",
+    "apply_top_p",
+    "caches_can_be_merged",
+    "has_architecture",
+    "load_tokenizer",
+    "load_weights",
+    "make_logits_processors",
+    "make_prompt_cache",
+    "mx",
+    "nn",
+    "tree_flatten",
+]
+
+
+def has_architecture(model_type: str) -> bool:
+    """Whether mlx-lm has code for this `model_type`."""
+    name = MODEL_REMAPPING.get(model_type, model_type)
+    if not name.isidentifier():
+        return False
+    return importlib.util.find_spec(f"mlx_lm.models.{name}") is not None
+
+
+def load_weights(model_path: Path, *, cpu_float32: bool) -> Any:
+    """Load a model with its weights evaluated; on the CPU backend as float32.
+
+    The CPU backend has no fast path for half precision or quantised weights (0.02 to 0.6 GB/s), float32 uses BLAS.
+    """
+    on_cpu = mx.default_device().type == mx.DeviceType.cpu
+    widen = on_cpu and cpu_float32
+    model, _config = load_model(model_path, lazy=widen, strict=True)
+    if widen:
+        dequantize_model(model)
+        model.update(tree_map(_as_float32, model.parameters()))
+        mx.eval(model.parameters())
+    model.eval()
+    return model
+
+
+def _as_float32(value: Any) -> Any:
+    return value.astype(mx.float32) if mx.issubdtype(value.dtype, mx.floating) else value
+
+
+def caches_can_be_merged(model: Any) -> bool:
+    """Whether rows of this model can share a batch: every layer's cache must know how to merge."""
+    return all(hasattr(cache, "merge") for cache in make_prompt_cache(model))

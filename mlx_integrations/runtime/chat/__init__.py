@@ -1,0 +1,1 @@
+"""Chats: prompts in, chunks out; sampling, stopping, grammar, tool calls and the batch they run in."""

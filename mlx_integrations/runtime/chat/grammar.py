@@ -1,0 +1,228 @@
+"""What an answer may look like, as a grammar: forced tool calls, JSON by schema, regular expressions, after thinking.
+
+Flow: `answer_grammar` (request + the model family's syntax -> Lark text, pure) -> `GrammarCompiler.compile` (checked
+in the caller's thread) -> `grammar_mask.GrammarProcessor` (one per row, on the worker thread).
+The text is llguidance's Lark dialect (https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md).
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+from llguidance import LLMatcher, LLTokenizer
+
+from mlx_integrations.errors import InvalidRequestError, UnknownToolError, UnsupportedSchemaError
+from mlx_integrations.runtime.chat.json_schema import grammar_schema
+from mlx_integrations.runtime.chat.syntax import OutputSyntax
+from mlx_integrations.types import ChatRequest, JsonObjectFormat, JsonSchemaFormat, RegexFormat, ToolSpec
+
+__all__ = ["GrammarCompiler", "answer_grammar"]
+
+_MAX_PARALLEL_CALLS = 16
+_ANYTHING = r"/(.|\n)*/"
+_BLANK = r"/[\n ]{0,4}/"
+_HEADER = "%llguidance {}\n"
+
+
+class GrammarCompiler:
+    """Compiles grammars for one model's vocabulary.
+
+    Args:
+        tokenizer_json: The Hugging Face tokenizer, serialised.
+        vocabulary_size: Width of the model's logits, padding included.
+        end_ids: Every token that ends a turn.
+    """
+
+    def __init__(self, tokenizer_json: str, *, vocabulary_size: int, end_ids: Sequence[int]) -> None:
+        self._tokenizer = LLTokenizer(tokenizer_json, n_vocab=vocabulary_size, eos_token=list(end_ids))
+        added = json.loads(tokenizer_json).get("added_tokens", [])
+        self._special_ids: dict[str, int] = {
+            token["content"]: token["id"] for token in added if self._tokenizer.is_special_token(token["id"])
+        }
+        longest_first = sorted(self._special_ids, key=len, reverse=True)
+        self._special = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if longest_first else None
+
+    def literal(self, text: str) -> str:
+        """Lark for a fixed text; special tokens in it are matched as the tokens they are."""
+        if not text:
+            return '""'
+        parts = self._special.split(text) if self._special else [text]
+        return " ".join(
+            f"<[{self._special_ids[part]}]>" if part in self._special_ids else json.dumps(part)
+            for part in parts
+            if part
+        )
+
+    def starts_special(self, text: str) -> bool:
+        """Whether `text` begins with a special token."""
+        return self._special is not None and self._special.match(text) is not None
+
+    def compile(self, lark: str) -> LLMatcher:
+        """A fresh matcher.
+
+        Raises:
+            UnsupportedSchemaError: llguidance cannot compile it; the message is its own.
+        """
+        problem = LLMatcher.validate_grammar(lark, self._tokenizer)
+        if problem and not problem.startswith("WARNING"):
+            raise UnsupportedSchemaError(f"The grammar cannot be compiled: {_first_words(problem)}.")
+        return LLMatcher(self._tokenizer, lark, log_level=0)
+
+
+def answer_grammar(
+    request: ChatRequest, syntax: OutputSyntax, compiler: GrammarCompiler, *, in_reasoning: bool
+) -> str | None:
+    """The grammar of the whole answer, or `None` when anything goes.
+
+    Args:
+        request: What was asked.
+        syntax: How this model family writes calls and thinking.
+        compiler: Knows which texts are special tokens.
+        in_reasoning: The prompt ends inside an open thinking block.
+
+    Raises:
+        UnknownToolError: The forced tool was not offered.
+        InvalidRequestError: A call is forced together with an output format, or without tools.
+        UnsupportedSchemaError: A schema or regex cannot be enforced.
+    """
+    rules = _Rules(compiler)
+    mode = request.tool_choice.mode
+    if mode in ("any", "tool"):
+        tools = _forced_tools(request)
+        if request.output is not None:
+            raise InvalidRequestError(
+                "A tool call cannot be forced together with an output format.",
+                field="tool_choice",
+                hint='Use `tool_choice="auto"`, or drop the format.',
+            )
+        one = mode == "tool" or not request.parallel_tool_calls
+        body = rules.calls(tools, syntax, at_most=1 if one else _MAX_PARALLEL_CALLS)
+    elif request.output is not None:
+        body = rules.add("output", _output(request.output))
+        if request.tools and mode == "auto":
+            body = f"({body} | {rules.calls(request.tools, syntax, at_most=_MAX_PARALLEL_CALLS)})"
+        elif syntax.answer_prefix:
+            body = f"{rules.compiler.literal(syntax.answer_prefix)} {body}"
+    elif request.tools and mode == "auto":
+        return _auto_grammar(request, syntax, rules, in_reasoning=in_reasoning)
+    else:
+        return None
+    return rules.text(rules.after_thinking(body, syntax, request, in_reasoning=in_reasoning))
+
+
+class _Rules:
+    """Collects named rules around a start rule."""
+
+    def __init__(self, compiler: GrammarCompiler) -> None:
+        self.compiler = compiler
+        self._rules: list[str] = []
+
+    def add(self, name: str, body: str) -> str:
+        self._rules.append(f"{name}: {body}")
+        return name
+
+    def text(self, start: str) -> str:
+        return _HEADER + f"start: {start}\n" + "\n".join(self._rules) + "\n"
+
+    def calls(self, tools: Sequence[ToolSpec], syntax: OutputSyntax, *, at_most: int) -> str:
+        """One to `at_most` calls as the family writes them."""
+        literal, call = self.compiler.literal, syntax.call
+        names = []
+        for number, tool in enumerate(tools):
+            head = literal(call.before_name + json.dumps(tool.name, ensure_ascii=False)[1:-1] + call.before_arguments)
+            self.add(f"arguments_{number}", f"%json {grammar_schema(_object_schema(tool))}")
+            names.append(self.add(f"call_{number}", f"{head} arguments_{number} {literal(call.after_call)}"))
+        self.add("call", " | ".join(names))
+        more = f" ({literal(call.between)} call){{0,{at_most - 1}}}" if at_most > 1 else ""
+        return self.add("calls", f"{literal(call.begin)} call{more} {literal(call.end)}")
+
+    def after_thinking(self, body: str, syntax: OutputSyntax, request: ChatRequest, *, in_reasoning: bool) -> str:
+        """Let the thinking come first where the model thinks."""
+        start, end = syntax.reasoning_start, syntax.reasoning_end
+        if not start or not end or (request.reasoning is False and not in_reasoning):
+            return body
+        if self.compiler.starts_special(end):
+            self.add("thinking", f"{_ANYTHING} {self.compiler.literal(end)} {_BLANK}")
+        else:
+            self.add("thinking_end[lazy]", f"{_ANYTHING} {self.compiler.literal(end)}")
+            self.add("thinking", f"thinking_end {_BLANK}")
+        if in_reasoning:
+            return f"thinking {body}"
+        return f"({self.compiler.literal(start)} thinking)? {body}"
+
+
+def _auto_grammar(request: ChatRequest, syntax: OutputSyntax, rules: _Rules, *, in_reasoning: bool) -> str | None:
+    """Free text, in which a call that is begun must become a whole call of an offered tool.
+
+    Only where the family writes JSON calls behind an unmistakable marker; elsewhere the parser alone judges. A tool
+    whose schema cannot be enforced does not stand in the way of an ordinary answer.
+    """
+    trigger = syntax.call_trigger
+    if not trigger:
+        return None
+    try:
+        calls = rules.calls(request.tools, syntax, at_most=_MAX_PARALLEL_CALLS if request.parallel_tool_calls else 1)
+    except UnsupportedSchemaError:
+        return None
+    del calls
+    literal, call = rules.compiler.literal, syntax.call
+    whole = call.begin + call.before_name
+    if not whole.startswith(trigger):
+        return None
+    heads = []
+    for number, tool in enumerate(request.tools):
+        name = json.dumps(tool.name, ensure_ascii=False)[1:-1]
+        rest = whole[len(trigger) :] + name + call.before_arguments
+        heads.append(f"{literal(rest)} arguments_{number} {literal(call.after_call)}")
+    rules.add("first_rest", " | ".join(heads))
+    if rules.compiler.starts_special(trigger):
+        rules.add("opened", f"{_ANYTHING} {literal(trigger)}")
+    else:
+        rules.add("opened[lazy]", f"{_ANYTHING} {json.dumps(trigger)}")
+    more = f" ({literal(call.between)} call){{0,{_MAX_PARALLEL_CALLS - 1}}}" if request.parallel_tool_calls else ""
+    end = f" {literal(call.end)}" if call.end else ""
+    body = f"(opened first_rest{more}{end} | {_ANYTHING})"
+    if syntax.reasoning_start and not rules.compiler.starts_special(syntax.reasoning_start) and not in_reasoning:
+        return rules.text(body)  # plain-text thinking marks are part of the free text
+    return rules.text(rules.after_thinking(body, syntax, request, in_reasoning=in_reasoning))
+
+
+def _forced_tools(request: ChatRequest) -> Sequence[ToolSpec]:
+    choice = request.tool_choice
+    if not request.tools:
+        if choice.mode == "tool":
+            raise UnknownToolError(f"There is no tool `{choice.name}` to be called.", tool_name=str(choice.name))
+        raise InvalidRequestError(
+            "A tool call is forced, but no tools are offered.", field="tool_choice", hint="Pass the tools."
+        )
+    if choice.mode == "any":
+        return request.tools
+    named = [tool for tool in request.tools if tool.name == choice.name]
+    if not named:
+        raise UnknownToolError(
+            f"There is no tool `{choice.name}` to be called.",
+            tool_name=str(choice.name),
+            offered=[tool.name for tool in request.tools],
+        )
+    return named
+
+
+def _output(output: JsonSchemaFormat | JsonObjectFormat | RegexFormat) -> str:
+    match output:
+        case JsonSchemaFormat(schema=schema):
+            return f"%json {grammar_schema(schema)}"
+        case JsonObjectFormat():
+            return f"%json {grammar_schema({'type': 'object'})}"
+        case RegexFormat(pattern=pattern):
+            # Lark regexes are anchored at both ends by themselves and end at an unescaped slash.
+            inner = pattern.removeprefix("^").removesuffix("$").replace("\n", r"\n")
+            return f"/{re.sub(r'(?<!\\)/', r'\/', inner)}/"
+
+
+def _object_schema(tool: ToolSpec) -> Mapping[str, object]:
+    return {"type": "object", "properties": {}, **tool.parameters}
+
+
+def _first_words(problem: str) -> str:
+    """llguidance's message without the grammar it prints below it."""
+    return " ".join(line.strip() for line in problem.split("\n   1 |")[0].splitlines() if line.strip(" ^"))
