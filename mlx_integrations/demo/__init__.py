@@ -1,0 +1,1 @@
+"""The small chat model trained by this project, its recipe, and the guided tour."""

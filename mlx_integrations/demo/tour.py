@@ -1,0 +1,280 @@
+"""The guided tour behind `mlxi demo`: chat, an agent with tools, structured output, eight requests at once.
+
+Everything shown is done by the shipped demo model, through the same code that runs a large one. The tour returns what
+it saw, so that it is a test as well: `tests/demo/test_tour.py` checks the answers.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from langchain.agents import create_agent
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from mlx_integrations import __version__
+from mlx_integrations.demo.tools import calculator, days_between, lookup_price
+
+__all__ = ["AgentRun", "Contact", "Speed", "Step", "TourResult", "run_tour"]
+
+CHAT_QUESTION = "Who are you?"
+AGENT_QUESTIONS = (
+    "How much do 12 notebooks cost?",
+    "How many hours are there between 2026-03-01 and 2026-03-15?",
+    "How much do a lamp and a chair cost together?",
+)
+CONTACT_TEXT = "Clara Lang is 36 years old. Clara Lang lives in Lisbon."
+BATCH_QUESTIONS = (
+    "Who are you?",
+    "What can you do?",
+    "Do you work offline?",
+    "Tell me about yourself.",
+    "How can you help me?",
+    "Where do you run?",
+    "Which model are you?",
+    "What are your skills?",
+)
+_ABOUT_THE_MODEL = (
+    "The model is the small one that comes with the package. It knows next to nothing, but it chats, calls tools and "
+    "fills in schemas through the same code as a large one. Nothing leaves this machine."
+)
+_PAUSE_SECONDS = 0.8
+
+
+class Contact(BaseModel):
+    """A person."""
+
+    name: str
+    age: int
+    city: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """A tool that was called, and what it answered."""
+
+    tool: str
+    arguments: dict[str, Any]
+    result: str
+
+
+@dataclass(frozen=True)
+class AgentRun:
+    """What an agent did for one question."""
+
+    question: str
+    steps: tuple[Step, ...]
+    answer: str
+
+
+@dataclass(frozen=True)
+class Speed:
+    """The same requests, one after the other and all at once."""
+
+    requests: int
+    alone_tokens: int
+    alone_seconds: float
+    together_tokens: int
+    together_seconds: float
+    same_answers: bool
+
+    @property
+    def alone_tokens_per_second(self) -> float:
+        """Tokens of all answers in a second, one request after the other."""
+        return self.alone_tokens / self.alone_seconds
+
+    @property
+    def together_tokens_per_second(self) -> float:
+        """Tokens of all answers in a second, all requests at once."""
+        return self.together_tokens / self.together_seconds
+
+
+@dataclass(frozen=True)
+class TourResult:
+    """What the tour saw."""
+
+    chat: str
+    agent: tuple[AgentRun, ...]
+    contact: Contact
+    speed: Speed
+    seconds: float
+
+
+def run_tour(console: Console, model: BaseChatModel | None = None, *, pauses: bool = False) -> TourResult:
+    """Show what the package does.
+
+    Args:
+        console: Where to show it; plain text when it is not a terminal.
+        model: What answers; the shipped demo model when not given.
+        pauses: Whether to wait a moment between the parts, for people who read along.
+
+    Returns:
+        The answers and figures that were shown.
+    """
+    started = time.perf_counter()
+    tour = _Tour(console, model or _demo_model(), pauses)
+    tour.welcome(shipped=model is None)
+    chat = tour.chat()
+    agent = tour.agent()
+    contact = tour.structured()
+    speed = tour.together()
+    seconds = time.perf_counter() - started
+    tour.goodbye(seconds)
+    return TourResult(chat=chat, agent=agent, contact=contact, speed=speed, seconds=seconds)
+
+
+def _demo_model() -> BaseChatModel:
+    from mlx_integrations.langchain import ChatMLX
+
+    return ChatMLX(model="demo", temperature=0)
+
+
+class _Tour:
+    """The parts of the tour, each of which shows one thing and returns what it saw."""
+
+    def __init__(self, console: Console, model: BaseChatModel, pauses: bool) -> None:
+        self._console = console
+        self._model = model
+        self._pauses = pauses
+
+    def welcome(self, *, shipped: bool) -> None:
+        """Say what this is and what it runs on."""
+        self._console.print(f"[bold]mlx-integrations {__version__}[/]: models in your own process, on MLX")
+        if shipped:
+            self._console.print(f"[dim]{_machine()}[/]")
+            self._console.print(f"[dim]{_ABOUT_THE_MODEL}[/]")
+
+    def chat(self) -> str:
+        """A question and its answer, shown token by token."""
+        self._heading("1. Chat, token by token", 'ChatMLX(model="demo").stream(question)')
+        self._line("you", CHAT_QUESTION)
+        self._label("model")
+        answer = ""
+        for chunk in self._model.stream(CHAT_QUESTION):
+            text = str(chunk.text)
+            answer += text
+            self._console.print(text, end="", markup=False, soft_wrap=True)
+        self._console.print()
+        return answer
+
+    def agent(self) -> tuple[AgentRun, ...]:
+        """Questions that take several tool calls, each step shown when it happens."""
+        self._heading(
+            "2. An agent with three tools", "create_agent(model, tools=[calculator, days_between, lookup_price])"
+        )
+        agent = create_agent(self._model, tools=[calculator, days_between, lookup_price])
+        runs: list[AgentRun] = []
+        for question in AGENT_QUESTIONS:
+            if runs:
+                self._console.print()
+            self._line("you", question)
+            runs.append(self._follow(question, agent))
+        return tuple(runs)
+
+    def structured(self) -> Contact:
+        """A text turned into an instance of a class; the grammar makes any other outcome impossible."""
+        self._heading("3. Structured output", "model.with_structured_output(Contact)")
+        self._line("you", CONTACT_TEXT)
+        contact = self._model.with_structured_output(Contact).invoke(CONTACT_TEXT)
+        if not isinstance(contact, Contact):
+            raise TypeError(f"expected a `Contact`, got {contact!r}")
+        self._line("model", repr(contact))
+        return contact
+
+    def together(self) -> Speed:
+        """The same requests alone and in one batch."""
+        count = len(BATCH_QUESTIONS)
+        self._heading(f"4. {count} requests at once", "model.batch(questions)")
+        started = time.perf_counter()
+        alone = [self._model.invoke(question) for question in BATCH_QUESTIONS]
+        halfway = time.perf_counter()
+        together = self._model.batch(list(BATCH_QUESTIONS))
+        ended = time.perf_counter()
+        speed = Speed(
+            requests=count,
+            alone_tokens=_completion_tokens(alone),
+            alone_seconds=halfway - started,
+            together_tokens=_completion_tokens(together),
+            together_seconds=ended - halfway,
+            same_answers=[answer.text for answer in alone] == [answer.text for answer in together],
+        )
+        self._console.print(_speed_table(speed))
+        return speed
+
+    def goodbye(self, seconds: float) -> None:
+        """Say what to do next."""
+        self._heading("Next", f"that took {seconds:.1f} s")
+        for command, what in (
+            ('mlxi chat "What can you do?"', "ask the demo model yourself"),
+            ("mlxi chat --model PATH ...", "ask a model in MLX format that you have on disk"),
+            ("notebooks/01_agent_with_chatmlx.ipynb", "the same in a notebook, line by line"),
+        ):
+            self._console.print(f"  [cyan]{command:<40}[/] {what}")
+
+    def _follow(self, question: str, agent: Any) -> AgentRun:
+        """Show the steps of one run as they happen."""
+        calls: dict[str, tuple[str, dict[str, Any]]] = {}
+        steps: list[Step] = []
+        answer = ""
+        for message in _messages(agent, question):
+            if isinstance(message, AIMessage):
+                for call in message.tool_calls:
+                    calls[str(call["id"])] = call["name"], call["args"]
+                    shown = ", ".join(f"{name}={value!r}" for name, value in call["args"].items())
+                    self._line("model", f"{call['name']}({shown})", style="yellow")
+                if not message.tool_calls:
+                    answer = str(message.text)
+                    self._line("model", answer)
+            elif isinstance(message, ToolMessage):
+                tool, arguments = calls[message.tool_call_id]
+                steps.append(Step(tool=tool, arguments=arguments, result=str(message.text)))
+                self._line("tool", f"{tool} -> {message.text}", style="green")
+        return AgentRun(question=question, steps=tuple(steps), answer=answer)
+
+    def _heading(self, title: str, code: str) -> None:
+        if self._pauses:
+            time.sleep(_PAUSE_SECONDS)
+        self._console.print(f"\n[bold cyan]{title}[/]  [dim]{code}[/]", soft_wrap=True)
+
+    def _label(self, who: str) -> None:
+        self._console.print(f"  {who:>5}  ", end="", style="bold")
+
+    def _line(self, who: str, text: str, style: str | None = None) -> None:
+        self._label(who)
+        self._console.print(text, style=style, markup=False, soft_wrap=True)
+
+
+def _messages(agent: Any, question: str) -> Iterator[Any]:
+    """New messages of an agent's run, in order."""
+    for update in agent.stream({"messages": [HumanMessage(question)]}, stream_mode="updates"):
+        for change in update.values():
+            yield from (change or {}).get("messages", ())
+
+
+def _completion_tokens(answers: list[AIMessage]) -> int:
+    return sum(answer.usage_metadata["output_tokens"] for answer in answers if answer.usage_metadata)
+
+
+def _speed_table(speed: Speed) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 2), header_style="dim")
+    table.add_column("")
+    for heading in ("tokens", "seconds", "tokens a second"):
+        table.add_column(heading, justify="right")
+    rows = (
+        ("one after the other", speed.alone_tokens, speed.alone_seconds, speed.alone_tokens_per_second),
+        (f"{speed.requests} at once", speed.together_tokens, speed.together_seconds, speed.together_tokens_per_second),
+    )
+    for name, tokens, seconds, per_second in rows:
+        table.add_row(name, str(tokens), f"{seconds:.2f}", f"{per_second:.0f}")
+    return table
+
+
+def _machine() -> str:
+    """This machine and what MLX computes on, in one line."""
+    import platform
+
+    return f"{platform.system()} {platform.machine()}"
