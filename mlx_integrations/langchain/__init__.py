@@ -1,0 +1,33 @@
+"""LangChain models that run in this process on MLX.
+
+Names are loaded on first use (PEP 562): importing the package does not import LangChain.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mlx_integrations.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from mlx_integrations.langchain.chat_models import ChatMLX
+
+__all__ = ["ChatMLX"]
+
+_HOMES = {"ChatMLX": "mlx_integrations.langchain.chat_models"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+    try:
+        value = getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("langchain", "langchain_core", "langgraph"):
+            raise
+        raise MissingExtraError(f"`{name}` needs `{error.name}`.", extra="langchain") from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,163 @@
+"""This package's errors, each of them a LangChain error as well.
+
+Code written for LangChain catches `langchain_core.exceptions.ContextOverflowError` (the summarisation middleware does)
+or asks a `ModelError` whether `is_retryable` (the retry middleware does); code written for this package catches
+`mlx_integrations.errors`. What leaves a model of this room satisfies both.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from langchain_core import exceptions
+
+from mlx_integrations import errors
+
+__all__ = [
+    "ContextOverflowError",
+    "GenerationError",
+    "InsufficientMemoryError",
+    "InvalidOutputError",
+    "InvalidRequestError",
+    "MLXUnavailableError",
+    "ModelInUseError",
+    "ModelLoadError",
+    "ModelNotFoundError",
+    "QueueFullError",
+    "RuntimeClosedError",
+    "TruncatedOutputError",
+    "UnknownToolError",
+    "UnsupportedArchitectureError",
+    "UnsupportedContentError",
+    "UnsupportedSchemaError",
+    "as_langchain_error",
+    "langchain_errors",
+]
+
+
+class ModelNotFoundError(errors.ModelNotFoundError, exceptions.ModelNotFoundError):
+    """No model goes by that name on this machine."""
+
+
+class InvalidRequestError(errors.InvalidRequestError, exceptions.ModelInvalidRequestError):
+    """A field of the request has an impossible value."""
+
+
+class UnsupportedContentError(errors.UnsupportedContentError, exceptions.ModelInvalidRequestError):
+    """Images, audio or files were sent to a model that reads text only."""
+
+
+class UnknownToolError(errors.UnknownToolError, exceptions.ModelInvalidRequestError):
+    """`tool_choice` names a tool that was not offered."""
+
+
+class UnsupportedSchemaError(errors.UnsupportedSchemaError, exceptions.ModelInvalidRequestError):
+    """A JSON Schema or regular expression that the grammar cannot enforce."""
+
+
+class ContextOverflowError(errors.ContextOverflowError, exceptions.ContextOverflowError):
+    """The prompt is longer than the model's context window."""
+
+
+class MLXUnavailableError(errors.MLXUnavailableError, exceptions.ModelError):
+    """MLX cannot run on this machine as it is installed."""
+
+
+class ModelLoadError(errors.ModelLoadError, exceptions.ModelError):
+    """The folder is not a model that can be run."""
+
+
+class UnsupportedArchitectureError(errors.UnsupportedArchitectureError, exceptions.ModelError):
+    """mlx-lm has no code for the model's `model_type`."""
+
+
+class InsufficientMemoryError(errors.InsufficientMemoryError, exceptions.ModelError):
+    """Loading the model would exceed the memory budget."""
+
+
+class ModelInUseError(errors.ModelInUseError, exceptions.ModelError):
+    """A model was to be unloaded while requests are running on it."""
+
+
+class QueueFullError(errors.QueueFullError, exceptions.ModelRateLimitError):
+    """Too many requests are waiting already."""
+
+
+class GenerationError(errors.GenerationError, exceptions.ModelAPIError):
+    """The model failed in mid-generation; `partial_text` is what had arrived."""
+
+
+class RuntimeClosedError(errors.RuntimeClosedError, exceptions.ModelError):
+    """The runtime was shut down."""
+
+
+class _OutputParserError(exceptions.OutputParserException):
+    """What a LangChain parser's error has to offer, without its constructor, which a copy does not run."""
+
+    partial_text: str
+    observation = None
+    send_to_llm = False
+
+    @property
+    def llm_output(self) -> str:
+        """What had been generated: LangChain's name for `partial_text`."""
+        return self.partial_text
+
+    @llm_output.setter
+    def llm_output(self, value: str | None) -> None:
+        """LangChain's constructor assigns it; `partial_text` is the one source."""
+
+
+class TruncatedOutputError(errors.TruncatedOutputError, _OutputParserError):
+    """The answer was cut by the token limit before it was complete."""
+
+
+class InvalidOutputError(errors.InvalidOutputError, _OutputParserError):
+    """The answer does not satisfy the schema it was asked to satisfy."""
+
+
+_TWINS: dict[type[errors.MLXIntegrationsError], type[errors.MLXIntegrationsError]] = {
+    twin.__bases__[0]: twin
+    for twin in (
+        ModelNotFoundError,
+        InvalidRequestError,
+        UnsupportedContentError,
+        UnknownToolError,
+        UnsupportedSchemaError,
+        ContextOverflowError,
+        MLXUnavailableError,
+        ModelLoadError,
+        UnsupportedArchitectureError,
+        InsufficientMemoryError,
+        ModelInUseError,
+        QueueFullError,
+        GenerationError,
+        RuntimeClosedError,
+        TruncatedOutputError,
+        InvalidOutputError,
+    )
+}
+
+
+def as_langchain_error(error: errors.MLXIntegrationsError) -> errors.MLXIntegrationsError:
+    """The same error as a LangChain error too: same text, same fields. Unchanged if there is no such twin."""
+    twin = _TWINS.get(type(error))
+    if twin is None:
+        return error
+    # Through the pickling protocol, because constructors differ and every field is in the state.
+    rebuild, (_, message, state) = error.__reduce__()
+    copy: Any = rebuild(twin, message, state)
+    assert isinstance(copy, errors.MLXIntegrationsError)
+    return copy
+
+
+@contextmanager
+def langchain_errors() -> Generator[None, None, None]:
+    """Turn this package's errors into their LangChain twins as they leave the room."""
+    try:
+        yield
+    except errors.MLXIntegrationsError as error:
+        translated = as_langchain_error(error)
+        if translated is error:
+            raise
+        raise translated from error

@@ -1,0 +1,116 @@
+"""Output formats: `response_format` in OpenAI's form, and the JSON Schema of whatever describes one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.utils.function_calling import convert_to_json_schema
+from pydantic import BaseModel
+
+from mlx_integrations.errors import InvalidRequestError
+from mlx_integrations.types import JsonObjectFormat, JsonSchemaFormat, OutputFormat, RegexFormat
+
+__all__ = ["Schema", "json_schema", "output_format", "schema_name", "schema_response_format"]
+
+Schema = dict[str, Any] | type
+
+_SCHEMA_KEYWORDS = {"properties", "$defs", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "items"}
+_LITERALS = ("enum", "const", "default", "examples")
+_FORMS = (
+    'Give {"type": "json_schema", "json_schema": {"name": ..., "schema": ...}}, {"type": "json_object"}, '
+    '{"type": "regex", "pattern": ...}, {"type": "text"}, or a pydantic class.'
+)
+
+
+def output_format(response_format: Any) -> OutputFormat | None:
+    """Read a `response_format`.
+
+    Args:
+        response_format: A dictionary in OpenAI's form, one of type `regex`, a schema in any form, or `None`.
+
+    Raises:
+        InvalidRequestError: It is none of these.
+    """
+    if response_format is None:
+        return None
+    if isinstance(response_format, type):
+        response_format = schema_response_format(response_format)
+    if not isinstance(response_format, Mapping):
+        raise _malformed(response_format)
+    kind = response_format.get("type")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return JsonObjectFormat()
+    if kind == "regex" and isinstance(response_format.get("pattern"), str):
+        return RegexFormat(pattern=response_format["pattern"])
+    if kind == "json_schema":
+        # The Responses API has the fields beside `type`, chat completions under `json_schema`.
+        nested = response_format.get("json_schema", response_format)
+        if isinstance(nested, Mapping) and isinstance(nested.get("schema"), Mapping):
+            return JsonSchemaFormat(schema=nested["schema"], name=str(nested.get("name") or "response"))
+    raise _malformed(response_format)
+
+
+def schema_response_format(schema: Schema, *, closed: bool = False) -> dict[str, Any]:
+    """Write a schema as a `response_format`.
+
+    Args:
+        schema: A class or dictionary that describes the output.
+        closed: Whether objects may have only the properties that the schema names, where it does not say.
+    """
+    described = json_schema(schema)
+    return {
+        "type": "json_schema",
+        "json_schema": {
+            "name": schema_name(schema),
+            "schema": _close(described) if closed else described,
+            "strict": closed,
+        },
+    }
+
+
+def json_schema(schema: Schema) -> dict[str, Any]:
+    """The JSON Schema of a pydantic class, a `TypedDict`, a JSON Schema, or a tool in OpenAI's or Anthropic's form.
+
+    Raises:
+        InvalidRequestError: It is none of these.
+    """
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        # Not through `convert_to_json_schema`, which inlines references and so cannot write a recursive model.
+        return schema.model_json_schema()
+    if isinstance(schema, Mapping) and _is_json_schema(schema):
+        return dict(schema)
+    try:
+        return convert_to_json_schema(schema)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(f"`{schema!r}` does not describe an output: {error}", field="schema") from error
+
+
+def schema_name(schema: Schema) -> str:
+    """The name a schema goes by."""
+    if isinstance(schema, type):
+        return schema.__name__
+    function = schema.get("function")
+    named = function if isinstance(function, Mapping) else schema
+    return str(named.get("title") or named.get("name") or "response")
+
+
+def _is_json_schema(schema: Mapping[str, Any]) -> bool:
+    return schema.get("type") != "function" and "input_schema" not in schema and bool(_SCHEMA_KEYWORDS & schema.keys())
+
+
+def _malformed(response_format: Any) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"`response_format` cannot be `{response_format!r}`.", field="response_format", hint=_FORMS
+    )
+
+
+def _close(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_close(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {key: value if key in _LITERALS else _close(value) for key, value in schema.items()}
+    if isinstance(result.get("properties"), dict) and result.get("type") == "object":
+        result.setdefault("additionalProperties", False)
+    return result

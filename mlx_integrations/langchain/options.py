@@ -1,0 +1,113 @@
+"""The options of a call: which there are, under which names, and how they become a `ChatRequest`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+from pydantic import TypeAdapter, ValidationError
+
+from mlx_integrations.errors import InvalidRequestError
+from mlx_integrations.langchain.formats import output_format
+from mlx_integrations.langchain.messages import to_chat_messages
+from mlx_integrations.langchain.tools import tool_choice, tool_specs
+from mlx_integrations.types import ChatRequest, SamplingParams
+
+__all__ = ["ALIASES", "CALL_OPTIONS", "SAMPLING_OPTIONS", "call_options", "canonical", "chat_request", "unknown_option"]
+
+ALIASES = {
+    "model_name": "model",
+    "model_id": "model",
+    "max_completion_tokens": "max_tokens",
+    "stop_sequences": "stop",
+}
+"""Names that other LangChain models use, and ours for the same thing."""
+
+SAMPLING_OPTIONS = tuple(item.name for item in fields(SamplingParams))
+_REQUEST_OPTIONS = (
+    "model",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "response_format",
+    "reasoning",
+    "template_options",
+)
+CALL_OPTIONS = (*SAMPLING_OPTIONS, *_REQUEST_OPTIONS)
+"""Everything that can be given or changed for a single call."""
+
+# langchain-core passes these along although they are addressed to itself, and `strict` has nothing left to ask for:
+# arguments and answers are held to their schema in any case.
+_NOT_OURS = ("stream", "strict", "ls_structured_output_format", "structured_output_format")
+
+_SAMPLING = TypeAdapter(SamplingParams)
+
+
+def canonical(options: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """Replace aliases by our names.
+
+    Raises:
+        InvalidRequestError: An option is unknown, or given twice under two names.
+    """
+    names = set(known)
+    result: dict[str, Any] = {}
+    for given, value in options.items():
+        name = ALIASES.get(given, given)
+        if name not in names:
+            raise unknown_option(given, names)
+        if name in result and result[name] != value:
+            raise InvalidRequestError(f"`{name}` is given twice, as `{value!r}` and `{result[name]!r}`.", field=name)
+        result[name] = value
+    return result
+
+
+def unknown_option(name: str, known: Iterable[str]) -> InvalidRequestError:
+    """The error for an option that does not exist, with the one that was probably meant."""
+    names = sorted({*known, *ALIASES})
+    close = get_close_matches(name, names, n=1)
+    hint = f"Did you mean `{close[0]}`?" if close else "The options are " + ", ".join(f"`{item}`" for item in names)
+    return InvalidRequestError(f"There is no option `{name}`.", field=name, hint=hint)
+
+
+def call_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of one call under our names, without those that are langchain-core's own."""
+    return canonical({name: value for name, value in options.items() if name not in _NOT_OURS}, CALL_OPTIONS)
+
+
+def chat_request(messages: Sequence[BaseMessage], options: Mapping[str, Any]) -> ChatRequest:
+    """Build the request.
+
+    Args:
+        messages: The conversation.
+        options: Options under our names; `None` means the default.
+
+    Raises:
+        RequestError: A message or an option cannot be translated.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    tools = tool_specs(given.get("tools", ()))
+    return ChatRequest(
+        messages=to_chat_messages(messages),
+        tools=tools,
+        tool_choice=tool_choice(given.get("tool_choice"), [tool.name for tool in tools]),
+        parallel_tool_calls=given.get("parallel_tool_calls", True),
+        output=output_format(given.get("response_format")),
+        sampling=_sampling({name: given[name] for name in SAMPLING_OPTIONS if name in given}),
+        reasoning=given.get("reasoning"),
+        template_options=given.get("template_options", {}),
+    )
+
+
+def _sampling(options: dict[str, Any]) -> SamplingParams:
+    stop = options.get("stop")
+    if isinstance(stop, str):
+        options["stop"] = (stop,)
+    try:
+        return _SAMPLING.validate_python(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "sampling"
+        raise InvalidRequestError(
+            f"`{name}` cannot be `{first['input']!r}`: {first['msg'][:1].lower()}{first['msg'][1:]}.", field=name
+        ) from error
