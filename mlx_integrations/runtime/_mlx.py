@@ -8,8 +8,9 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mlx_integrations.errors import MLXUnavailableError
 
@@ -37,7 +38,7 @@ try:
 
     _advisory = os.environ.get("TRANSFORMERS_NO_ADVISORY_WARNINGS")
     with _open_file_limit_kept():
-        from mlx_lm.generate import BatchGenerator
+        from mlx_lm.generate import BatchGenerator, StopSequences
         from mlx_lm.models.cache import make_prompt_cache
         from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p, make_logits_processors
         from mlx_lm.tokenizer_utils import TokenizerWrapper
@@ -53,7 +54,9 @@ __all__ = [
     "apply_min_p",
     "apply_top_k",
     "apply_top_p",
+    "backend_name",
     "caches_can_be_merged",
+    "end_sequences",
     "has_architecture",
     "load_tokenizer",
     "load_weights",
@@ -63,6 +66,13 @@ __all__ = [
     "nn",
     "tree_flatten",
 ]
+
+
+def backend_name() -> Literal["metal", "cuda", "cpu"]:
+    """Where arrays are computed by default."""
+    if mx.default_device().type == mx.DeviceType.cpu:
+        return "cpu"
+    return "metal" if mx.metal.is_available() else "cuda"
 
 
 def has_architecture(model_type: str) -> bool:
@@ -91,6 +101,12 @@ def load_weights(model_path: Path, *, cpu_float32: bool) -> Any:
 
 def _as_float32(value: Any) -> Any:
     return value.astype(mx.float32) if mx.issubdtype(value.dtype, mx.floating) else value
+
+
+@lru_cache(maxsize=64)
+def end_sequences(end_ids: tuple[int, ...]) -> Any:
+    """What `BatchGenerator` takes to end a row at any of these tokens."""
+    return StopSequences([(token_id,) for token_id in end_ids] or None)
 
 
 def caches_can_be_merged(model: Any) -> bool:

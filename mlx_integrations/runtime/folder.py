@@ -48,6 +48,14 @@ class ModelFolder:
     context_window: int
     weights: tuple[WeightFile, ...]
 
+    def end_ids(self) -> tuple[int, ...]:
+        """Token ids that end an answer, as config.json and generation_config.json name them."""
+        found: list[int] = []
+        for source in (self.generation_config, self.config, self.config.get("text_config") or {}):
+            value = source.get("eos_token_id")
+            found += [value] if isinstance(value, int) else value if isinstance(value, list) else []
+        return tuple(dict.fromkeys(found))
+
     def weight_bytes(self, *, as_float32: bool) -> int:
         """Bytes of memory the weights take, as stored or widened to float32."""
         return sum(file.float32_bytes if as_float32 else file.stored_bytes for file in self.weights)

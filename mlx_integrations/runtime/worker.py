@@ -44,6 +44,7 @@ class Worker:
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._steps: dict[object, Callable[[], bool]] = {}
         self._ticks: dict[object, Callable[[], float | None]] = {}
+        self._stop_hooks: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -91,6 +92,10 @@ class Worker:
         """Call `step` in every round until it returns False (nothing left to do). Worker thread only."""
         self._steps[key] = step
 
+    def drop_step(self, key: object) -> None:
+        """Forget a step. Worker thread only."""
+        self._steps.pop(key, None)
+
     def set_tick(self, key: object, tick: Callable[[], float | None]) -> None:
         """Call `tick` when idle; it returns the seconds until it wants to be called again. Worker thread only."""
         self._ticks[key] = tick
@@ -98,6 +103,10 @@ class Worker:
     def drop_tick(self, key: object) -> None:
         """Forget a tick. Worker thread only."""
         self._ticks.pop(key, None)
+
+    def add_stop_hook(self, hook: Callable[[], None]) -> None:
+        """Run `hook` on the thread before it ends. Worker thread only."""
+        self._stop_hooks.append(hook)
 
     def close(self) -> None:
         """Stop the thread and wait for it; what was running stops where it is."""
@@ -122,6 +131,8 @@ class Worker:
         finally:
             self._steps.clear()
             self._ticks.clear()
+            while self._stop_hooks:
+                self._stop_hooks.pop()()
             if self._on_stop is not None:
                 self._on_stop()
 

@@ -22,6 +22,7 @@ _MAX_PARALLEL_CALLS = 16
 _ANYTHING = r"/(.|\n)*/"
 _BLANK = r"/[\n ]{0,4}/"
 _HEADER = "%llguidance {}\n"
+_BARE_SLASH = re.compile(r"(?<!\\)/")
 
 
 class GrammarCompiler:
@@ -216,7 +217,7 @@ def _output(output: JsonSchemaFormat | JsonObjectFormat | RegexFormat) -> str:
         case RegexFormat(pattern=pattern):
             # Lark regexes are anchored at both ends by themselves and end at an unescaped slash.
             inner = pattern.removeprefix("^").removesuffix("$").replace("\n", r"\n")
-            return f"/{re.sub(r'(?<!\\)/', r'\/', inner)}/"
+            return "/" + _BARE_SLASH.sub(r"\/", inner) + "/"
 
 
 def _object_schema(tool: ToolSpec) -> Mapping[str, object]:

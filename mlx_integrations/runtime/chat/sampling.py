@@ -80,12 +80,15 @@ def resolve_sampling(
 
 
 class _Picker:
-    """The request's value, else the model's own, else the default; the request's values are checked, the model's trusted
-    only when they are in range."""
+    """The request's value, else the model's own, else the default.
+
+    The request's values are checked; the model's count only when they are in range, and, as in transformers, only when
+    its file says `do_sample`.
+    """
 
     def __init__(self, params: SamplingParams, generation_config: Mapping[str, Any]) -> None:
         self._params = params
-        self._model = generation_config
+        self._model = generation_config if generation_config.get("do_sample") else {}
 
     def number(
         self,

@@ -1,0 +1,67 @@
+"""One answer being generated, as the worker thread sees it, and what it sends back: plain numbers, never arrays."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from llguidance import LLMatcher
+
+from mlx_integrations.runtime.chat.sampling import Sampling
+
+__all__ = ["EndEvent", "Event", "FailEvent", "Row", "TokenEvent"]
+
+
+class TokenEvent(NamedTuple):
+    """A token was generated. `top` holds (token id, log-probability) pairs, strongest first."""
+
+    token_id: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class EndEvent(NamedTuple):
+    """The answer is complete: an end token, or the token limit."""
+
+    reason: Literal["stop", "length"]
+
+
+class FailEvent(NamedTuple):
+    """The answer will not come."""
+
+    error: Exception
+
+
+Event = TokenEvent | EndEvent | FailEvent
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Row:
+    """A request in the batch.
+
+    Attributes:
+        prompt: Token ids, at least one.
+        sampling: Checked against this model.
+        end_ids: Tokens that end the answer; they are not sent.
+        post: Takes events; called on the worker thread, must not block or raise.
+        matcher: Holds the answer to a grammar.
+        on_end: Called once, on the worker thread, when the row has left the batch, however it left.
+        cancelled: Set by any thread; the row is dropped before the next step.
+        failure: Set by a sampler or processor that could not go on.
+    """
+
+    prompt: list[int]
+    sampling: Sampling
+    end_ids: tuple[int, ...]
+    post: Callable[[Event], None]
+    matcher: LLMatcher | None = None
+    on_end: list[Callable[[], None]] = field(default_factory=list)
+    cancelled: bool = False
+    failure: Exception | None = None
+
+    def end(self, event: Event | None = None) -> None:
+        """Send the last event and let go of everything. Worker thread only."""
+        if event is not None:
+            self.post(event)
+        callbacks, self.on_end = self.on_end, []
+        for callback in callbacks:
+            callback()

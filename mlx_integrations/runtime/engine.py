@@ -1,0 +1,338 @@
+"""The models loaded in this process: who uses them, what they take, when they go.
+
+All of a runtime's state lives on the worker thread, so nothing here needs a lock but the count of open requests. A
+request holds a lease on its model; a model without leases may be unloaded when it idled long enough, or when another
+one needs its memory.
+"""
+
+import gc
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_integrations.errors import (
+    InsufficientMemoryError,
+    MLXIntegrationsError,
+    ModelInUseError,
+    ModelLoadError,
+    QueueFullError,
+    RuntimeClosedError,
+    UnsupportedArchitectureError,
+)
+from mlx_integrations.runtime.blas import preload_blas
+from mlx_integrations.runtime.chat.rows import FailEvent, Row
+from mlx_integrations.runtime.folder import ModelFolder, read_folder
+from mlx_integrations.runtime.hardware import Machine, describe_machine
+from mlx_integrations.runtime.worker import Worker, get_worker
+from mlx_integrations.settings import RuntimeSettings
+
+__all__ = ["LoadedModel", "Runtime"]
+
+_GIB = 1024**3
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model that is in memory.
+
+    Attributes:
+        path: Its folder.
+        weight_bytes: What its weights take.
+        active_requests: Requests and leases that hold it.
+        idle_seconds: Since the last of them let go; 0 while any holds it.
+        is_batched: Whether its requests share one batch, or wait for one another.
+    """
+
+    path: Path
+    weight_bytes: int
+    active_requests: int
+    idle_seconds: float
+    is_batched: bool
+
+
+@dataclass(eq=False, slots=True)
+class _Slot:
+    """A loaded model on the worker thread."""
+
+    folder: ModelFolder
+    lane: Any
+    weight_bytes: int
+    leases: int = 0
+    last_used: float = 0.0
+
+
+class Runtime:
+    """Loads models and runs requests on them. Safe from any thread.
+
+    Most code wants the shared one, `mlx_integrations.get_runtime()`. A private one has its own models and budget, but
+    runs on the same worker thread.
+
+    Args:
+        settings: Budget, batch size, idle time; the defaults otherwise.
+        worker: The thread to run on; the process's own otherwise.
+        clock: Seconds that only go up.
+    """
+
+    def __init__(
+        self,
+        settings: RuntimeSettings | None = None,
+        *,
+        worker: Worker | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings or RuntimeSettings()
+        self._worker = worker or get_worker()
+        self._clock = clock
+        self._slots: dict[Path, _Slot] = {}
+        self._machine: Machine | None = None
+        self._lock = threading.Lock()
+        self._open_requests = 0
+        self._is_closed = False
+        self.loads = 0
+        """How many times weights were loaded."""
+
+    def prepare(self) -> Machine:
+        """Import MLX on the worker thread, once, and describe the machine.
+
+        Raises:
+            MLXUnavailableError: MLX cannot run here as installed.
+        """
+        if self._machine is None:
+            self._machine = self._worker.call(self._import_mlx).result()
+        return self._machine
+
+    def load(self, path: str | Path) -> None:
+        """Load a model now instead of at its first request.
+
+        Raises:
+            ModelLoadError: The folder cannot be run.
+            InsufficientMemoryError: It does not fit the budget.
+        """
+        folder = read_folder(Path(path))
+        self._check_open()
+        self._worker.call(self._acquire, folder).result()
+
+    @contextmanager
+    def lease(self, path: str | Path) -> Iterator[None]:
+        """Keep a model loaded for as long as the block runs."""
+        folder = read_folder(Path(path))
+        self._check_open()
+        slot = self._worker.call(self._lease, folder).result()
+        try:
+            yield
+        finally:
+            self._worker.call(self._release, slot).result()
+
+    def unload(self, path: str | Path, *, force: bool = False) -> bool:
+        """Free a model's memory.
+
+        Args:
+            path: Its folder.
+            force: End its running requests with an error instead of refusing.
+
+        Returns:
+            Whether it was loaded.
+
+        Raises:
+            ModelInUseError: Requests are running on it.
+        """
+        return self._worker.call(self._unload, Path(path).expanduser().resolve(), force).result()
+
+    def models(self) -> tuple[LoadedModel, ...]:
+        """What is loaded now, most recently used first."""
+        return self._worker.call(self._list_models).result()
+
+    def submit(self, folder: ModelFolder, row: Row) -> None:
+        """Start a checked request; its events go to `row.post`, a failing load included.
+
+        Raises:
+            QueueFullError: Too many requests are open.
+            RuntimeClosedError: The runtime was closed.
+        """
+        self._check_open()
+        with self._lock:
+            limit = self.settings.max_batch_size + self.settings.max_queued_requests
+            if self._open_requests >= limit:
+                raise QueueFullError(f"{self._open_requests} requests are open; {limit} are the limit.")
+            self._open_requests += 1
+        row.on_end.append(self._forget_request)
+        self._worker.post(lambda: self._admit(folder, row))
+
+    def close(self) -> None:
+        """End all requests and free all models. The worker thread goes on for other runtimes."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        try:
+            self._worker.call(self._close).result()
+        except RuntimeClosedError:
+            _logger.debug("The worker had stopped before the runtime was closed")
+
+    # Everything below runs on the worker thread.
+
+    def _import_mlx(self) -> Machine:
+        preload_blas(self.settings.blas_preload)
+        from mlx_integrations.runtime._mlx import backend_name, mx
+
+        self._worker.add_stop_hook(self._close)
+        return describe_machine(mx.device_info(), backend=backend_name())
+
+    def _admit(self, folder: ModelFolder, row: Row) -> None:
+        if row.cancelled:
+            row.end()
+            return
+        try:
+            if self._is_closed:
+                raise RuntimeClosedError("The runtime was closed.")
+            slot = self._lease(folder)
+        except MLXIntegrationsError as error:
+            row.end(FailEvent(error))
+            return
+        row.on_end.append(lambda: self._release(slot))
+        slot.lane.add(row)
+        self._worker.set_step(slot, slot.lane.step)
+
+    def _lease(self, folder: ModelFolder) -> _Slot:
+        slot = self._acquire(folder)
+        slot.leases += 1
+        return slot
+
+    def _release(self, slot: _Slot) -> None:
+        slot.leases -= 1
+        slot.last_used = self._clock()
+        if self.settings.idle_unload_seconds is not None:
+            self._worker.set_tick(self, self._unload_idle)
+
+    def _acquire(self, folder: ModelFolder) -> _Slot:
+        slot = self._slots.get(folder.path)
+        if slot is None:
+            slot = self._load(folder)
+            self._slots[folder.path] = slot
+        slot.last_used = self._clock()
+        return slot
+
+    def _load(self, folder: ModelFolder) -> _Slot:
+        if self._machine is None:
+            self._machine = self._import_mlx()
+        from mlx_integrations.runtime._mlx import has_architecture, load_weights
+        from mlx_integrations.runtime.chat.lanes import make_lane
+
+        if not has_architecture(folder.model_type):
+            raise UnsupportedArchitectureError(
+                f"mlx-lm cannot run models of type `{folder.model_type}` (`{folder.path}`).",
+                model_path=str(folder.path),
+                model_type=folder.model_type,
+            )
+        widened = self._machine.backend == "cpu" and self.settings.cpu_float32
+        needed_bytes = folder.weight_bytes(as_float32=widened)
+        self._make_room(folder, needed_bytes)
+        started = time.perf_counter()
+        try:
+            model = load_weights(folder.path, cpu_float32=self.settings.cpu_float32)
+            lane = make_lane(
+                model,
+                max_batch_size=self.settings.max_batch_size,
+                prefill_step_tokens=self.settings.prefill_step_tokens,
+            )
+        except Exception as error:  # mlx-lm raises whatever a damaged checkpoint makes it stumble over
+            raise ModelLoadError(
+                f"`{folder.path}` could not be loaded: {error}.",
+                model_path=str(folder.path),
+                hint="Check that config.json belongs to these weights, or download the model again.",
+            ) from error
+        self.loads += 1
+        _logger.info("Loaded %s in %.1f s", folder.path, time.perf_counter() - started)
+        return _Slot(folder=folder, lane=lane, weight_bytes=needed_bytes)
+
+    def _make_room(self, folder: ModelFolder, needed_bytes: int) -> None:
+        """Unload idle models, the least recently used first, until the new one fits."""
+        assert self._machine is not None
+        budget_bytes = self.settings.memory_budget_bytes or self._machine.usable_bytes
+        idle = sorted((slot for slot in self._slots.values() if not slot.leases), key=lambda slot: slot.last_used)
+        while (available := budget_bytes - self._used_bytes()) < needed_bytes and idle:
+            self._drop(idle.pop(0))
+        if available < needed_bytes:
+            busy = ", ".join(f"`{slot.folder.path.name}`" for slot in self._slots.values())
+            raise InsufficientMemoryError(
+                f"`{folder.path.name}` needs {needed_bytes / _GIB:.2f} GiB; {max(available, 0) / _GIB:.2f} GiB of the "
+                f"budget of {budget_bytes / _GIB:.2f} GiB are free" + (f", {busy} being in use." if busy else "."),
+                needed_bytes=needed_bytes,
+                available_bytes=max(available, 0),
+                budget_bytes=budget_bytes,
+                hint="Use a smaller or more strongly quantised model, unload another one, or raise "
+                "`runtime.memory_budget_bytes`.",
+            )
+
+    def _used_bytes(self) -> int:
+        return sum(slot.weight_bytes for slot in self._slots.values())
+
+    def _unload(self, path: Path, force: bool) -> bool:
+        slot = self._slots.get(path)
+        if slot is None:
+            return False
+        if slot.leases and not force:
+            raise ModelInUseError(f"`{path.name}` is in use by {slot.leases} requests.")
+        self._drop(slot)
+        return True
+
+    def _drop(self, slot: _Slot) -> None:
+        from mlx_integrations.runtime._mlx import mx
+
+        del self._slots[slot.folder.path]
+        self._worker.drop_step(slot)
+        slot.lane.close(RuntimeClosedError(f"`{slot.folder.path.name}` was unloaded.", hint="Send the request again."))
+        slot.lane = None
+        gc.collect()  # modules and caches refer to each other
+        mx.clear_cache()
+
+    def _unload_idle(self) -> float | None:
+        """Unload what idled long enough; return the seconds until the next look."""
+        limit = self.settings.idle_unload_seconds
+        if limit is None:
+            return None
+        waits = []
+        for slot in list(self._slots.values()):
+            wait = slot.last_used + limit - self._clock()
+            if slot.leases:
+                continue
+            if wait <= 0:
+                self._drop(slot)
+            else:
+                waits.append(wait)
+        return min(waits, default=None)
+
+    def _list_models(self) -> tuple[LoadedModel, ...]:
+        from mlx_integrations.runtime.chat.lanes import BatchLane
+
+        now = self._clock()
+        slots = sorted(self._slots.values(), key=lambda slot: -slot.last_used)
+        return tuple(
+            LoadedModel(
+                path=slot.folder.path,
+                weight_bytes=slot.weight_bytes,
+                active_requests=slot.leases,
+                idle_seconds=0.0 if slot.leases else now - slot.last_used,
+                is_batched=isinstance(slot.lane, BatchLane),
+            )
+            for slot in slots
+        )
+
+    def _close(self) -> None:
+        self._worker.drop_tick(self)
+        for slot in list(self._slots.values()):
+            self._drop(slot)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RuntimeClosedError("The runtime was closed.")
+
+    def _forget_request(self) -> None:
+        with self._lock:
+            self._open_requests -= 1
