@@ -97,6 +97,11 @@ class Runtime:
         self.loads = 0
         """How many times weights were loaded."""
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._is_closed
+
     def prepare(self) -> Machine:
         """Import MLX on the worker thread, once, and describe the machine.
 

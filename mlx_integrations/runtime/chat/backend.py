@@ -73,6 +73,11 @@ class MLXChatBackend:
         return self._model_id
 
     @property
+    def runtime(self) -> Runtime:
+        """Where it runs."""
+        return self._runtime
+
+    @property
     def path(self) -> Path:
         """The model's folder."""
         return self._folder.path

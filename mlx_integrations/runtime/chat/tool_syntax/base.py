@@ -87,13 +87,15 @@ class Block:
         start: The text that opens it.
         end: The text that closes it; empty means that it ends with its JSON value.
         parse: Reads what is between; raises `CallError`.
-        is_json: Whether what is between is JSON, so that it is complete without `end` as soon as it parses.
+        is_json: Whether a JSON value ends what is between, so that nothing is missing where only `end` is.
+        is_open_ended: Whether the end of the answer closes it, too.
     """
 
     start: str
     end: str
     parse: Callable[[str, Sequence[ToolSpec]], list[RawCall]]
     is_json: bool = True
+    is_open_ended: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +156,7 @@ class OutputSyntax:
         call_trigger: The beginning of `call` after which nothing but a call can follow, where the family writes its
             calls so and no other way; empty otherwise.
         blocks: The stretches that hold calls.
+        wrappers: Texts around calls that say nothing by themselves; dropped where tools are offered.
         silent: Texts that structure the answer and are never shown.
         markers: Special tokens, as text, that the parser needs to see; a detokeniser drops all others.
         stop_markers: End-of-turn tokens besides the tokenizer's own.
@@ -167,6 +170,7 @@ class OutputSyntax:
     answer_prefix: str = ""
     call_trigger: str = ""
     blocks: tuple[Block, ...] = ()
+    wrappers: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
     markers: frozenset[str] = frozenset()
     stop_markers: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ Text goes out as soon as it cannot be the beginning of a marker; a block is held
 from collections.abc import Sequence
 
 from mlx_integrations.runtime.chat.tool_syntax.base import Block, Delta, NewId, TextDelta
-from mlx_integrations.runtime.chat.tool_syntax.calls import invalid, read_calls, strict_json
+from mlx_integrations.runtime.chat.tool_syntax.calls import invalid, read_calls
 from mlx_integrations.runtime.chat.tool_syntax.scanning import (
     JsonTracker,
     drop_leading_lines,
@@ -96,24 +96,13 @@ class BlockParser:
             return False
         body_end, next_start = (len(self._buffer), len(self._buffer)) if span is None else span
         body = self._buffer[:body_end]
-        if span is None and not self._is_complete(body):
+        if span is None and not (self._block.is_open_ended or self._scan.is_complete):
             cut = _CUT_BY_LIMIT if reason == "length" else _CUT
             out.append(invalid(self._block.start + body, cut, self._new_id))
         else:
             out.extend(read_calls(body, self._block.parse, self._tools, self._new_id))
         self._buffer = self._buffer[next_start:]
         self._block = None
-        return True
-
-    def _is_complete(self, body: str) -> bool:
-        """Whether a block that was never closed lost nothing: all of its JSON is there."""
-        assert self._block is not None
-        if not self._block.is_json:
-            return False
-        try:
-            strict_json(body)
-        except ValueError:
-            return False
         return True
 
 
@@ -123,24 +112,30 @@ class _BlockScan:
     def __init__(self, block: Block, starts: Sequence[str]) -> None:
         self._ends = (block.end,) if block.end else tuple(starts)
         self._end = block.end
+        self._is_json = block.is_json
         self._tracker = JsonTracker()
         self._from = 0
         self._doubtful: int | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the JSON of the block is closed, so that nothing but its end marker is missing."""
+        return self._is_json and self._tracker.closed_at is not None
 
     def find_end(self, body: str, *, is_last: bool) -> tuple[int, int] | None:
         """Where the body ends and where the text after it begins, once that is certain."""
         while (found := find_first(body[self._from :], self._ends)) is not None:
             position = self._from + found[0]
-            self._track(body, position)
+            self._tracker.advance(body, position)
             if self._closed_without_end():
                 break
-            if self._looks_like_json(body) and self._tracker.is_inside and not self._tracker.is_broken:
+            if self._holds_json(body) and self._tracker.is_inside and not self._tracker.is_broken:
                 self._doubtful = position if self._doubtful is None else self._doubtful
                 self._from = position + 1
                 continue
             return self._span(position if self._doubtful is None or not self._tracker.is_broken else self._doubtful)
         hold = 0 if is_last else held_length(body, self._ends)
-        self._track(body, len(body) - hold)
+        self._tracker.advance(body, len(body) - hold)
         self._from = max(self._from, len(body) - max(map(len, self._ends)) + 1)
         if self._closed_without_end():
             assert self._tracker.closed_at is not None
@@ -149,15 +144,11 @@ class _BlockScan:
             return self._span(self._doubtful)
         return None
 
-    def _track(self, body: str, end: int) -> None:
-        self._tracker.advance(body, end)
-
     def _closed_without_end(self) -> bool:
         return not self._end and self._tracker.closed_at is not None
 
     def _span(self, position: int) -> tuple[int, int]:
         return position, position + len(self._end)
 
-    @staticmethod
-    def _looks_like_json(body: str) -> bool:
-        return body.lstrip()[:1] in ("{", "[")
+    def _holds_json(self, body: str) -> bool:
+        return self._is_json or body.lstrip()[:1] in ("{", "[")

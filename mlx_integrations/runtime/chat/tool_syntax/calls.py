@@ -36,8 +36,8 @@ def strict_json(text: str) -> Any:
 def json_calls(body: str, tools: Sequence[ToolSpec]) -> list[RawCall]:
     """Calls written as `{"name": ..., "arguments": {...}}`, or a list of them.
 
-    `parameters` is taken for `arguments`, and the wrapping `{"type": "function", "function": {...}}` is seen through,
-    since models of several families write so.
+    `parameters` is taken for `arguments`, `tool_name` for `name`, and the wrapping `{"type": "function", "function":
+    {...}}` is seen through, since models of several families write so.
 
     Raises:
         CallError: It is not that.
@@ -54,10 +54,11 @@ def _entry(entry: Any) -> RawCall:
         entry = entry["function"]
     if not isinstance(entry, dict):
         raise CallError("a call must be a JSON object with `name` and `arguments`")
-    if "name" not in entry:
+    name = entry.get("name", entry.get("tool_name"))
+    if name is None:
         raise CallError("the call has no `name`")
     arguments = entry["arguments"] if "arguments" in entry else entry.get("parameters", {})
-    return RawCall(entry["name"], arguments)
+    return RawCall(name, arguments)
 
 
 def accept(raw: RawCall, tools: Sequence[ToolSpec], new_id: NewId) -> ToolCall | InvalidToolCall:

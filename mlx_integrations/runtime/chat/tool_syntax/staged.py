@@ -6,7 +6,7 @@ from mlx_integrations.runtime.chat.tool_syntax.forced import ForcedCallParser
 from mlx_integrations.runtime.chat.tool_syntax.reasoning import ReasoningSplitter
 from mlx_integrations.types import FinishReason
 
-__all__ = ["StagedParser", "build_staged", "stage"]
+__all__ = ["StagedParser", "block_parser", "build_staged", "stage"]
 
 
 class StagedParser:
@@ -34,8 +34,13 @@ class StagedParser:
 
 def build_staged(syntax: OutputSyntax, options: ParserOptions) -> OutputParser:
     """Make the parser of a family whose calls are blocks in the text."""
-    blocks = BlockParser(syntax.blocks, silent=syntax.silent, tools=options.tools, new_id=options.new_id)
-    return stage(syntax, options, blocks)
+    return stage(syntax, options, block_parser(syntax, options))
+
+
+def block_parser(syntax: OutputSyntax, options: ParserOptions) -> BlockParser:
+    """Make the parser of visible text with blocks in it."""
+    silent = (*syntax.silent, *syntax.wrappers) if options.tools else syntax.silent
+    return BlockParser(syntax.blocks, silent=silent, tools=options.tools, new_id=options.new_id)
 
 
 def stage(syntax: OutputSyntax, options: ParserOptions, answer: OutputParser) -> OutputParser:

@@ -1,0 +1,1 @@
+"""WHERE models are on this machine."""
