@@ -10,10 +10,18 @@ from mlx_integrations.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from mlx_integrations.langchain.chat_models import ChatMLX
+    from mlx_integrations.langchain.context import context_budget
+    from mlx_integrations.langchain.registration import register_with_langchain
+    from mlx_integrations.langchain.summarization import summarization_middleware
 
-__all__ = ["ChatMLX"]
+__all__ = ["ChatMLX", "context_budget", "register_with_langchain", "summarization_middleware"]
 
-_HOMES = {"ChatMLX": "mlx_integrations.langchain.chat_models"}
+_HOMES = {
+    "ChatMLX": "mlx_integrations.langchain.chat_models",
+    "context_budget": "mlx_integrations.langchain.context",
+    "register_with_langchain": "mlx_integrations.langchain.registration",
+    "summarization_middleware": "mlx_integrations.langchain.summarization",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,6 @@ Nothing here chooses, retries or samples. Sync and async, streamed and whole, ar
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from functools import partial
 from typing import Any, Self, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -32,6 +31,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, SkipValidation, model_validator
 
+from mlx_integrations import __version__
 from mlx_integrations.langchain.answers import MODEL_PROVIDER, AnswerChunks, to_langchain_result
 from mlx_integrations.langchain.batching import shared_configs
 from mlx_integrations.langchain.errors import langchain_errors
@@ -123,6 +123,11 @@ class ChatMLX(BaseChatModel):
             given["stop"] = [given["stop"]]
         return given
 
+    @model_validator(mode="after")
+    def _set_mlx_integrations_version(self) -> Self:
+        self._add_version("mlx-integrations", __version__)
+        return self
+
     @property
     def model_name(self) -> str:
         """The name that many LangChain tools ask for; the same as `model`."""
@@ -165,8 +170,7 @@ class ChatMLX(BaseChatModel):
         return params
 
     def _resolve_model_profile(self) -> ModelProfile | None:
-        look_up = partial(_look_up_profile, self.model, self.backend, self.runtime)
-        return cast(ModelProfile, LazyProfile(look_up))
+        return cast(ModelProfile, LazyProfile(_look_up_profile, self.model, self.backend, self.runtime))
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy the model. The profile is looked up again, because the copy may be of another model."""

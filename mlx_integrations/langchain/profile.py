@@ -45,8 +45,8 @@ class LazyProfile(Mapping[str, Any]):
     constructing an object should not read. It is not a `dict` because a `dict` cannot be filled on demand.
     """
 
-    def __init__(self, look_up: Callable[[], ModelProfile]) -> None:
-        self._look_up = look_up
+    def __init__(self, look_up: Callable[..., ModelProfile], *arguments: Any) -> None:
+        self._source = (look_up, arguments)
         self._found: Mapping[str, Any] | None = None
 
     def __getitem__(self, key: str) -> Any:
@@ -63,16 +63,19 @@ class LazyProfile(Mapping[str, Any]):
         return True
 
     def __eq__(self, other: object) -> bool:
-        """Compare what was found. Not even a comparison with `None`, which LangChain makes often, looks anything up."""
-        return self is other or (isinstance(other, Mapping) and bool(other) and dict(self) == dict(other))
+        """Two of the same source are equal; LangChain compares often, and comparing them must not look anything up."""
+        if isinstance(other, LazyProfile):
+            return self._source == other._source
+        return isinstance(other, Mapping) and dict(self) == dict(other)
 
     def __hash__(self) -> int:
-        return id(self)
+        return hash(self._source[0])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'not read yet' if self._found is None else dict(self._found)})"
 
     def _profile(self) -> Mapping[str, Any]:
         if self._found is None:
-            self._found = self._look_up()
+            look_up, arguments = self._source
+            self._found = look_up(*arguments)
         return self._found
