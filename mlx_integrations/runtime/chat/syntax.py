@@ -13,8 +13,26 @@ from mlx_integrations.runtime.chat.tool_syntax.base import (
     UpstreamToolParser,
     new_call_id,
 )
+from mlx_integrations.runtime.chat.tool_syntax.deepseek import (
+    deepseek_dsml_syntax,
+    deepseek_v3_syntax,
+    deepseek_v31_syntax,
+)
+from mlx_integrations.runtime.chat.tool_syntax.harmony import harmony_syntax
 from mlx_integrations.runtime.chat.tool_syntax.hermes import hermes_syntax
+from mlx_integrations.runtime.chat.tool_syntax.json_lists import (
+    JSON_LISTS,
+    cohere_syntax,
+    granite_syntax,
+    json_list_syntax,
+    phi_syntax,
+)
+from mlx_integrations.runtime.chat.tool_syntax.kimi import kimi_syntax
+from mlx_integrations.runtime.chat.tool_syntax.literals import with_markers
+from mlx_integrations.runtime.chat.tool_syntax.llama3 import llama3_syntax
+from mlx_integrations.runtime.chat.tool_syntax.mistral import mistral_args_syntax, mistral_list_syntax
 from mlx_integrations.runtime.chat.tool_syntax.reasoning import find_reasoning_tags
+from mlx_integrations.runtime.chat.tool_syntax.upstream import upstream_syntax
 
 __all__ = [
     "CallSyntax",
@@ -27,6 +45,12 @@ __all__ = [
     "detect_syntax",
     "new_call_id",
 ]
+
+_READ_BY_US = frozenset({"json_tools", "mistral", "kimi_k2"})
+"""Formats of which mlx-lm has a parser, too; ours is stricter, and forces calls in the native form."""
+
+_TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<turn|>", "<|end|>", "<|END_OF_TURN_TOKEN|>")
+"""Tokens that end a turn wherever a template writes them; generation_config.json often lacks them."""
 
 
 def detect_syntax(
@@ -44,12 +68,46 @@ def detect_syntax(
         model_type: From config.json.
         upstream: The tool parser that mlx-lm inferred, if any.
     """
-    return _with_reasoning(hermes_syntax(), chat_template, vocabulary)
-
-
-def _with_reasoning(syntax: OutputSyntax, chat_template: str | None, vocabulary: Mapping[str, int]) -> OutputSyntax:
-    """Add the tags for reasoning that the model has."""
+    template = chat_template or ""
+    syntax = _family(template, vocabulary, model_type, upstream)
     tags = find_reasoning_tags(chat_template, vocabulary)
-    if tags is None or syntax.reasoning_start is not None:
-        return syntax
-    return replace(syntax, reasoning_start=tags[0], reasoning_end=tags[1], markers=syntax.markers | set(tags))
+    if syntax.reasoning_start is None and tags is not None:
+        syntax = replace(syntax, reasoning_start=tags[0], reasoning_end=tags[1])
+    stops = (token for token in _TURN_ENDS if token in vocabulary and token in template)
+    known = () if syntax.name == "harmony" else tuple(stops)
+    markers = tuple(token for token in syntax.stop_markers if token in vocabulary)
+    return with_markers(replace(syntax, stop_markers=tuple(dict.fromkeys((*markers, *known)))))
+
+
+def _family(
+    template: str, vocabulary: Mapping[str, int], model_type: str, upstream: UpstreamToolParser | None
+) -> OutputSyntax:
+    """The family; a template says more than a vocabulary, which fine-tunes inherit from other families."""
+    if "<|channel|>" in template or ("<|channel|>" in vocabulary and "<|message|>" in vocabulary):
+        return harmony_syntax()
+    if "｜DSML｜" in template or (model_type == "deepseek_v32" and not template):
+        return deepseek_dsml_syntax()
+    if "<｜tool▁calls▁begin｜>" in template:
+        return deepseek_v3_syntax() if "```json" in template else deepseek_v31_syntax()
+    if "[TOOL_CALLS]" in template:
+        if "[ARGS]" in template:
+            return mistral_args_syntax()
+        return mistral_list_syntax(has_blank="[TOOL_CALLS] [" in template)
+    if "<|tool_calls_section_begin|>" in template:
+        return kimi_syntax()
+    if upstream is not None and upstream.name not in _READ_BY_US:
+        return upstream_syntax(upstream)
+    return _json_family(template, vocabulary)
+
+
+def _json_family(template: str, vocabulary: Mapping[str, int]) -> OutputSyntax:
+    if "<|START_ACTION|>" in template:
+        return cohere_syntax()
+    if "<|tool_call|>" in template:
+        return phi_syntax() if "<|/tool_call|>" in vocabulary else granite_syntax()
+    for name, (start, end) in JSON_LISTS.items():
+        if start in template:
+            return json_list_syntax(name, start, end)
+    if "<tool_call>" not in template and ("<|python_tag|>" in template or "ipython" in template):
+        return llama3_syntax()
+    return hermes_syntax()

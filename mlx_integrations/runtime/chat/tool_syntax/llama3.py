@@ -25,7 +25,8 @@ from mlx_integrations.types import FinishReason, ToolSpec
 __all__ = ["BareJsonParser", "llama3_syntax"]
 
 _CALL_KEYS = frozenset({"name", "parameters", "arguments", "type", "function", "id"})
-_FIRST_KEY = re.compile(r'\{\s*(?:"(?P<key>[^"]*)(?P<closed>")?)?')
+_FIRST_KEY = re.compile(r'\{\s*"(?P<key>[^"]*)(?P<closed>")?')
+_NOTHING_YET = re.compile(r"(?:\{\s*)?\Z")
 _NAME_FIRST = re.compile(r'\{\s*"name"\s*:\s*"(?P<name>[^"\\]*)(?P<closed>")?')
 _BETWEEN = " \t\r\n;"
 
@@ -116,11 +117,14 @@ class BareJsonParser:
         text = self._buffer.lstrip()
         if not self._tools or not "{".startswith(text[:1]):
             return False
+        if _NOTHING_YET.match(text):
+            return True
         first_key = _FIRST_KEY.match(text)
-        if first_key is not None and (key := first_key["key"]) is not None:
-            known = key in _CALL_KEYS if first_key["closed"] else any(item.startswith(key) for item in _CALL_KEYS)
-            if not known:
-                return False
+        if first_key is None:
+            return False
+        key = first_key["key"]
+        if not (key in _CALL_KEYS if first_key["closed"] else any(known.startswith(key) for known in _CALL_KEYS)):
+            return False
         name = _NAME_FIRST.match(text)
         if name is not None:
             written = name["name"]

@@ -101,8 +101,8 @@ def _read(upstream: UpstreamToolParser, text: str, tools: Sequence[ToolSpec]) ->
         result = upstream.parse(text, template_tools(tools))
     except Exception as exc:  # these parsers raise whatever their regular expressions and lookups happen to raise
         raise CallError(f"not a call in the `{upstream.name}` format ({type(exc).__name__}: {exc})") from exc
-    entries = [result] if isinstance(result, Mapping) else result
-    if not isinstance(entries, Sequence) or not entries:
+    entries: Any = [result] if isinstance(result, Mapping) else result
+    if not isinstance(entries, list | tuple) or not entries:
         raise CallError(f"no call in the `{upstream.name}` format")
     return [_raw_call(entry, upstream, tools) for entry in entries]
 
