@@ -19,5 +19,5 @@ def demo(
         raise MissingExtraError(
             f"The tour shows a LangChain agent, and `{exc.name}` is missing.", extra="langchain"
         ) from exc
-    console = Console(no_color=no_color, highlight=False)
+    console = Console(color_system=None if no_color else "auto", highlight=False)
     run_tour(console, pauses=console.is_terminal and not fast)

@@ -7,6 +7,7 @@ it saw, so that it is a test as well: `tests/demo/test_tour.py` checks the answe
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from langchain.agents import create_agent
@@ -14,9 +15,10 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from pydantic import BaseModel
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from mlx_integrations import __version__
+from mlx_integrations import __version__, get_runtime
 from mlx_integrations.demo.tools import calculator, days_between, lookup_price
 
 __all__ = ["AgentRun", "Contact", "Speed", "Step", "TourResult", "run_tour"]
@@ -210,10 +212,9 @@ class _Tour:
         self._heading("Next", f"that took {seconds:.1f} s")
         for command, what in (
             ('mlxi chat "What can you do?"', "ask the demo model yourself"),
-            ("mlxi chat --model PATH ...", "ask a model in MLX format that you have on disk"),
-            ("notebooks/01_agent_with_chatmlx.ipynb", "the same in a notebook, line by line"),
+            ('mlxi chat --model PATH "..."', "ask a model in MLX format on your disk"),
         ):
-            self._console.print(f"  [cyan]{command:<40}[/] {what}")
+            self._console.print(f"  [cyan]{command:<30}[/] {what}")
 
     def _follow(self, question: str, agent: Any) -> AgentRun:
         """Show the steps of one run as they happen."""
@@ -238,7 +239,7 @@ class _Tour:
     def _heading(self, title: str, code: str) -> None:
         if self._pauses:
             time.sleep(_PAUSE_SECONDS)
-        self._console.print(f"\n[bold cyan]{title}[/]  [dim]{code}[/]", soft_wrap=True)
+        self._console.print(f"\n[bold cyan]{title}[/]  [dim]{escape(code)}[/]", soft_wrap=True)
 
     def _label(self, who: str) -> None:
         self._console.print(f"  {who:>5}  ", end="", style="bold")
@@ -275,6 +276,7 @@ def _speed_table(speed: Speed) -> Table:
 
 def _machine() -> str:
     """This machine and what MLX computes on, in one line."""
-    import platform
-
-    return f"{platform.system()} {platform.machine()}"
+    machine = get_runtime().prepare()
+    memory = f"{machine.memory_bytes / 1024**3:.0f} GiB"
+    backend = {"metal": "Metal", "cuda": "CUDA", "cpu": "the CPU"}[machine.backend]
+    return f"{machine.device_name}, {machine.cores} cores, {memory} of memory; MLX {version('mlx')} on {backend}"

@@ -1,0 +1,122 @@
+"""The guided tour is a test: on a script it shows every step, on the shipped model its answers are right."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mlx_integrations.demo.tour import AgentRun, Contact, Step, TourResult, run_tour
+from mlx_integrations.langchain import ChatMLX
+from mlx_integrations.testing import FakeAnswer, FakeChatBackend
+from mlx_integrations.types import ChatRequest, ToolCall
+
+CONTACT_JSON = '{"name": "Clara Lang", "age": 36, "city": "Lisbon"}'
+_CALLS = {
+    "How much do 12 notebooks cost?": [
+        [("lookup_price", {"item": "notebooks"})],
+        [("calculator", {"expression": "12 * 2.50"})],
+    ],
+    "How many hours are there between 2026-03-01 and 2026-03-15?": [
+        [("days_between", {"start": "2026-03-01", "end": "2026-03-15"})],
+        [("calculator", {"expression": "14 * 24"})],
+    ],
+    "How much do a lamp and a chair cost together?": [
+        [("lookup_price", {"item": "lamp"}), ("lookup_price", {"item": "chair"})],
+        [("calculator", {"expression": "24.90 + 39.50"})],
+    ],
+}
+
+
+def _scripted(request: ChatRequest) -> FakeAnswer:
+    """What a perfect model would answer, from what is in the request."""
+    if request.output is not None:
+        return FakeAnswer(text=CONTACT_JSON)
+    question = next(message.content for message in request.messages if message.role == "user")
+    if question not in _CALLS:
+        return FakeAnswer(text=f"You asked: {question}")
+    done = sum(message.role == "assistant" for message in request.messages)
+    if done == len(_CALLS[question]):
+        return FakeAnswer(text=f"The answer is {request.messages[-1].content}.")
+    return FakeAnswer(
+        tool_calls=tuple(
+            ToolCall(id=f"call_{done}_{at}", name=name, arguments=arguments)
+            for at, (name, arguments) in enumerate(_CALLS[question][done])
+        )
+    )
+
+
+def _tour(model: ChatMLX | None) -> tuple[TourResult, str]:
+    page = io.StringIO()
+    console = Console(file=page, width=100, highlight=False)
+    return run_tour(console, model), page.getvalue()
+
+
+@pytest.fixture(scope="module")
+def scripted() -> tuple[TourResult, str]:
+    return _tour(ChatMLX(model="fake", backend=FakeChatBackend([_scripted])))
+
+
+def test_every_step_of_the_agent_is_shown_and_returned(scripted: tuple[TourResult, str]) -> None:
+    result, page = scripted
+    assert result.agent[0] == AgentRun(
+        question="How much do 12 notebooks cost?",
+        steps=(
+            Step(tool="lookup_price", arguments={"item": "notebooks"}, result="2.50"),
+            Step(tool="calculator", arguments={"expression": "12 * 2.50"}, result="30.0"),
+        ),
+        answer="The answer is 30.0.",
+    )
+    for line in ("lookup_price(item='notebooks')", "calculator -> 30.0", "The answer is 336.", "lookup_price -> 39.50"):
+        assert line in page
+
+
+def test_parallel_calls_are_both_answered(scripted: tuple[TourResult, str]) -> None:
+    steps = scripted[0].agent[2].steps
+    assert {(step.arguments.get("item"), step.result) for step in steps[:2]} == {("lamp", "24.90"), ("chair", "39.50")}
+    assert steps[2].result == "64.4"
+
+
+def test_the_contact_is_an_instance_of_the_class(scripted: tuple[TourResult, str]) -> None:
+    assert scripted[0].contact == Contact(name="Clara Lang", age=36, city="Lisbon")
+
+
+def test_speeds_count_the_tokens_of_all_answers(scripted: tuple[TourResult, str]) -> None:
+    speed = scripted[0].speed
+    assert speed.requests == 8
+    assert speed.alone_tokens == speed.together_tokens > 0
+    assert speed.alone_tokens_per_second > 0
+    assert speed.same_answers
+
+
+def test_a_page_that_is_no_terminal_is_plain_text(scripted: tuple[TourResult, str]) -> None:
+    page = scripted[1]
+    assert "\x1b" not in page
+    assert "1. Chat, token by token" in page
+
+
+def test_the_shipped_model_gives_the_right_answers() -> None:
+    result, page = _tour(None)
+    assert "demo model" in result.chat
+    notebooks, hours, together = result.agent
+    assert [step.tool for step in notebooks.steps] == ["lookup_price", "calculator"]
+    assert "30" in notebooks.answer
+    assert [step.tool for step in hours.steps] == ["days_between", "calculator"]
+    assert "336" in hours.answer
+    assert sorted(step.tool for step in together.steps) == ["calculator", "lookup_price", "lookup_price"]
+    assert "64.4" in together.answer
+    assert result.contact == Contact(name="Clara Lang", age=36, city="Lisbon")
+    assert result.speed.same_answers
+    assert "Nothing leaves this machine" in page
+
+
+def test_the_command_shows_the_tour(tmp_path: Path) -> None:
+    """From anywhere, in a new process, in plain text, and it ends with 0."""
+    command = [sys.executable, "-m", "mlx_integrations", "demo", "--fast"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "4. 8 requests at once" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert done.stderr == ""
