@@ -72,7 +72,8 @@ clean:
 # interrupted while it was made has no working pip; venv completes such a folder without emptying it.
 $(VENV)/.created:
 	@if [ -z '$(PYTHON)' ]; then \
-		echo 'Python 3.11 or newer is needed; `python3` is' "$$(python3 --version 2>&1 | head -n 1)" >&2; \
+		found=$$(command -v python3 >/dev/null && python3 --version 2>&1 | head -n 1); \
+		echo "Python 3.11 or newer is needed; found: $${found:-no python3}." >&2; \
 		echo 'Install one (macOS: `brew install python@3.12`, Debian/Ubuntu: `apt install python3.12 python3.12-venv`),' >&2; \
 		echo 'or name it: make demo PYTHON=/path/to/python3.12' >&2; exit 1; fi
 	@if ! '$(PYTHON)' -c 'import ensurepip, venv' >/dev/null 2>&1; then \
