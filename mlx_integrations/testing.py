@@ -9,6 +9,7 @@ function of the request that returns one of these. After the last answer the scr
 
 import asyncio
 import json
+import math
 import re
 import threading
 import time
@@ -31,6 +32,7 @@ from mlx_integrations.types import (
     FinishReason,
     InvalidToolCall,
     ModelCapabilities,
+    SamplingParams,
     TokenLogprob,
     ToolCall,
     ToolSpec,
@@ -159,6 +161,7 @@ class FakeChatBackend:
     def _check(self, request: ChatRequest) -> None:
         if not request.messages:
             raise InvalidRequestError("A request needs at least one message.", field="messages")
+        _check_sampling(request.sampling)
         offered = [tool.name for tool in request.tools]
         choice = request.tool_choice
         if choice.mode == "tool" and choice.name not in offered:
@@ -194,6 +197,14 @@ class FakeChatBackend:
         chunks += [ChatChunk(invalid_tool_calls=(call,)) for call in answer.invalid_tool_calls]
         finish = Finish(reason=reason, usage=usage, model_id=self.model_id, stop_string=stop_string)
         return [*chunks, ChatChunk(finish=finish)]
+
+
+def _check_sampling(sampling: SamplingParams) -> None:
+    ranges = {"temperature": (0.0, math.inf), "top_p": (0.0, 1.0), "max_tokens": (1, math.inf)}
+    for name, (lowest, highest) in ranges.items():
+        value = getattr(sampling, name)
+        if value is not None and not lowest <= value <= highest:
+            raise InvalidRequestError(f"`{name}` cannot be `{value}`.", field=name)
 
 
 def _words(text: str) -> list[str]:

@@ -1,7 +1,8 @@
 """`init_chat_model("mlx:...")`: LangChain's registry of providers is closed, so the entry is added at run time."""
 
+from contextlib import suppress
+
 from langchain.chat_models import base as langchain_base
-from langchain_core.load import load as langchain_load
 
 from mlx_integrations.errors import ConfigurationError
 from mlx_integrations.langchain.answers import MODEL_PROVIDER
@@ -28,9 +29,10 @@ def register_with_langchain() -> None:
             hint='Pass the model itself: `create_agent(ChatMLX(model="demo"))`.',
         )
     providers[MODEL_PROVIDER] = (ChatMLX.__module__.rpartition(".")[0], ChatMLX.__name__, creator)
-    mappings = getattr(langchain_load, "ALL_SERIALIZABLE_MAPPINGS", None)
-    computed = getattr(langchain_load, "_default_class_paths_cache", None)
-    if isinstance(mappings, dict) and isinstance(computed, dict):
+    # `allowed_objects=[ChatMLX]` needs no entry, so there is nothing to complain of where this table has moved.
+    with suppress(ImportError):
+        from langchain_core.load.load import ALL_SERIALIZABLE_MAPPINGS, _default_class_paths_cache
+
         path = tuple(ChatMLX.lc_id())
-        mappings[path] = path
-        computed.pop("all", None)
+        ALL_SERIALIZABLE_MAPPINGS[path] = path
+        _default_class_paths_cache.pop("all", None)
