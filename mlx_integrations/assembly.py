@@ -14,7 +14,7 @@ __all__ = ["chat_backend", "get_runtime"]
 _lock = threading.RLock()
 _runtime: Runtime | None = None
 _settings: Settings | None = None
-_backends: dict[tuple[int, Path], MLXChatBackend] = {}
+_backends: dict[Path, MLXChatBackend] = {}
 
 
 def get_runtime() -> Runtime:
@@ -38,13 +38,14 @@ def chat_backend(model: str | Path, runtime: Runtime | None = None) -> ChatBacke
         ModelLoadError: What is there is not a model.
     """
     path = locate(model, _read_settings().models.folders).resolve()
+    name = DEMO_MODEL if model == DEMO_MODEL else str(model)
+    shared = get_runtime()
+    if runtime is not None and runtime is not shared:
+        return MLXChatBackend(path, runtime=runtime, model_id=name)
     with _lock:
-        runtime = runtime or get_runtime()
-        key = (id(runtime), path)
-        backend = _backends.get(key)
-        if backend is None or backend.runtime is not runtime:
-            name = DEMO_MODEL if model == DEMO_MODEL else str(model)
-            backend = _backends[key] = MLXChatBackend(path, runtime=runtime, model_id=name)
+        backend = _backends.get(path)
+        if backend is None or backend.runtime is not shared:
+            backend = _backends[path] = MLXChatBackend(path, runtime=shared, model_id=name)
         return backend
 
 

@@ -102,11 +102,11 @@ def build_tokenizer(folder: Path, *, chat_template: str | None = CHAT_TEMPLATE) 
     import argparse
     import asyncio
     import collections
-    import typing
+    import logging
 
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    modules = (argparse, asyncio, collections, json, typing)
+    modules = (argparse, asyncio, collections, json, logging)
     texts = [
         value.__doc__
         for module in modules

@@ -1,0 +1,77 @@
+"""Greedy answers equal mlx-lm's own, token for token, alone and in a batch of mixed lengths."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlx_integrations.runtime.chat.backend import MLXChatBackend
+from mlx_integrations.runtime.chat.prompts import prompt_token_ids
+from mlx_integrations.runtime.engine import Runtime
+from mlx_integrations.runtime.worker import get_worker
+from mlx_integrations.types import ChatRequest, ChatResult
+from tests.runtime.conftest import TinyModel, ask
+from tests.tiny_models import ARCHITECTURES
+
+TEXTS = [
+    "hello",
+    "What is a coroutine? " * 30,
+    "Tell me about dictionaries and how they keep their order.",
+    "x",
+    "Write a long story about a queue. " * 8,
+    "naïve café 東京 🙂",
+]
+
+
+@lru_cache(maxsize=2)
+def _reference_model(path: Path) -> tuple[Any, Any]:
+    from mlx_lm import load
+
+    model, tokenizer = load(str(path))[:2]
+    return model, tokenizer
+
+
+def _reference(path: Path, prompt: list[int], max_tokens: int) -> list[int]:
+    """What `mlx_lm.stream_generate` makes of a prompt, end tokens left out."""
+    from mlx_lm import stream_generate
+
+    model, tokenizer = _reference_model(path)
+    responses = list(stream_generate(model, tokenizer, prompt, max_tokens=max_tokens))
+    return [response.token for response in responses if response.token not in tokenizer.eos_token_ids]
+
+
+def _prompt(backend: MLXChatBackend, request: ChatRequest) -> list[int]:
+    return prompt_token_ids(backend.text, backend.text.template.render(request))
+
+
+def _tokens(backend: MLXChatBackend, request: ChatRequest) -> list[int]:
+    result = ChatResult.join(backend.stream(request))
+    return [item.token_id for item in result.logprobs]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_greedy_answers_equal_mlx_lm_alone_and_in_a_mixed_batch(
+    architecture: str, tiny_model: TinyModel, runtime: Runtime
+) -> None:
+    path = tiny_model(architecture)
+    backend = MLXChatBackend(path, runtime=runtime)
+    requests = [ask(text, max_tokens=30, logprobs=True) for text in TEXTS]
+    prompts = [_prompt(backend, request) for request in requests]
+    expected = [get_worker().call(_reference, path, prompt, 30).result() for prompt in prompts]
+    assert len({tuple(tokens) for tokens in expected}) == len(TEXTS)
+
+    alone = [_tokens(backend, request) for request in requests]
+    with ThreadPoolExecutor(len(TEXTS)) as pool:
+        together = list(pool.map(lambda request: _tokens(backend, request), requests))
+
+    assert alone == expected
+    assert together == expected
+
+
+def test_the_text_of_an_answer_is_the_decoding_of_its_tokens(llama: MLXChatBackend) -> None:
+    result = ChatResult.join(llama.stream(ask(max_tokens=200, logprobs=True)))
+    ids = [item.token_id for item in result.logprobs]
+    assert len(ids) > 20
+    assert result.text == llama.text.backend.decode(ids, skip_special_tokens=False)
