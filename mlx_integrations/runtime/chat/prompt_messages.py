@@ -14,6 +14,7 @@ __all__ = [
     "TemplateMessage",
     "clean_text",
     "fold_system",
+    "one_call_a_turn",
     "plain",
     "repairs",
     "template_messages",
@@ -209,7 +210,7 @@ def repairs(messages: list[TemplateMessage]) -> Iterator[list[TemplateMessage]]:
     steps: tuple[Callable[[list[TemplateMessage]], list[TemplateMessage]], ...] = (
         _merge_neighbours,
         _gather_system,
-        _one_call_a_turn,
+        one_call_a_turn,
         _drop_reasoning,
     )
     everything = messages
@@ -251,7 +252,7 @@ def _gather_system(messages: list[TemplateMessage]) -> list[TemplateMessage]:
     return [{"role": "system", "content": content}, *rest]
 
 
-def _one_call_a_turn(messages: list[TemplateMessage]) -> list[TemplateMessage]:
+def one_call_a_turn(messages: list[TemplateMessage]) -> list[TemplateMessage]:
     """Spread parallel calls over turns, each followed by its result, for templates that know one call at a time."""
     results = {message["tool_call_id"]: message for message in messages if "tool_call_id" in message}
     placed: set[str] = set()

@@ -20,6 +20,7 @@ from mlx_integrations.runtime.chat.prompt_messages import (
     TemplateMessage,
     clean_text,
     fold_system,
+    one_call_a_turn,
     plain,
     repairs,
     template_messages,
@@ -79,13 +80,18 @@ _PROBE_TOOL = ToolSpec(
 _PROBE_USER = ChatMessage(role="user", content="probe user words")
 _PROBE_SYSTEM = ChatMessage(role="system", content="probe system words")
 _PROBE_CALL_ID = "call_0123456789abcdef01234567"
-_PROBE_HISTORY = (
+_PROBE_CALL = ToolCall(id=_PROBE_CALL_ID, name="probe_call", arguments={"probe_argument": "probe_value"})
+_PROBE_RESULT = ChatMessage(role="tool", content="probe result words", name="probe_call", tool_call_id=_PROBE_CALL_ID)
+_PROBE_HISTORY = (_PROBE_USER, ChatMessage(role="assistant", tool_calls=(_PROBE_CALL,)), _PROBE_RESULT)
+_PROBE_SECOND_ID = "call_123456789abcdef012345670"
+_PROBE_PARALLEL = (
     _PROBE_USER,
     ChatMessage(
         role="assistant",
-        tool_calls=(ToolCall(id=_PROBE_CALL_ID, name="probe_call", arguments={"probe_argument": "probe_value"}),),
+        tool_calls=(_PROBE_CALL, ToolCall(id=_PROBE_SECOND_ID, name="probe_second", arguments={"probe_other": 1})),
     ),
-    ChatMessage(role="tool", content="probe result words", name="probe_call", tool_call_id=_PROBE_CALL_ID),
+    _PROBE_RESULT,
+    ChatMessage(role="tool", content="probe other words", name="probe_second", tool_call_id=_PROBE_SECOND_ID),
 )
 
 
@@ -184,8 +190,17 @@ class ChatTemplate:
 
     @cached_property
     def has_tool_history(self) -> bool:
-        """Whether the template shows earlier calls and their results."""
-        return self._history_form is not None
+        """Whether the template shows earlier calls and their results, and in the form in which it explains tools."""
+        return self.has_tools and self._history_form is not None
+
+    @cached_property
+    def has_parallel_history(self) -> bool:
+        """Whether the template shows several calls of one turn; some show the first and drop the rest."""
+        if self._history_form is None:
+            return False
+        arguments, ids = self._history_form
+        text = self._probe(_PROBE_PARALLEL, (_PROBE_TOOL,), arguments=arguments, ids=ids)
+        return all(words in text for words in ("probe_argument", "probe_other", "probe other words"))
 
     @cached_property
     def supports_thinking_switch(self) -> bool:
@@ -221,6 +236,8 @@ class ChatTemplate:
             messages = (ChatMessage(role="system"), *messages)
         arguments, ids = self._history_form or ("object", "as_is")
         items = template_messages(messages, arguments=arguments, ids=ids)
+        if any(len(message.tool_calls) > 1 for message in messages) and not self.has_parallel_history:
+            items = one_call_a_turn(items)
         text = self._render_repaired(items, tools, self._options(request))
         tail = text.rstrip()
         return RenderedPrompt(text=text, in_reasoning=tail.endswith(_OPEN_REASONING))
@@ -297,9 +314,10 @@ class ChatTemplate:
                 # A template that writes a dict as it is shows Python, not JSON.
                 if not is_shown or "'probe_argument'" in text:
                     continue
-                if "probe_call" in text.replace(_PROBE_CALL_ID, ""):
-                    return arguments, ids
-                return (arguments, "name_and_index") if _PROBE_CALL_ID in text else None
+                # The result may carry the name as well, so the call is looked at without it.
+                call = self._probe(_PROBE_HISTORY[:2], (_PROBE_TOOL,), arguments=arguments, ids=ids)
+                has_name = _PROBE_CALL.name in (call or text)
+                return (arguments, ids) if has_name else (arguments, "name_and_index")
         return None
 
     @cached_property
