@@ -180,6 +180,7 @@ class _Tour:
     def structured(self) -> Contact:
         """A text turned into an instance of a class; the grammar makes any other outcome impossible."""
         self._heading("3. Structured output", "model.with_structured_output(Contact)")
+        self._line("class", "Contact(name: str, age: int, city: str)")
         self._line("you", CONTACT_TEXT)
         contact = self._model.with_structured_output(Contact).invoke(CONTACT_TEXT)
         if not isinstance(contact, Contact):
