@@ -155,9 +155,9 @@ def _save_random_weights(folder: Path, config: dict[str, Any], seed: int) -> Non
     from mlx_integrations.runtime.blas import preload_blas
 
     preload_blas()
-    from mlx_lm.utils import _get_classes
+    from mlx_integrations.runtime._mlx import mx, tree_flatten  # first: it guards the import of mlx_lm
 
-    from mlx_integrations.runtime._mlx import mx, tree_flatten
+    from mlx_lm.utils import _get_classes  # isort: skip
 
     mx.random.seed(seed)
     model_class, arguments_class = _get_classes(config)

@@ -186,7 +186,7 @@ class Runtime:
         preload_blas(self.settings.blas_preload)
         from mlx_integrations.runtime._mlx import backend_name, mx
 
-        self._worker.add_stop_hook(self._close)
+        self._worker.add_stop_hook(self._free_all)
         return describe_machine(mx.device_info(), backend=backend_name())
 
     def _admit(self, folder: ModelFolder, row: Row) -> None:
@@ -287,12 +287,14 @@ class Runtime:
         self._drop(slot)
         return True
 
-    def _drop(self, slot: _Slot) -> None:
+    def _drop(self, slot: _Slot, *, is_exit: bool = False) -> None:
         from mlx_integrations.runtime._mlx import mx
 
         del self._slots[slot.folder.path]
         self._worker.drop_step(slot)
-        slot.lane.close(RuntimeClosedError(f"`{slot.folder.path.name}` was unloaded.", hint="Send the request again."))
+        error = RuntimeClosedError(f"`{slot.folder.path.name}` was unloaded.", hint="Send the request again.")
+        # At exit only daemon threads can still be waiting; telling them would print a traceback over the exit.
+        slot.lane.close(None if is_exit else error)
         slot.lane = None
         gc.collect()  # modules and caches refer to each other
         mx.clear_cache()
@@ -333,6 +335,10 @@ class Runtime:
         self._worker.drop_tick(self)
         for slot in list(self._slots.values()):
             self._drop(slot)
+
+    def _free_all(self) -> None:
+        for slot in list(self._slots.values()):
+            self._drop(slot, is_exit=True)
 
     def _check_open(self) -> None:
         if self._is_closed:

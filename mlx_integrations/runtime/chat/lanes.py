@@ -43,8 +43,8 @@ class Lane(Protocol):
         """Advance by one step; False when there is nothing left to do."""
         ...
 
-    def close(self, error: Exception) -> None:
-        """End every row with `error` and free the caches."""
+    def close(self, error: Exception | None) -> None:
+        """End every row, with `error` if there is one, and free the caches."""
         ...
 
 
@@ -137,12 +137,12 @@ class BatchLane:
             del self._rows[uid]
             row.end(FailEvent(_generation_error(row.failure)) if row.failure is not None else None)
 
-    def close(self, error: Exception) -> None:
-        """End every row with `error` and free the caches."""
+    def close(self, error: Exception | None) -> None:
+        """End every row, with `error` if there is one, and free the caches."""
         rows, self._rows = list(self._rows.values()), {}
         self._generator.close()
         for row in rows:
-            row.end(FailEvent(error))
+            row.end(FailEvent(error) if error else None)
 
 
 class SerialLane:
@@ -185,13 +185,13 @@ class SerialLane:
             current.row.end()
         return self.is_busy
 
-    def close(self, error: Exception) -> None:
-        """End every row with `error` and free the cache."""
+    def close(self, error: Exception | None) -> None:
+        """End every row, with `error` if there is one, and free the cache."""
         rows = [*([self._current.row] if self._current else []), *self._waiting]
         self._current = None
         self._waiting.clear()
         for row in rows:
-            row.end(FailEvent(error))
+            row.end(FailEvent(error) if error else None)
 
 
 class _SerialRow:

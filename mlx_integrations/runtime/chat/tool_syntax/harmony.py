@@ -50,6 +50,7 @@ class HarmonyParser:
         self._channel = "analysis" if options.in_reasoning else "final"
         self._recipient: str | None = None
         self._is_new_message = True
+        self._is_untouched = not options.in_reasoning
         self._has_text = {"analysis": False, "final": False}
 
     def feed(self, text: str) -> list[Delta]:
@@ -71,10 +72,14 @@ class HarmonyParser:
     def _opening(self, out: list[Delta], reason: FinishReason | None) -> bool:
         """Between messages: a header begins, or bare text."""
         rest = self._buffer.lstrip("\n")
+        if not rest and reason is not None and self._is_untouched:
+            self._open("final", None)
+            return True
         if not rest or (reason is None and any(opening.startswith(rest) for opening in _OPENINGS)):
             return False
         if rest.startswith(_ENDS):
             self._buffer = rest[len(next(end for end in _ENDS if rest.startswith(end))) :]
+            self._is_untouched = False
             return True
         if rest.startswith(_OPENINGS):
             self._buffer, self._state = rest, "header"
@@ -109,7 +114,7 @@ class HarmonyParser:
 
     def _open(self, channel: str, recipient: str | None) -> None:
         self._channel, self._recipient = channel, recipient
-        self._state, self._is_new_message = "body", True
+        self._state, self._is_new_message, self._is_untouched = "body", True, False
 
     def _body(self, out: list[Delta], reason: FinishReason | None) -> bool:
         found = find_first(self._buffer, _STOPS)

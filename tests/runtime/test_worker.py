@@ -1,0 +1,112 @@
+"""The worker thread: order, failures, ticks, stopping."""
+
+import threading
+import time
+
+import pytest
+
+from mlx_integrations.errors import RuntimeClosedError
+from mlx_integrations.runtime.worker import Worker
+
+
+def test_commands_run_in_order_on_one_thread() -> None:
+    worker = Worker()
+    seen: list[tuple[int, str]] = []
+    futures = [worker.call(lambda n=n: seen.append((n, threading.current_thread().name))) for n in range(50)]
+    for future in futures:
+        future.result()
+    assert seen == [(n, "mlx") for n in range(50)]
+    worker.close()
+
+
+def test_an_exception_reaches_the_caller_and_the_thread_lives_on() -> None:
+    worker = Worker()
+    with pytest.raises(ZeroDivisionError):
+        worker.call(lambda: 1 / 0).result()
+    assert worker.call(lambda: 42).result() == 42
+    worker.close()
+
+
+def test_a_call_from_the_thread_itself_runs_at_once() -> None:
+    worker = Worker()
+    assert worker.call(lambda: worker.call(lambda: 7).result()).result(timeout=5) == 7
+    worker.close()
+
+
+def test_steps_alternate_with_commands_until_they_are_done() -> None:
+    worker = Worker()
+    steps: list[int] = []
+
+    def step() -> bool:
+        steps.append(len(steps))
+        time.sleep(0.001)
+        return len(steps) < 100
+
+    worker.call(worker.set_step, "a", step).result()
+    assert worker.call(lambda: len(steps)).result() < 100  # a command gets its turn between two steps
+    deadline = time.monotonic() + 5
+    while len(steps) < 100:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    worker.close()
+    assert len(steps) == 100
+
+
+def test_a_step_that_raises_is_dropped_and_the_others_go_on() -> None:
+    worker = Worker()
+    done = threading.Event()
+    count = 0
+
+    def bad() -> bool:
+        raise ValueError("broken")
+
+    def good() -> bool:
+        nonlocal count
+        count += 1
+        if count == 20:
+            done.set()
+        return count < 20
+
+    def start() -> None:
+        worker.set_step("bad", bad)
+        worker.set_step("good", good)
+
+    worker.call(start).result()
+    assert done.wait(5)
+    worker.close()
+
+
+def test_ticks_run_when_idle_and_ask_for_their_next_time() -> None:
+    worker = Worker()
+    times: list[float] = []
+    done = threading.Event()
+
+    def tick() -> float | None:
+        times.append(time.monotonic())
+        if len(times) == 4:
+            done.set()
+            return None
+        return 0.02
+
+    worker.call(worker.set_tick, "t", tick).result()
+    assert done.wait(5)
+    worker.close()
+    assert times[-1] - times[0] >= 0.05
+
+
+def test_closing_runs_the_hooks_on_the_thread_and_refuses_new_commands() -> None:
+    names: list[str] = []
+    worker = Worker("closing", on_stop=lambda: names.append("last"))
+    worker.call(worker.add_stop_hook, lambda: names.append(threading.current_thread().name)).result()
+    worker.close()
+    assert names == ["closing", "last"]
+    with pytest.raises(RuntimeClosedError):
+        worker.call(lambda: None)
+    worker.close()  # twice is once
+
+
+def test_a_worker_that_never_started_closes() -> None:
+    worker = Worker()
+    worker.close()
+    with pytest.raises(RuntimeClosedError):
+        worker.post(lambda: None)
