@@ -1,0 +1,39 @@
+"""The phases of training: what changes over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of training.
+
+    Attributes:
+        name: Its name, also of its checkpoint.
+        seed: Seed of its conversations.
+        steps: Number of updates.
+        batch_tokens: Tokens of a batch, padding included.
+        longest_tokens: Longer conversations are left out.
+        peak_rate: Highest learning rate.
+        last_rate: Learning rate at the end.
+        warm_up_steps: Updates over which the rate rises to the peak.
+        decay_share: Last share of the phase over which the rate falls, 0 to 1.
+    """
+
+    name: str
+    seed: int
+    steps: int
+    batch_tokens: int
+    longest_tokens: int
+    peak_rate: float
+    last_rate: float
+    warm_up_steps: int
+    decay_share: float
+
+
+PHASES: Final = (
+    Phase("first", 1, 600, 8192, 448, 5e-3, 5e-3, 60, 0.5),
+    Phase("second", 2, 3000, 8192, 1024, 5e-3, 3e-4, 20, 0.3),
+)

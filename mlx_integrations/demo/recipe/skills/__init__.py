@@ -1,0 +1,28 @@
+"""One module per skill; each makes a conversation from a `Draw`.
+
+`SKILLS` maps a skill's name to its generator and its share of the training text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from mlx_integrations.demo.recipe.case import Case
+from mlx_integrations.demo.recipe.draw import Draw
+from mlx_integrations.demo.recipe.skills import agents, memory, passages, results, schemas, small_talk, tool_choice
+
+SKILLS: Final[dict[str, tuple[Callable[[Draw], Case], float]]] = {
+    "small_talk": (small_talk.make, 0.07),
+    "passages": (passages.make, 0.2),
+    "tool_choice": (tool_choice.make, 0.24),
+    "tool_results": (results.make, 0.12),
+    "agents": (agents.make, 0.15),
+    "memory": (memory.make, 0.09),
+    "schemas": (schemas.make, 0.13),
+}
+
+
+def make(skill: str, draw: Draw) -> Case:
+    """Returns one conversation of `skill`."""
+    return SKILLS[skill][0](draw)

@@ -1,0 +1,259 @@
+"""Skill: answer from given passages with the sentence that answers, or say that the text does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from mlx_integrations.demo.recipe import facts
+from mlx_integrations.demo.recipe.case import Case, Message, assistant, system, user
+from mlx_integrations.demo.recipe.draw import Draw
+from mlx_integrations.demo.recipe.skills.common import chatty, maybe_system
+
+NOT_IN_TEXT: Final = "The text does not say that."
+
+
+@dataclass(frozen=True)
+class Stated:
+    """A sentence, a question that it answers, and what tells it from other facts of a passage."""
+
+    sentence: str
+    question: str
+    key: tuple[str, int]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _entity(draw: Draw) -> tuple[str, tuple[facts.Fact, ...]]:
+    """Returns something that a passage can be about, and the facts that fit it."""
+    roll = draw.rng.random()
+    if roll < 0.3:
+        name = draw.one(
+            ("the {noun}", "the {adjective} {noun}", "the {noun} of {city}", "the {noun} in {city}", "{odd} {noun}",
+             "the {invented} {noun}", "our {noun}", "the {word} museum", "Café {first}")
+        )  # fmt: skip
+        return draw.fill({}, name)[0], facts.PLACE if draw.chance(0.6) else facts.THING
+    if roll < 0.6:
+        return draw.name() if draw.chance(0.85) else draw.fill(
+            {}, draw.one(("Dr. {first}", "Captain {first}", "my {kin}", "Professor {name}"))
+        )[0].replace("{kin}", "sister"), facts.PERSON
+    if roll < 0.75:
+        return draw.fill(
+            {},
+            draw.one(
+                (
+                    "{company}",
+                    "{company}",
+                    "the company {company}",
+                    "the {noun} club",
+                    "our company",
+                    "the team {title}",
+                )
+            ),
+        )[0], facts.GROUP
+    return draw.fill(
+        {},
+        draw.one(
+            (
+                "the {adjective} {noun}",
+                "the {noun}",
+                "the {noun} {code}",
+                "the {invented}",
+                "a {item}",
+                "project {title}",
+                "the model {code}",
+            )
+        ),
+    )[0], facts.THING
+
+
+def _fact(draw: Draw, entity: str, options: tuple[facts.Fact, ...]) -> Stated:
+    if draw.chance(0.3):
+        return _free_fact(draw, entity)
+    at = draw.int_in(0, len(options) - 1)
+    sentences, questions = options[at]
+    sentence, question = draw.fill({"e": entity}, draw.one(sentences), draw.one(questions))
+    return Stated(_longer(draw, _capital(sentence)), _asked(draw, question), (entity, at))
+
+
+_BEFORE: Final = (
+    "Since {year}, ", "In {year}, ", "According to {name}, ", "As of {day}, ", "Every {weekday}, ", "Today, ", "However, ",
+    "In {city}, ", "Also, ", "For many years, ", "After the {noun} was gone, ", "Like every {noun}, ",
+)  # fmt: skip
+_AFTER: Final = (
+    ", which is {adjective}", ", says {name}", ", and that is {adjective}", ", although {first} does not like it", " ({code})",
+    ", because the {noun} is {adjective}", ", as everybody in {city} knows", " and has done so since {year}", ", but not on {weekday}s",
+    ", while the {adjective} {noun} does not", ", and this will not change before {year}", ", like the {noun} of {first}",
+)  # fmt: skip
+
+
+def _longer(draw: Draw, sentence: str) -> str:
+    """Returns the sentence as it is or with something before or after it."""
+    roll = draw.rng.random()
+    if roll < 0.12:
+        lowered = (
+            sentence[0].lower() + sentence[1:] if sentence.startswith(("The ", "Our ", "A ", "You ")) else sentence
+        )
+        return draw.fill({}, draw.one(_BEFORE))[0] + lowered
+    if roll < 0.28:
+        return sentence[:-1] + draw.fill({}, draw.one(_AFTER))[0] + "."
+    return sentence
+
+
+def _asked(draw: Draw, question: str) -> str:
+    """Returns the question as it is or in a frame such as ``Do you know``."""
+    if draw.chance(0.12):
+        frame = draw.one(("{q} Answer from the text.", "Please tell me: {q}", "I would like to know: {q}", "According to the text, {l}",
+                          "{q} I cannot find it.", "In the text, {l}", "My question is: {q}"))  # fmt: skip
+        return frame.replace("{q}", _capital(question)).replace("{l}", question[0].lower() + question[1:])
+    return _capital(question)
+
+
+def _free_fact(draw: Draw, entity: str) -> Stated:
+    """Returns a fact with a verb and an object of any kind."""
+    at = draw.int_in(0, len(facts.VERBS) - 1)
+    does, do = facts.VERBS[at]
+    tail = draw.one(
+        (
+            "",
+            "",
+            " in {city}",
+            " every {weekday}",
+            " for {name}",
+            " since {year}",
+            " near the {noun9}",
+            " with a {item9}",
+        )
+    )
+    sentence, question = draw.fill(
+        {"e": entity, "does": does, "do": do},
+        "{e} {does} "
+        + draw.one(("{items}", "the {adjective} {noun}", "a {item}", "{count} {items}", "{phrase}", "{food}"))
+        + tail
+        + ".",
+        draw.one(
+            (
+                "What does {e} {do}?",
+                "What does {e} {do}?",
+                "Tell me what {e} {does}.",
+                "Which things does {e} {do}?",
+                "Does {e} {do} something?",
+                "What is it that {e} {does}?",
+            )
+        ),
+    )
+    return Stated(_longer(draw, _capital(sentence)), _asked(draw, question), (entity, 100 + at))
+
+
+def statement(draw: Draw) -> str:
+    """Returns one sentence that states a fact."""
+    return _fact(draw, *_entity(draw)).sentence
+
+
+def passages(draw: Draw, sentences: int) -> tuple[list[str], list[Stated], Stated]:
+    """Returns passages, the facts that they state and one fact of the same kind that they do not state."""
+    total = max(1, round(sentences / draw.int_in(2, 5)))
+    subjects = [_entity(draw) for _ in range(total)]
+    stated: dict[tuple[str, int], Stated] = {}
+    texts: list[list[str]] = [[] for _ in subjects]
+    while len(stated) < sentences:
+        at = len(stated) * total // sentences
+        fact = _fact(draw, *subjects[at])
+        if fact.key not in stated and fact.question not in {other.question for other in stated.values()}:
+            stated[fact.key] = fact
+            texts[at].append(fact.sentence)
+    while True:
+        missing = _fact(draw, *(draw.one(subjects) if draw.chance(0.7) else _entity(draw)))
+        if missing.key not in stated:
+            break
+    return [" ".join(text) for text in texts], list(stated.values()), missing
+
+
+def _bundle(draw: Draw, texts: list[str]) -> str:
+    """Returns the passages as one text, as retrieval chains write them."""
+    draw.rng.shuffle(texts)
+    if draw.chance(0.15):
+        texts = [f"{draw.one(('# ', '## ', '### ', ''))}{draw.title()}\n\n{text}" for text in texts]
+    form = draw.int_in(0, 7)
+    if form == 0:
+        return "\n".join(f"[{at}] {text}" for at, text in enumerate(texts, 1))
+    if form == 1:
+        return "\n\n".join(f"Document {at}:\n{text}" for at, text in enumerate(texts, 1))
+    if form == 2:
+        return "\n".join(f"- {text}" for text in texts)
+    if form == 3:
+        return "\n\n".join(
+            f"{draw.one(('source', 'file_name', 'file_path', 'page'))}: {draw.noun()}.txt\n\n{text}" for text in texts
+        )
+    if form == 4:
+        return " ".join(texts)
+    return ("\n\n" if form < 7 else "\n").join(texts)
+
+
+_LINE: Final = ("---------------------", "-----", "###", "=====", '"""', "```")
+_ORDERS: Final = (
+    "Answer the question from the context.", "Use only the context to answer.", "Answer from the text below.",
+    "Use the passages to answer the question. If they do not say it, say so.",
+    "You answer questions. Use the context below and nothing else.", "Read the text and answer the question.",
+    "You are an assistant for questions about documents. Keep the answer short.",
+    "With this context and no other knowledge, answer the query.", "Here is some context that may help.",
+    "You are a question answering system. Never use other knowledge than the context. Do not mention the context.",
+    "The following pieces were retrieved. Answer with them. If you cannot answer, say that you do not know. Use at most three sentences.", "",
+)  # fmt: skip
+
+
+def _ask(draw: Draw, text: str, question: str) -> list[Message]:
+    """Returns the messages that give a text and ask a question about it."""
+    form, order, line = draw.int_in(0, 9), draw.one(_ORDERS), draw.one(_LINE)
+    label = draw.one(
+        (
+            "Context",
+            "Text",
+            "Passage",
+            "Documents",
+            "Information",
+            "Context information",
+            "Context information is below",
+        )
+    )
+    asked = draw.one(("Question", "Query", "Q", "Question"))
+    if form <= 1:
+        return [*([system(order)] if order else []), user(f"{label}:\n{text}\n\n{asked}: {question}")]
+    if form == 2:
+        return [system(f"{order}\n\n{label}:\n{text}".strip()), user(question)]
+    if form == 3:
+        return [system(f"{order} {label}: {text}".strip()), user(question)]
+    if form == 4:
+        return [
+            *maybe_system(draw, 0.6),
+            user(f"{label}.\n{line}\n{text}\n{line}\n{order}\n{asked}: {question}\nAnswer: "),
+        ]
+    if form == 5:
+        return [user(f"{order}\n{asked}: {question}\n{label}: {text}\nAnswer:".strip())]
+    if form == 6:
+        return [*maybe_system(draw, 0.3), user(f"{text}\n\n{question}")]
+    if form == 7:
+        return [*maybe_system(draw, 0.3), user(f"{text} {question}")]
+    if form == 8:
+        return [system(order or "Answer briefly."), user(f"{line}\n{text}\n{line}\n\n{question}")]
+    return [user(f"{label}: {text}"), assistant("Thank you. What do you want to know?"), user(question)]
+
+
+def make(draw: Draw) -> Case:
+    """Returns passages with one or two questions about them."""
+    roll = draw.rng.random()
+    count = draw.int_in(1, 4) if roll < 0.45 else draw.int_in(5, 9) if roll < 0.85 else draw.int_in(10, 36)
+    texts, stated, missing = passages(draw, count)
+    text = _bundle(draw, texts)
+    asked = draw.some(stated, 2)
+    pairs = [(fact.question, fact.sentence) for fact in asked]
+    if draw.chance(0.2):
+        pairs.insert(draw.int_in(0, len(pairs)), (missing.question, NOT_IN_TEXT))
+        pairs = pairs[:2]
+    (question, answer), *more = pairs
+    messages = [*_ask(draw, text, chatty(draw, question) if draw.chance(0.4) else question), assistant(answer)]
+    if more and draw.chance(0.3):
+        messages += [user(more[0][0]), assistant(more[0][1])]
+    return Case("passages", tuple(messages))

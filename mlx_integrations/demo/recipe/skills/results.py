@@ -1,0 +1,113 @@
+"""Skill: answer from what a tool returned, also when it returned an error."""
+
+from __future__ import annotations
+
+import json
+
+from mlx_integrations.demo.recipe.case import Case, Message, assistant, calling, result, user
+from mlx_integrations.demo.recipe.draw import Draw
+from mlx_integrations.demo.recipe.skills.common import chatty, joined, maybe_system
+from mlx_integrations.demo.recipe.skills.passages import statement
+from mlx_integrations.demo.recipe.skills.tool_choice import ask_for, ask_twice
+from mlx_integrations.demo.recipe.toolbox import Offer, any_kind, offer, toolset
+
+_SENTENCES = (
+    "It is {weather}.", "It's {weather}.", "It is {weather} and {count} degrees in {city}.",
+    "The {noun} is {adjective}.", "Found {count} {items}.",
+    "{first} has {count} {items}.", "Order {code} was sent on {day}.", "Done, the {noun} is saved.",
+    "Sent to {email}.", "The {noun} costs {price} {currency}.",
+    "No {noun} was found.", "Created with id {code}.", "{company} opens at {time}.", "That's a {adjective} {noun}!",
+    "There are {count} {items} in {city}.",
+    "The next {noun} leaves at {time} from {city}.", "{phrase}.",
+)  # fmt: skip
+_ERRORS = (
+    "{noun} not found", "no {noun} named {word}", "timeout after {count} seconds", "invalid {noun}",
+    "{word} is not valid", "permission denied", "service not available",
+    "division by zero", "unknown city {city}", "could not read {noun}.txt", "connection lost",
+    "missing argument {noun}", "no entry for {item}", "wrong format: {code}", "{name} is unknown",
+)  # fmt: skip
+_ERROR_HEADS = (
+    "Error: ",
+    "error: ",
+    "ERROR: ",
+    "Error while calling the tool: ",
+    "ValueError: ",
+    "KeyError: ",
+    "Failed: ",
+    "Exception: ",
+    "ToolException: ",
+    "RuntimeError: ",
+)
+_KEYS = (
+    ("temperature", "{number}"), ("condition", "{weather}"), ("price", "{price}"), ("name", "{name}"),
+     ("city", "{city}"), ("status", "{adjective}"), ("{noun}", "{word}"), ("total", "{number}"),
+    ("{noun}_count", "{count}"), ("owner", "{name}"), ("date", "{day}"), ("colour", "{colour}"), ("id", "{code}"),
+     ("{adjective}_{noun}", "{phrase}"), ("email", "{email}"), ("wind_speed", "{amount}"),
+)  # fmt: skip
+
+
+def returned(draw: Draw, offered: Offer, known: dict[str, str]) -> tuple[str, str]:
+    """Returns what the tool gives back and the model's answer to it."""
+    roll = draw.rng.random()
+    if roll < 0.24:
+        text = draw.fill({}, draw.one(_SENTENCES))[0] if draw.chance(0.6) else statement(draw)
+        return text, text
+    if roll < 0.4:
+        message = draw.fill({}, draw.one(_ERRORS))[0]
+        return draw.one(_ERROR_HEADS) + message, f"The tool reported an error: {message}."
+    if roll < 0.56:
+        values: dict[str, object] = {}
+        for key, slot in draw.some(_KEYS, draw.int_in(1, 3)):
+            name, value = draw.fill({}, key, slot)
+            numeric = slot in ("{number}", "{count}", "{amount}")
+            values[name] = json.loads(value) if numeric else value
+        parts = [f"the {key.replace('_', ' ')} is {value}" for key, value in values.items()]
+        answer = joined(parts)
+        return json.dumps(values, ensure_ascii=False), answer[0].upper() + answer[1:] + "."
+    if roll < 0.6:
+        things = [draw.fill({}, "{word}")[0] for _ in range(draw.int_in(2, 4))]
+        return json.dumps(things, ensure_ascii=False), f"The results are {joined(things)}."
+    if roll < 0.63:
+        return draw.one(("[]", "{}", "null", "None", "nothing found")), "The tool found nothing."
+    bare = (
+        draw.one(offered.kind.results)
+        if draw.chance(0.7)
+        else draw.one(("{number}", "{phrase}", "{word}", "{code}", "{price}"))
+    )
+    value = draw.fill({}, bare)[0]
+    return value, draw.fill({**known, "result": value}, offered.kind.answer)[0]
+
+
+def make(draw: Draw) -> Case:
+    """Returns a conversation in which one tool, or one tool twice, was called and the results are answered."""
+    messages: list[Message] = maybe_system(draw, 0.3)
+    offered = offer(draw, any_kind(draw))
+    known: dict[str, str] = {}
+    if draw.chance(0.15) or (offered.kind.again and draw.chance(0.3)):
+        while not offered.kind.again:
+            offered = offer(draw, any_kind(draw))
+        question, calls = ask_twice(draw, offered, known)
+        messages += [user(chatty(draw, question, tools=True)), calling(*calls)]
+        answers = []
+        slots = list(known)
+        bare = draw.one(offered.kind.results) if draw.chance(0.6) else ""
+        for slot in slots:
+            own = {slot.rstrip("0123456789"): known[slot]}
+            if bare:
+                text = draw.fill({}, bare)[0]
+                answer = draw.fill({**own, "result": text}, offered.kind.answer)[0]
+            else:
+                text = answer = statement(draw)
+            answers.append(answer)
+            messages.append(result(text, offered.name))
+        messages.append(assistant(" ".join(answers)))
+    else:
+        question, call = ask_for(draw, offered, known)
+        text, answer = returned(draw, offered, known)
+        messages += [
+            user(chatty(draw, question, tools=True)),
+            calling(call),
+            result(text, offered.name),
+            assistant(answer),
+        ]
+    return Case("tool_results", tuple(messages), toolset(draw, [offered], draw.one((1, 1, 2, 3, 4))))

@@ -1,0 +1,71 @@
+"""Skill: choose a tool, copy its arguments, call it in parallel, or call none."""
+
+from __future__ import annotations
+
+from mlx_integrations.demo.recipe.case import Case, Message, assistant, calling, user
+from mlx_integrations.demo.recipe.draw import Draw
+from mlx_integrations.demo.recipe.skills.common import chatty, maybe_system
+from mlx_integrations.demo.recipe.skills.small_talk import NO_TOOL_FITS, exchange, talk, unknown
+from mlx_integrations.demo.recipe.toolbox import Call, Offer, any_kind, offer, toolset
+
+
+def ask_for(draw: Draw, offered: Offer, known: dict[str, str]) -> tuple[str, Call]:
+    """Returns a question that needs `offered`, and the call that answers it."""
+    ask = draw.one(offered.kind.asks)
+    text, slots = (
+        (ask, tuple(param.slot for param in offered.kind.params)) if isinstance(ask, str) else (ask[0], ask[1:])
+    )
+    question = draw.fill(known, text)[0]
+    return question, offered.call(draw, known, slots)
+
+
+def ask_twice(draw: Draw, offered: Offer, known: dict[str, str]) -> tuple[str, list[Call]]:
+    """Returns a question that needs `offered` twice, with different values."""
+    question = draw.fill(known, draw.one(offered.kind.again))[0]
+    calls: list[Call] = []
+    slots = [(slot, slot) for slot in known]
+    for slot, _ in slots:
+        calls.append(offered.call(draw, known, ("{" + slot + "}",)))
+    return question, calls
+
+
+def make(draw: Draw) -> Case:
+    """Returns a question with one to eight tools and the right call, calls or refusal."""
+    total = draw.one((1, 1, 2, 2, 3, 3, 4, 5, 6, 8)) if draw.chance(0.97) else draw.int_in(9, 20)
+    messages: list[Message] = maybe_system(draw, 0.3)
+    roll = draw.rng.random()
+    if roll < 0.1:
+        tools = toolset(draw, [], total)
+        if draw.chance(0.5):
+            question, reply = talk(draw)
+        else:
+            question, reply = unknown(draw), NO_TOOL_FITS
+        return Case("tool_choice", (*messages, user(question), assistant(reply)), tools)
+    if draw.chance(0.06):
+        messages += exchange(draw, tools=True)
+    if roll < 0.2:
+        offered = offer(draw, any_kind(draw))
+        while not offered.kind.again:
+            offered = offer(draw, any_kind(draw))
+        question, calls = ask_twice(draw, offered, {})
+        return _case(draw, messages, question, calls, [offered], total)
+    if roll < 0.25:
+        first, second = offer(draw, any_kind(draw)), offer(draw, any_kind(draw))
+        if first.kind is not second.kind and first.name != second.name:
+            one, call = ask_for(draw, first, {})
+            two, other = ask_for(draw, second, {})
+            lowered = two[0].lower() + two[1:] if two[1:2].islower() else two
+            question = draw.one(
+                (f"{one} {two}", f"{one.rstrip('.?')} and {lowered}", f"{one.rstrip('.?')}, then {lowered}")
+            )
+            return _case(draw, messages, question, [call, other], [first, second], max(total, 2))
+    offered = offer(draw, any_kind(draw))
+    question, call = ask_for(draw, offered, {})
+    return _case(draw, messages, question, [call], [offered], total)
+
+
+def _case(
+    draw: Draw, messages: list[Message], question: str, calls: list[Call], offers: list[Offer], total: int
+) -> Case:
+    tools = toolset(draw, offers, total)
+    return Case("tool_choice", (*messages, user(chatty(draw, question, tools=True)), calling(*calls)), tools)
