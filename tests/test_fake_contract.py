@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from mlx_integrations.types import (
 from tests.contracts.chat_backend import ChatBackendContract
 
 HELLO = ChatRequest(messages=(ChatMessage(role="user", content="Hello."),))
-ARGUMENTS = {"get_weather": {"city": "Paris"}, "add": {"a": 1, "b": 2}}
+ARGUMENTS: dict[str, dict[str, Any]] = {"get_weather": {"city": "Paris"}, "add": {"a": 1, "b": 2}}
 
 
 def sensible(request: ChatRequest) -> FakeAnswer:

@@ -37,7 +37,7 @@ from mlx_integrations.langchain.batching import shared_configs
 from mlx_integrations.langchain.errors import langchain_errors
 from mlx_integrations.langchain.formats import output_format, schema_response_format
 from mlx_integrations.langchain.messages import to_chat_messages
-from mlx_integrations.langchain.options import SAMPLING_OPTIONS, call_options, canonical, chat_request
+from mlx_integrations.langchain.options import ALIASES, SAMPLING_OPTIONS, call_options, canonical, chat_request
 from mlx_integrations.langchain.profile import LazyProfile, profile_of
 from mlx_integrations.langchain.structured import Method, structured_output
 from mlx_integrations.langchain.tools import openai_tool, openai_tool_choice, tool_choice, tool_specs
@@ -159,8 +159,9 @@ class ChatMLX(BaseChatModel):
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         """Tell a trace which model answered: names and values of the call before those of the fields."""
         params = LangSmithParams(ls_provider=MODEL_PROVIDER, ls_model_type="chat")
-        named = {**self._identifying_params, **{k: v for k, v in kwargs.items() if v is not None}}
-        params["ls_model_name"] = str(kwargs.get("model") or kwargs.get("model_name") or self.model)
+        given = {ALIASES.get(name, name): value for name, value in kwargs.items() if value is not None}
+        named = {**self._identifying_params, **given}
+        params["ls_model_name"] = str(named["model"])
         if isinstance(named.get("temperature"), int | float):
             params["ls_temperature"] = named["temperature"]
         if isinstance(named.get("max_tokens"), int):
