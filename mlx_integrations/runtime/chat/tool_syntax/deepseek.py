@@ -29,11 +29,9 @@ def _marked_calls(body: str, tools: Sequence[ToolSpec]) -> list[RawCall]:
     left, separator, right = body.partition(_SEPARATOR)
     if not separator:
         raise CallError(f"the call has no `{_SEPARATOR}`")
-    if right.lstrip().startswith("{"):
-        return [RawCall(left.strip(), right.strip())]
-    match = _FENCED.match(right)
+    match = None if right.lstrip().startswith("{") else _FENCED.match(right)
     if match is None:
-        raise CallError("the call has no arguments")
+        return [RawCall(left.strip(), right.strip())]
     return [RawCall(match["name"] or left.strip(), match["arguments"])]
 
 

@@ -139,7 +139,7 @@ class HarmonyParser:
         position, marker = found or (len(self._buffer), "")
         arguments = self._buffer[:position].strip()
         name = self._recipient.removeprefix("functions.")
-        if found is None and not _is_json(arguments):
+        if reason == "length" and found is None and not _is_json(arguments):
             out.append(invalid(arguments, _cut(reason), self._options.new_id, name=name))
         else:
             out.append(accept(RawCall(name, arguments), self._options.tools, self._options.new_id))

@@ -16,7 +16,7 @@ from mlx_integrations.runtime.chat.tool_syntax.base import (
     ParserOptions,
     RawCall,
 )
-from mlx_integrations.runtime.chat.tool_syntax.calls import accept, invalid, json_calls
+from mlx_integrations.runtime.chat.tool_syntax.calls import accept, invalid, json_calls, strict_json
 from mlx_integrations.runtime.chat.tool_syntax.hermes import HERMES_BLOCK
 from mlx_integrations.runtime.chat.tool_syntax.scanning import JsonTracker
 from mlx_integrations.runtime.chat.tool_syntax.staged import block_parser, stage
@@ -103,14 +103,17 @@ class BareJsonParser:
         """Give back everything still held."""
         if self._has_passed:
             return self._otherwise.finish(reason)
-        raws = self._read()
-        if raws is not None:
-            return [accept(raw, self._tools, self._new_id) for raw in raws]
-        match = _NAME_FIRST.match(self._buffer.lstrip())
-        if match is not None and match["closed"] and match["name"] in self._names:
-            was_cut = self._tracker.closed_at is None
-            error = "the answer ended before the call was complete" if was_cut else "not valid JSON"
-            return [invalid(self._buffer, error, self._new_id, name=match["name"])]
+        try:
+            calls = self._read()
+        except CallError as exc:
+            match = _NAME_FIRST.match(self._buffer.lstrip())
+            if match is not None and match["closed"] and match["name"] in self._names:
+                was_cut = self._tracker.closed_at is None
+                error = "the answer ended before the call was complete" if was_cut else str(exc)
+                return [invalid(self._buffer, error, self._new_id, name=match["name"])]
+            calls = []
+        if calls:
+            return [accept(raw, self._tools, self._new_id) for raw in calls]
         return self._otherwise.feed(self._buffer) + self._otherwise.finish(reason)
 
     def _can_be_calls(self) -> bool:
@@ -149,15 +152,18 @@ class BareJsonParser:
             self._start += len(rest) - len(following)
             self._tracker = JsonTracker()
 
-    def _read(self) -> list[RawCall] | None:
-        """The calls, if the whole answer is that."""
-        try:
-            values = _values(self._buffer)
-            raws = [raw for value in values for raw in json_calls(value, self._tools)]
-        except CallError:
-            return None
-        are_calls = all(_CALL_KEYS.issuperset(json.loads(value)) for value in values)
-        return raws if raws and are_calls and all(raw.name in self._names for raw in raws) else None
+    def _read(self) -> list[RawCall]:
+        """The calls, if the whole answer is that; none if it is JSON of another kind.
+
+        Raises:
+            CallError: It is not JSON.
+        """
+        values = _values(self._buffer)
+        objects = [strict_json(value) for value in values]
+        if not all(isinstance(item, dict) and item.keys() <= _CALL_KEYS for item in objects):
+            return []
+        calls = [raw for value in values for raw in json_calls(value, self._tools)]
+        return calls if all(raw.name in self._names for raw in calls if isinstance(raw.name, str)) else []
 
 
 def _build(syntax: OutputSyntax, options: ParserOptions) -> OutputParser:
