@@ -94,7 +94,8 @@ def test_reasoning_and_template_options_reach_the_request() -> None:
 
 @pytest.mark.parametrize("name", ["model", "model_name", "model_id"])
 def test_the_model_has_the_names_that_others_give_it(name: str) -> None:
-    model = ChatMLX(**{name: "demo"})
+    named: dict[str, Any] = {name: "demo"}
+    model = ChatMLX(**named)
     assert (model.model, model.model_name) == ("demo", "demo")
 
 
@@ -126,15 +127,20 @@ def test_an_option_given_twice_is_refused() -> None:
     ("typo", "meant"), [("temprature", "temperature"), ("max_token", "max_tokens"), ("topp", "top_p")]
 )
 def test_a_misspelt_option_is_refused_with_the_right_one(typo: str, meant: str) -> None:
+    misspelt: dict[str, Any] = {typo: 1}
     with pytest.raises(ValidationError, match=f"Did you mean `{meant}`"):
-        ChatMLX(model="demo", **{typo: 1})
+        ChatMLX(model="demo", **misspelt)
     model, backend = fake_model()
-    for call in (model.invoke, model.bind(**{typo: 1}).invoke):
+    wrong: list[Callable[[], Any]] = [
+        lambda: model.invoke("Hi", **misspelt),
+        lambda: list(model.stream("Hi", **misspelt)),
+        lambda: model.bind(**misspelt).invoke("Hi"),
+        lambda: model.bind_tools([add], **misspelt),
+    ]
+    for call in wrong:
         with pytest.raises(InvalidRequestError, match=f"Did you mean `{meant}`") as caught:
-            call("Hi", **({typo: 1} if call == model.invoke else {}))
+            call()
         assert caught.value.field == typo
-    with pytest.raises(InvalidRequestError, match=f"Did you mean `{meant}`"):
-        model.bind_tools([add], **{typo: 1})
     assert backend.requests == []
 
 
@@ -270,8 +276,8 @@ def test_annotations_resolve_at_run_time(method: str) -> None:
 def test_fallbacks_survive_tools_and_schemas() -> None:
     broken, _ = fake_model(RuntimeError("it broke"))
     good, backend = fake_model('{"sky": "blue"}')
-    assert broken.with_fallbacks([good]).bind_tools([add]).invoke("Hi").content == '{"sky": "blue"}'  # type: ignore[attr-defined]
-    structured = broken.with_fallbacks([good]).with_structured_output(Weather)  # type: ignore[attr-defined]
+    assert broken.with_fallbacks([good]).bind_tools([add]).invoke("Hi").content == '{"sky": "blue"}'
+    structured = broken.with_fallbacks([good]).with_structured_output(Weather)
     assert structured.invoke("Hi") == Weather(sky="blue")
     assert backend.requests[0].tools and backend.requests[1].output
 

@@ -1,0 +1,113 @@
+"""Every error that leaves a model is this package's and LangChain's at once."""
+
+import inspect
+import pickle
+from typing import Any
+
+import pytest
+from langchain_core import exceptions
+
+from mlx_integrations import errors
+from mlx_integrations.langchain import errors as twins
+from mlx_integrations.langchain.errors import as_langchain_error
+from tests.langchain.fakes import fake_model
+
+EXAMPLES: list[tuple[errors.MLXIntegrationsError, type[Exception]]] = [
+    (errors.ModelNotFoundError("m", model="x", suggestions=["y"]), exceptions.ModelNotFoundError),
+    (errors.InvalidRequestError("m", field="x"), exceptions.ModelInvalidRequestError),
+    (errors.UnsupportedContentError("m", kind="image"), exceptions.ModelInvalidRequestError),
+    (errors.UnknownToolError("m", tool_name="x", offered=["y"]), exceptions.ModelInvalidRequestError),
+    (errors.UnsupportedSchemaError("m", keywords=["not"]), exceptions.ModelInvalidRequestError),
+    (errors.ContextOverflowError("m", prompt_tokens=9, limit_tokens=5), exceptions.ContextOverflowError),
+    (errors.MLXUnavailableError("m"), exceptions.ModelError),
+    (errors.ModelLoadError("m", model_path="x"), exceptions.ModelError),
+    (errors.UnsupportedArchitectureError("m", model_path="x", model_type="y"), exceptions.ModelError),
+    (errors.InsufficientMemoryError("m", needed_bytes=3, available_bytes=2, budget_bytes=1), exceptions.ModelError),
+    (errors.ModelInUseError("m"), exceptions.ModelError),
+    (errors.QueueFullError("m"), exceptions.ModelRateLimitError),
+    (errors.GenerationError("m", partial_text="x", hint="Try again."), exceptions.ModelAPIError),
+    (errors.RuntimeClosedError("m"), exceptions.ModelError),
+    (errors.TruncatedOutputError("m", partial_text="x"), exceptions.OutputParserException),
+    (errors.InvalidOutputError("m", partial_text="x"), exceptions.OutputParserException),
+]
+IDS = [type(error).__name__ for error, _ in EXAMPLES]
+
+
+@pytest.mark.parametrize(("error", "langchain_class"), EXAMPLES, ids=IDS)
+def test_an_error_becomes_langchains_and_stays_ours(
+    error: errors.MLXIntegrationsError, langchain_class: type[Exception]
+) -> None:
+    twin = as_langchain_error(error)
+    assert isinstance(twin, type(error)) and isinstance(twin, langchain_class)
+    assert type(twin).__name__ == type(error).__name__
+    assert str(twin) == str(error)
+    assert twin.__dict__ == error.__dict__
+    assert twin.is_retryable == error.is_retryable
+    assert as_langchain_error(twin) is twin
+
+
+@pytest.mark.parametrize("error", [error for error, _ in EXAMPLES], ids=IDS)
+def test_a_twin_survives_pickling(error: errors.MLXIntegrationsError) -> None:
+    twin = as_langchain_error(error)
+    again = pickle.loads(pickle.dumps(twin))
+    assert type(again) is type(twin)
+    assert (str(again), again.__dict__) == (str(twin), twin.__dict__)
+
+
+def test_every_error_that_a_call_may_raise_has_a_twin() -> None:
+    leaves = {
+        item
+        for _, item in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(item, errors.MLXIntegrationsError) and item not in (errors.MissingExtraError,)
+    }
+    bases = {errors.MLXIntegrationsError, errors.ConfigurationError, errors.RequestError}
+    bases |= {errors.LocalBackendError, errors.OutputError}
+    assert leaves - bases == {type(error) for error, _ in EXAMPLES}
+    assert {name for name in twins.__all__ if name.endswith("Error")} == {item.__name__ for item in leaves - bases}
+
+
+def test_an_error_of_another_room_passes_unchanged() -> None:
+    class OtherError(errors.MLXIntegrationsError):
+        pass
+
+    error = OtherError("m")
+    with pytest.raises(OtherError) as caught:
+        fake_model(error)[0].invoke("Hi")
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("call", ["invoke", "stream", "ainvoke", "astream", "bound", "batch"])
+async def test_a_prompt_that_is_too_long_is_langchains_overflow_on_every_path(call: str) -> None:
+    cause = errors.ContextOverflowError("too long", prompt_tokens=9, limit_tokens=5)
+    model, _ = fake_model(cause)
+    with pytest.raises(exceptions.ContextOverflowError) as caught:
+        await _call(model, call)
+    assert isinstance(caught.value, errors.ContextOverflowError)
+    assert (caught.value.prompt_tokens, caught.value.limit_tokens) == (9, 5)
+    assert caught.value.__cause__ is cause
+
+
+async def _call(model: Any, call: str) -> None:
+    if call == "invoke":
+        model.invoke("Hi")
+    elif call == "stream":
+        list(model.stream("Hi"))
+    elif call == "ainvoke":
+        await model.ainvoke("Hi")
+    elif call == "astream":
+        [_ async for _ in model.astream("Hi")]
+    elif call == "bound":
+        model.bind(temperature=0).invoke("Hi")
+    else:
+        model.batch(["Hi", "Ho"])
+
+
+def test_no_messages_are_the_backends_error() -> None:
+    with pytest.raises(errors.InvalidRequestError) as caught:
+        fake_model()[0].invoke([])
+    assert caught.value.field == "messages"
+
+
+def test_retries_ask_whether_an_error_is_retryable() -> None:
+    full, _ = fake_model(errors.QueueFullError("busy"), "at last")
+    assert full.with_retry(retry_if_exception_type=(exceptions.ModelRateLimitError,)).invoke("Hi").content == "at last"
