@@ -65,7 +65,8 @@ def template_tools(tools: Sequence[ToolSpec]) -> list[dict[str, Any]]:
             "function": {
                 "name": clean_text(tool.name),
                 "description": clean_text(tool.description),
-                "parameters": plain(tool.parameters),
+                # Templates and parsers walk through `properties` without asking whether it is there.
+                "parameters": {"type": "object", "properties": {}} | plain(tool.parameters),
             },
         }
         for tool in tools

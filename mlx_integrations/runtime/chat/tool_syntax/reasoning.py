@@ -53,6 +53,12 @@ class ReasoningSplitter:
         self._state = "opened" if in_reasoning else "before"
         self._is_first = True
         self._has_thought = False
+        self._unclosed: list[str] = []
+
+    @property
+    def unclosed(self) -> str:
+        """The reasoning of a thinking tag that nothing has closed so far."""
+        return "".join(self._unclosed) if self._state == "inside" else ""
 
     def feed(self, text: str) -> tuple[list[Delta], str]:
         """Take the next piece; give back reasoning, and text of the answer that follows it."""
@@ -106,6 +112,7 @@ class ReasoningSplitter:
             self._buffer = self._buffer[position + len(self._end) :]
             self._state = "before"
             self._has_thought = True
+            self._unclosed.clear()
             return True
         if is_last:
             self._emit(pieces, self._buffer)
@@ -122,4 +129,5 @@ class ReasoningSplitter:
             text = drop_leading_lines(text) if text.strip() else ""
         if text:
             pieces.append(text)
+            self._unclosed.append(text)
             self._is_first = False
