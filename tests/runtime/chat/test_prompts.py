@@ -125,6 +125,24 @@ def test_system_text_alone_becomes_the_user_message_where_there_is_no_system_rol
     assert "<start_of_turn>user\nBe brief.<end_of_turn>" in render("gemma2", SYSTEM)
 
 
+def test_an_empty_system_message_leaves_no_trace_where_there_is_no_system_role() -> None:
+    assert render("gemma2", ChatMessage(role="system"), USER) == render("gemma2", USER)
+
+
+def test_a_conversation_that_a_template_wants_in_another_shape_is_joined_with_its_calls() -> None:
+    thought = ChatMessage(role="assistant", content="I look it up.")
+    asked = ChatMessage(role="assistant", content="Now.", tool_calls=(FIRST_CALL,))
+    text = render("gemma2", USER, thought, asked, FIRST_RESULT)
+    assert "I look it up.\n\nNow.\n<tool_call>" in text
+    text = render("mistral_v3", USER, USER, thought, asked, FIRST_RESULT, tools=(WEATHER,))
+    assert text.count("[INST]") == 1 and "[TOOL_CALLS]" in text
+
+
+def test_a_tool_without_properties_is_shown_as_one_that_takes_none() -> None:
+    text = render("qwen25", USER, tools=(ToolSpec(name="get_time", parameters={}),))
+    assert '"parameters": {"type": "object", "properties": {}}' in text
+
+
 def test_messages_of_one_role_in_a_row_are_joined_only_where_the_template_demands_alternation() -> None:
     messages = (USER, ChatMessage(role="user", content="And tomorrow?"))
     assert "Zürich?\n\nAnd tomorrow?<end_of_turn>" in render("gemma2", *messages)
@@ -376,6 +394,8 @@ def test_one_of_several_named_templates_is_chosen() -> None:
     fake = FakeTokenizer({"default": "A", "tool_use": "B"})
     ChatTemplate(fake).render(ChatRequest(messages=(USER,)))
     assert "chat_template" not in fake.calls[-1]
+    assert ChatTemplate(FakeTokenizer({})).source is None
+    assert not ChatTemplate(FakeTokenizer({})).has_template
 
 
 def test_a_template_that_is_code_gets_tools_and_options() -> None:

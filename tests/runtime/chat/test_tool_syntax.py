@@ -529,6 +529,86 @@ def test_a_block_that_holds_no_call_is_an_invalid_call(body: str) -> None:
     assert [type(delta) for delta in deltas] == [InvalidToolCall]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "error"),
+    [
+        ("deepseek_v3", "<｜tool▁call▁begin｜>get_weather{}<｜tool▁call▁end｜>", "tool▁sep"),
+        ("deepseek_dsml", "<｜DSML｜function_calls>get_weather</｜DSML｜function_calls>", "invoke"),
+        (
+            "deepseek_dsml",
+            '<｜DSML｜function_calls><｜DSML｜invoke name="get_weather">Paris'
+            "</｜DSML｜invoke></｜DSML｜function_calls>",
+            "parameter",
+        ),
+        (
+            "deepseek_dsml",
+            '<｜DSML｜function_calls><｜DSML｜invoke name="get_weather">'
+            '<｜DSML｜parameter name="days" string="false">two'
+            "</｜DSML｜parameter></｜DSML｜invoke></｜DSML｜function_calls>",
+            "JSON",
+        ),
+        ("kimi_k2", "<|tool_call_begin|>functions.get_time:0<|tool_call_end|>", "argument_begin"),
+        ("mistral", "[TOOL_CALLS]get_time{}", "[ARGS]"),
+        ("llama3", "<function=get_time</function>", "not closed"),
+        ("harmony", "<|channel|>commentary to=functions.get_time<|end|>", "before the call was complete"),
+        ("harmony", "<|channel|>commentary to=python<|message|>print(1)<|call|>", "No tool `python`"),
+    ],
+)
+def test_a_call_without_one_of_its_marks_says_which(name: str, text: str, error: str) -> None:
+    (delta,) = parse(name, text)
+    assert isinstance(delta, InvalidToolCall)
+    assert error in delta.error
+
+
+def test_a_call_of_json_that_is_nested_deeply_is_read_or_refused() -> None:
+    for depth in (10, 500, 900, 5_000):
+        nested = "[" * depth + "]" * depth
+        (delta,) = parse("hermes", f'<tool_call>{{"name": "nobody", "arguments": {nested}}}</tool_call>')
+        assert isinstance(delta, InvalidToolCall)
+
+
+def test_a_forced_call_is_complete_with_its_arguments() -> None:
+    """The end of turn may stand for what closes a call."""
+    assert parse("hermes", '<tool_call>\n{"name": "get_time", "arguments": {}', forced_call=True) == [
+        call(1, "get_time")
+    ]
+
+
+def test_a_forced_call_whose_arguments_are_no_object_goes_to_the_ordinary_parser() -> None:
+    (delta,) = parse("hermes", '<tool_call>\n{"name": "get_time", "arguments": [1]}\n</tool_call>', forced_call=True)
+    assert isinstance(delta, InvalidToolCall) and "not a JSON object" in delta.error
+
+
+def test_a_forced_call_with_the_name_of_no_tool_goes_to_the_ordinary_parser() -> None:
+    (delta,) = parse("hermes", '<tool_call>\n{"name": "no", "arguments": {}}\n</tool_call>', forced_call=True)
+    assert isinstance(delta, InvalidToolCall) and "No tool `no`" in delta.error
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<|end|><|channel|>final<|message|>Hi", [TextDelta("Hi")]),
+        ("<|en", [TextDelta("<|en")]),
+        ("Hi<|return|>", [TextDelta("Hi")]),
+        ("<|channel|>final<|end|>", []),
+        ("<|channel|>final odd header<|end|>", [TextDelta("<|channel|>final odd header")]),
+        ("<|message|>Hi", [TextDelta("Hi")]),
+        ("to= is a prefix", [TextDelta("to= is a prefix")]),
+        (
+            "<|channel|>analysis<|message|>A<|channel|>final<|message|>B",
+            [ReasoningDelta("A"), TextDelta("B")],
+        ),
+        (
+            "<|channel|>analysis<|message|>A<|end|><|start|>assistant<|channel|>analysis<|message|>B<|end|>",
+            [ReasoningDelta("A\n\nB")],
+        ),
+    ],
+)
+def test_harmony_messages_that_are_not_quite_right_lose_no_text(text: str, expected: list[Delta]) -> None:
+    assert parse("harmony", text) == expected
+    assert parse("harmony", list(text)) == expected
+
+
 def test_a_string_that_is_never_closed_does_not_swallow_what_follows() -> None:
     broken = '{"name": "get_weather", "arguments": {"city": "Par}}'
     text = f"<tool_call>{broken}</tool_call>\nSo.\n<tool_call>{PARIS}</tool_call>"
