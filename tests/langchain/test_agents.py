@@ -111,8 +111,9 @@ async def test_events_of_an_agent_show_its_model() -> None:
 def test_events_of_version_3_show_calls_and_text() -> None:
     agent = create_agent(fake_model(ADD, "It is three.")[0], [add])
     run = agent.stream_events(QUESTION, LIMITED, version="v3")
-    assert run.output["messages"][-1].text == "It is three."
-    assert run.output["messages"][1].tool_calls[0]["args"] == {"a": 1, "b": 2}
+    messages = (run.output or {})["messages"]
+    assert messages[-1].text == "It is three."
+    assert messages[1].tool_calls[0]["args"] == {"a": 1, "b": 2}
 
 
 def test_a_fallback_takes_over_with_tools_and_schema() -> None:
@@ -196,7 +197,7 @@ def test_a_summary_that_does_not_fit_is_tried_again_with_less() -> None:
     overflow = ContextOverflowError("too long", prompt_tokens=2000, limit_tokens=1000)
     model, backend = small_model(1000, overflow, "A summary.", "It is three.")
     middleware = summarization_middleware(model, trigger=("messages", 3), keep=("messages", 1))
-    history: list[AnyMessage] = [HumanMessage("one " * 30), AIMessage("two"), HumanMessage("three")]
+    history: list[Any] = [HumanMessage("one " * 30), AIMessage("two"), HumanMessage("three")]
     result = create_agent(model, middleware=[middleware]).invoke({"messages": history})
     assert "A summary." in result["messages"][0].text
     assert len(backend.requests) == 3

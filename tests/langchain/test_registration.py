@@ -25,7 +25,7 @@ def test_a_model_can_be_named_after_registering() -> None:
 def test_a_model_can_be_chosen_at_run_time_after_registering() -> None:
     register_with_langchain()
     configurable = init_chat_model(configurable_fields=("model", "temperature"), model_provider="mlx")
-    chosen = configurable._model({"configurable": {"model": "demo", "temperature": 0.5}})  # type: ignore[attr-defined]
+    chosen = configurable._model({"configurable": {"model": "demo", "temperature": 0.5}})
     assert chosen == ChatMLX(model="demo", temperature=0.5)
 
 
