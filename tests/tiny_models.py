@@ -162,9 +162,9 @@ def _save_random_weights(folder: Path, config: dict[str, Any], seed: int) -> Non
     mx.random.seed(seed)
     model_class, arguments_class = _get_classes(config)
     model = model_class(arguments_class.from_dict(config))
+    flat: dict[str, Any] = dict(tree_flatten(model.parameters()))
     # Default initialisation leaves logits almost flat; wider weights give every position a clear favourite.
     weights = {
-        name: value + mx.random.normal(value.shape) * 0.25 if value.ndim >= 2 else value
-        for name, value in tree_flatten(model.parameters())
+        name: value + mx.random.normal(value.shape) * 0.25 if value.ndim >= 2 else value for name, value in flat.items()
     }
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,10 +21,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
     root = tmp_path_factory.mktemp("tiny")
     built: dict[str, Path] = {}
 
-    def get(architecture: str = "llama", name: str | None = None, **options: object) -> Path:
+    def get(architecture: str = "llama", name: str | None = None, **options: Any) -> Path:
         key = name or architecture
         if key not in built:
-            built[key] = build_model(root / key, architecture, **options)  # type: ignore[arg-type]
+            built[key] = build_model(root / key, architecture, **options)
         return built[key]
 
     return get
@@ -41,10 +42,10 @@ def llama(tiny_model: TinyModel, runtime: Runtime) -> MLXChatBackend:
     return MLXChatBackend(tiny_model("llama"), runtime=runtime)
 
 
-def ask(text: str = "hello there", **sampling: object) -> ChatRequest:
+def ask(text: str = "hello there", **sampling: Any) -> ChatRequest:
     """A one-message request; greedy and short unless said otherwise."""
-    options: dict[str, object] = {"temperature": 0.0, "max_tokens": 20, **sampling}
+    options: dict[str, Any] = {"temperature": 0.0, "max_tokens": 20, **sampling}
     return ChatRequest(
         messages=(ChatMessage(role="user", content=text),),
-        sampling=SamplingParams(**options),  # type: ignore[arg-type]
+        sampling=SamplingParams(**options),
     )

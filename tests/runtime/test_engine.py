@@ -4,7 +4,6 @@ import gc
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -219,7 +218,7 @@ def test_too_many_requests_are_refused(tiny_model: TinyModel) -> None:
 
 
 @pytest.fixture
-def failing_step(llama: MLXChatBackend, runtime: Runtime) -> Iterator[None]:
+def failing_step(llama: MLXChatBackend, runtime: Runtime) -> None:
     """The model's next forward pass raises, once: no input makes a healthy model do that."""
     runtime.load(llama.path)
 
@@ -234,7 +233,6 @@ def failing_step(llama: MLXChatBackend, runtime: Runtime) -> Iterator[None]:
         lane._generator.next = fail
 
     get_worker().call(sabotage).result()
-    yield
 
 
 @pytest.mark.usefixtures("failing_step")

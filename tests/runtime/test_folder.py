@@ -84,14 +84,18 @@ def test_a_damaged_configuration_is_a_load_error(tmp_path: Path, text: str) -> N
 
 
 @given(content=st.binary(max_size=200))
-def test_no_content_of_a_weight_file_breaks_the_reader(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_no_content_of_a_weight_file_breaks_the_reader(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
     folder = write(tmp_path_factory.mktemp("m"), {"model_type": "x"}, HALF)
     (folder / "model.safetensors").write_bytes(content)
     with pytest.raises(ModelLoadError, match="not a whole safetensors file"):
         read_folder(folder)
 
 
-@given(header=st.recursive(st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
+@given(
+    header=st.recursive(st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x))
+)
 def test_no_header_breaks_the_reader(tmp_path_factory: pytest.TempPathFactory, header: Any) -> None:
     folder = write(tmp_path_factory.mktemp("m"), {"model_type": "x"}, HALF)
     text = json.dumps({"w": header} if header is not None else header).encode()

@@ -40,9 +40,11 @@ def test_responses_have_the_fields_we_read() -> None:
 
 
 def test_functions_take_what_we_give_them() -> None:
+    from mlx_lm.utils import load_model
+
     from mlx_integrations.runtime import _mlx
 
-    assert _parameters(lambda: _mlx.load_model)[:3] == ["model_path", "lazy", "strict"]
+    assert _parameters(lambda: load_model)[:3] == ["model_path", "lazy", "strict"]
     assert _parameters(lambda: _mlx.make_prompt_cache)[:1] == ["model"]
     assert _parameters(lambda: _mlx.apply_top_p) == ["logprobs", "top_p"]
     assert {"logit_bias", "repetition_context_size"} <= set(_parameters(lambda: _mlx.make_logits_processors))

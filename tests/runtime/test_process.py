@@ -111,7 +111,9 @@ def test_mlx_is_used_on_one_thread_only(tiny_model: TinyModel) -> None:
     assert done.stdout.strip() == "['MainThread', 'mlx-runtime']", done.stderr
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the BLAS of the faiss-cpu wheel is used on Linux only")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="the BLAS of the faiss-cpu wheel is used on Linux only"
+)
 def test_the_fast_blas_can_be_switched_off(tiny_model: TinyModel) -> None:
     code = """
         from mlx_integrations.runtime import blas

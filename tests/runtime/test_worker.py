@@ -11,11 +11,12 @@ from mlx_integrations.runtime.worker import Worker
 
 def test_commands_run_in_order_on_one_thread() -> None:
     worker = Worker()
-    seen: list[tuple[int, str]] = []
-    futures = [worker.call(lambda n=n: seen.append((n, threading.current_thread().name))) for n in range(50)]
+    seen: list[int] = []
+    futures = [worker.call(seen.append, n) for n in range(50)]
     for future in futures:
         future.result()
-    assert seen == [(n, "mlx") for n in range(50)]
+    assert seen == list(range(50))
+    assert worker.call(lambda: threading.current_thread().name).result() == "mlx"
     worker.close()
 
 

@@ -22,7 +22,7 @@ class SyncChannel:
 
 
 class AsyncChannel:
-    """For a task on an event loop; must be made on that loop. The loop is woken once for however many events arrived."""
+    """For a task on an event loop; made on that loop, which is woken once for however many events arrived."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -30,7 +30,7 @@ def allow_only(logits: Any, mask: bytes) -> Any:
     """
     size = min(logits.shape[-1], len(mask) * 8)
     words, shifts = _bit_positions(size)
-    bits = mx.array(memoryview(mask).cast("I"))
+    bits = mx.array(memoryview(mask).cast("I"))  # type: ignore[arg-type]  # any buffer is taken
     allowed = ((bits[words] >> shifts) & 1).astype(mx.bool_)
     head = mx.where(allowed, logits[..., :size], -mx.inf)
     if size == logits.shape[-1]:

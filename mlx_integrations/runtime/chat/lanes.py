@@ -281,8 +281,8 @@ def _token_event(row: Row, token_id: int, logprobs: Any) -> TokenEvent:
         return TokenEvent(token_id)
     top: tuple[tuple[int, float], ...] = ()
     if count := min(sampling.top_logprobs, logprobs.shape[-1] - 1):
-        ids = mx.argpartition(-logprobs, kth=count - 1)[:count]
-        pairs = zip(ids.tolist(), logprobs[ids].tolist(), strict=True)
+        ids: Any = mx.argpartition(-logprobs, kth=count - 1)[:count]
+        pairs: zip[tuple[int, float]] = zip(ids.tolist(), logprobs[ids].tolist(), strict=True)
         top = tuple(sorted(pairs, key=lambda pair: -pair[1]))
     return TokenEvent(token_id, logprobs[token_id].item(), top)
 

@@ -70,9 +70,7 @@ class ModelText:
         self.vocabulary_size = max(_declared_vocabulary(folder), backend.get_vocab_size(with_added_tokens=True))
         added = backend.get_added_tokens_decoder()
         self._hidden_ids = frozenset(
-            token_id
-            for token_id, token in added.items()
-            if token.special and token.content not in self.syntax.markers
+            token_id for token_id, token in added.items() if token.special and token.content not in self.syntax.markers
         )
         self._compiler: GrammarCompiler | None = None
         self._lock = threading.Lock()

@@ -59,7 +59,9 @@ def resolve_sampling(
     max_tokens = default_max_tokens if params.max_tokens is None else _check_count("max_tokens", params.max_tokens, 1)
     stops = [stop for stop in params.stop if not isinstance(stop, str) or not stop]
     if stops:
-        raise InvalidRequestError("A stop string is empty.", field="stop", hint="Give strings of one character or more.")
+        raise InvalidRequestError(
+            "A stop string is empty.", field="stop", hint="Give strings of one character or more."
+        )
     top_logprobs = _check_count("top_logprobs", params.top_logprobs, 0, MAX_TOP_LOGPROBS)
     return Sampling(
         temperature=pick.number("temperature", _default_temperature(generation_config), low=0.0),

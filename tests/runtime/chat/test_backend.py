@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -102,7 +103,7 @@ def test_rows_join_and_leave_a_running_batch_without_changing_it(llama: MLXChatB
     chunks: list[ChatChunk] = [next(stream)]
     with ThreadPoolExecutor(4) as pool:
         for n in range(4):
-            pool.submit(lambda n=n: ChatResult.join(llama.stream(ask("short " * (n * 40 + 1), max_tokens=5 + n))))
+            pool.submit(ChatResult.join, llama.stream(ask("short " * (n * 40 + 1), max_tokens=5 + n)))
             chunks += [next(stream) for _ in range(4)]
         doomed = llama.stream(ask("cancelled", max_tokens=500))
         next(doomed)
@@ -142,7 +143,8 @@ def test_a_logit_bias_forbids_and_forces(llama: MLXChatBackend) -> None:
 
 def test_penalties_change_the_answer(llama: MLXChatBackend) -> None:
     plain = ChatResult.join(llama.stream(ask(max_tokens=60))).text
-    for change in ({"repetition_penalty": 2.0}, {"presence_penalty": 5.0}, {"frequency_penalty": 5.0}):
+    changes: list[dict[str, Any]] = [{"repetition_penalty": 2.0}, {"presence_penalty": 5.0}, {"frequency_penalty": 5.0}]
+    for change in changes:
         assert ChatResult.join(llama.stream(ask(max_tokens=60, **change))).text != plain
 
 
@@ -222,7 +224,7 @@ BAD_SAMPLING = [
 
 
 @pytest.mark.parametrize("bad", BAD_SAMPLING, ids=str)
-def test_impossible_sampling_is_refused_before_any_token(llama: MLXChatBackend, bad: dict[str, object]) -> None:
+def test_impossible_sampling_is_refused_before_any_token(llama: MLXChatBackend, bad: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         next(llama.stream(ask(**bad)))
     assert caught.value.field in bad

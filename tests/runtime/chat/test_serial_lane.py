@@ -105,7 +105,9 @@ def test_a_failing_row_does_not_stop_the_next(serial: MLXChatBackend, runtime: R
         raise RuntimeError("no memory left")
 
     stream = serial.stream(ask())
-    get_worker().call(setattr, slot.lane, "_model", type("Broken", (), {"__call__": broken, "layers": healthy.layers})()).result()
+    get_worker().call(
+        setattr, slot.lane, "_model", type("Broken", (), {"__call__": broken, "layers": healthy.layers})()
+    ).result()
     with pytest.raises(GenerationError, match="no memory left"):
         list(stream)
     assert ChatResult.join(serial.stream(ask())).finish.usage.completion_tokens == 20
