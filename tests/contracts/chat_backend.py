@@ -82,7 +82,8 @@ class ChatBackendContract:
     def _with_tools(self, choice: ToolChoice) -> ChatRequest:
         request = _sampled(self._asking(self.tool_question), max_tokens=ROOM_FOR_A_CALL_TOKENS)
         tools = (self.tool, self.other_tool)
-        return replace(request, tools=tools, tool_choice=choice, parallel_tool_calls=False)
+        # Not thinking first, because noise has no end of thought.
+        return replace(request, tools=tools, tool_choice=choice, parallel_tool_calls=False, reasoning=False)
 
     def test_it_is_a_chat_backend_with_a_name_and_a_window(self, backend: ChatBackend) -> None:
         assert isinstance(backend, ChatBackend)
