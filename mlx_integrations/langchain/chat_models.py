@@ -282,7 +282,7 @@ class ChatMLX(BaseChatModel):
             tools: Tools, functions, pydantic classes, `TypedDict`s, or dictionaries in the form of OpenAI or Anthropic.
             tool_choice: `"auto"`, `"none"`, `"any"` or `"required"`; `True` for any; or the name of one tool. The
                 grammar enforces it: the model cannot write anything else.
-            strict: `True` forbids arguments that the tools do not name. Arguments are held to their schema either way.
+            strict: Accepted for exchange with other models: arguments are held to their schema in any case.
             parallel_tool_calls: Whether one answer may hold several calls; they may unless it is `False`.
             response_format: A format for answers in text. With tools, an answer is a call or has this format.
             **kwargs: Any other option of a call.
@@ -325,7 +325,7 @@ class ChatMLX(BaseChatModel):
                 prompt has to say which.
             include_raw: Whether to return a dictionary of `raw` (the message), `parsed` and `parsing_error`, and not to
                 raise when parsing fails.
-            strict: `False` lets objects have properties that the schema does not name, unless it forbids them.
+            strict: Accepted for exchange with other models: answers are held to the schema in any case.
             tools: Tools that the model may call instead of answering; then the result is `None`, and `include_raw`
                 has the message with the calls.
             **kwargs: Any other option of a call.

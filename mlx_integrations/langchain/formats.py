@@ -14,7 +14,6 @@ __all__ = ["Schema", "json_schema", "output_format", "schema_name", "schema_resp
 Schema = dict[str, Any] | type
 
 _SCHEMA_KEYWORDS = {"properties", "$defs", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "items"}
-_LITERALS = ("enum", "const", "default", "examples")
 _FORMS = (
     'Give {"type": "json_schema", "json_schema": {"name": ..., "schema": ...}}, {"type": "json_object"}, '
     '{"type": "regex", "pattern": ...}, {"type": "text"}, or a pydantic class.'
@@ -51,22 +50,10 @@ def output_format(response_format: Any) -> OutputFormat | None:
     raise _malformed(response_format)
 
 
-def schema_response_format(schema: Schema, *, closed: bool = False) -> dict[str, Any]:
-    """Write a schema as a `response_format`.
-
-    Args:
-        schema: A class or dictionary that describes the output.
-        closed: Whether objects may have only the properties that the schema names, where it does not say.
-    """
-    described = json_schema(schema)
-    return {
-        "type": "json_schema",
-        "json_schema": {
-            "name": schema_name(schema),
-            "schema": _close(described) if closed else described,
-            "strict": closed,
-        },
-    }
+def schema_response_format(schema: Schema) -> dict[str, Any]:
+    """Write a schema, in any form, as a `response_format`."""
+    named = {"name": schema_name(schema), "schema": json_schema(schema), "strict": True}
+    return {"type": "json_schema", "json_schema": named}
 
 
 def json_schema(schema: Schema) -> dict[str, Any]:
@@ -103,14 +90,3 @@ def _malformed(response_format: Any) -> InvalidRequestError:
     return InvalidRequestError(
         f"`response_format` cannot be `{response_format!r}`.", field="response_format", hint=_FORMS
     )
-
-
-def _close(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_close(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    result = {key: value if key in _LITERALS else _close(value) for key, value in schema.items()}
-    if isinstance(result.get("properties"), dict) and result.get("type") == "object":
-        result.setdefault("additionalProperties", False)
-    return result

@@ -146,14 +146,14 @@ def structured_output(
     }
     if method == "function_calling":
         assert schema is not None
-        tool = openai_tool(_titled(schema), strict=strict is not False)
+        tool = openai_tool(_titled(schema), strict=strict)
         parser.tool_name = tool["function"]["name"]
         bound = model.bind_tools([tool], tool_choice=parser.tool_name, parallel_tool_calls=False, **traced, **options)
     else:
         response_format: dict[str, Any] = {"type": "json_object"}
         if method == "json_schema":
             assert schema is not None
-            response_format = schema_response_format(schema, closed=strict is not False)
+            response_format = schema_response_format(schema)
         bound = model.bind_tools(tools or [], response_format=response_format, **traced, **options)
     return _with_raw(bound, parser) if include_raw else bound | parser
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from mlx_integrations.errors import InvalidRequestError
 from mlx_integrations.langchain.errors import InvalidOutputError, TruncatedOutputError
-from mlx_integrations.langchain.formats import json_schema, schema_response_format
+from mlx_integrations.langchain.formats import json_schema
 from mlx_integrations.langchain.structured import StructuredOutputParser
 from mlx_integrations.testing import FakeAnswer
 from mlx_integrations.types import InvalidToolCall, JsonObjectFormat, JsonSchemaFormat, ToolCall, ToolChoice
@@ -86,7 +86,6 @@ async def test_every_kind_of_schema_goes_with_every_method(schema: Any, method: 
         assert isinstance(request.output, JsonSchemaFormat)
         described = request.output.schema.get("$defs", {}).get("Person", request.output.schema)
         assert set(described["properties"]) >= {"name", "age"}
-        assert described["additionalProperties"] is False
     else:
         assert request.output == JsonObjectFormat()
 
@@ -97,20 +96,6 @@ def test_enums_literals_and_recursion_are_in_the_schema() -> None:
     model, _ = fake_model(json.dumps({**DATA, "mood": "sad", "kind": "child", "friends": [{"name": "Bo", "age": 3}]}))
     person = model.with_structured_output(Person).invoke("Who?")
     assert (person.mood, person.kind, person.friends[0].name) == (Mood.SAD, "child", "Bo")
-
-
-def test_objects_are_closed_unless_the_schema_or_the_caller_says_otherwise() -> None:
-    inner = {"type": "object", "properties": {"x": {"enum": [{"type": "object", "properties": {}}]}}}
-    outer = {"type": "object", "properties": {"a": inner, "b": {"type": "object", "additionalProperties": True}}}
-    closed = schema_response_format(outer, closed=True)["json_schema"]["schema"]
-    assert closed["additionalProperties"] is False
-    assert closed["properties"]["a"]["additionalProperties"] is False
-    assert closed["properties"]["b"]["additionalProperties"] is True
-    assert closed["properties"]["a"]["properties"]["x"]["enum"] == [{"type": "object", "properties": {}}]
-    model, backend = fake_model(json.dumps(DATA))
-    model.with_structured_output(outer, strict=False).invoke("Who?")
-    output = backend.requests[0].output
-    assert isinstance(output, JsonSchemaFormat) and output.schema == outer
 
 
 @pytest.mark.parametrize(
