@@ -57,8 +57,7 @@ format: $(VENV)/.installed-dev
 	@$(BIN)/ruff format .
 
 bench: $(VENV)/.installed
-	@for file in benchmarks/*.py; do \
-		if [ -f "$$file" ]; then echo "$(BIN)/python $$file"; else echo 'There are no benchmarks yet.'; fi; done
+	@grep -l '^def main' tests/benchmarks/*.py | sed 's#^tests/benchmarks/\(.*\)[.]py#$(BIN)/python -m tests.benchmarks.\1#'
 
 wheel: $(VENV)/.installed-dev
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

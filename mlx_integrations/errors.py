@@ -101,7 +101,7 @@ class MissingExtraError(ConfigurationError, ImportError):
 class ModelNotFoundError(ConfigurationError, LookupError):
     """No model goes by that name on this machine."""
 
-    default_hint = "Give `demo`, a registry id, a Hub repository id that is already in the local cache, or a folder."
+    default_hint = "Give `demo`, a Hub repository id that is already in the local cache, or a folder."
 
     def __init__(self, message: str, *, model: str, suggestions: Sequence[str] = (), hint: str | None = None) -> None:
         if hint is None and suggestions:

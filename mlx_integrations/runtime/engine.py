@@ -108,9 +108,7 @@ class Runtime:
         Raises:
             MLXUnavailableError: MLX cannot run here as installed.
         """
-        if self._machine is None:
-            self._machine = self._worker.call(self._import_mlx).result()
-        return self._machine
+        return self._machine or self._worker.call(self._import_mlx).result()
 
     def load(self, path: str | Path) -> None:
         """Load a model now instead of at its first request.
@@ -183,11 +181,14 @@ class Runtime:
     # Everything below runs on the worker thread.
 
     def _import_mlx(self) -> Machine:
+        if self._machine is not None:
+            return self._machine
         preload_blas(self.settings.blas_preload)
         from mlx_integrations.runtime._mlx import backend_name, mx
 
         self._worker.add_stop_hook(self._free_all)
-        return describe_machine(mx.device_info(), backend=backend_name())
+        self._machine = describe_machine(mx.device_info(), backend=backend_name())
+        return self._machine
 
     def _admit(self, folder: ModelFolder, row: Row) -> None:
         if row.cancelled:
@@ -198,6 +199,10 @@ class Runtime:
                 raise RuntimeClosedError("The runtime was closed.")
             slot = self._lease(folder)
         except MLXIntegrationsError as error:
+            row.end(FailEvent(error))
+            return
+        except Exception as error:  # a bug of ours, but the caller is waiting to hear of it
+            _logger.exception("A request could not be started")
             row.end(FailEvent(error))
             return
         row.on_end.append(lambda: self._release(slot))
@@ -224,8 +229,7 @@ class Runtime:
         return slot
 
     def _load(self, folder: ModelFolder) -> _Slot:
-        if self._machine is None:
-            self._machine = self._import_mlx()
+        machine = self._import_mlx()
         from mlx_integrations.runtime._mlx import has_architecture, load_weights
         from mlx_integrations.runtime.chat.lanes import make_lane
 
@@ -235,9 +239,9 @@ class Runtime:
                 model_path=str(folder.path),
                 model_type=folder.model_type,
             )
-        widened = self._machine.backend == "cpu" and self.settings.cpu_float32
+        widened = machine.backend == "cpu" and self.settings.cpu_float32
         needed_bytes = folder.weight_bytes(as_float32=widened)
-        self._make_room(folder, needed_bytes)
+        self._make_room(folder, needed_bytes, self.settings.memory_budget_bytes or machine.usable_bytes)
         started = time.perf_counter()
         try:
             model = load_weights(folder.path, cpu_float32=self.settings.cpu_float32)
@@ -256,10 +260,8 @@ class Runtime:
         _logger.info("Loaded %s in %.1f s", folder.path, time.perf_counter() - started)
         return _Slot(folder=folder, lane=lane, weight_bytes=needed_bytes)
 
-    def _make_room(self, folder: ModelFolder, needed_bytes: int) -> None:
+    def _make_room(self, folder: ModelFolder, needed_bytes: int, budget_bytes: int) -> None:
         """Unload idle models, the least recently used first, until the new one fits."""
-        assert self._machine is not None
-        budget_bytes = self.settings.memory_budget_bytes or self._machine.usable_bytes
         idle = sorted((slot for slot in self._slots.values() if not slot.leases), key=lambda slot: slot.last_used)
         while (available := budget_bytes - self._used_bytes()) < needed_bytes and idle:
             self._drop(idle.pop(0))
@@ -333,6 +335,7 @@ class Runtime:
 
     def _close(self) -> None:
         self._worker.drop_tick(self)
+        self._worker.remove_stop_hook(self._free_all)
         for slot in list(self._slots.values()):
             self._drop(slot)
 

@@ -47,7 +47,7 @@ class Worker:
         self._stop_hooks: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed: RuntimeClosedError | None = None
         self.last_step_seconds = 0.0
         """How long the latest round of steps took."""
 
@@ -63,8 +63,8 @@ class Worker:
             RuntimeClosedError: The worker was stopped, or this process was forked after it started.
         """
         with self._lock:
-            if self._closed:
-                raise RuntimeClosedError("The MLX worker thread has stopped.")
+            if self._closed is not None:
+                raise self._closed
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
@@ -108,10 +108,15 @@ class Worker:
         """Run `hook` on the thread before it ends. Worker thread only."""
         self._stop_hooks.append(hook)
 
+    def remove_stop_hook(self, hook: Callable[[], None]) -> None:
+        """Forget a hook. Worker thread only."""
+        if hook in self._stop_hooks:
+            self._stop_hooks.remove(hook)
+
     def close(self) -> None:
         """Stop the thread and wait for it; what was running stops where it is."""
         with self._lock:
-            self._closed = True
+            self._closed = self._closed or RuntimeClosedError("The MLX worker thread has stopped.")
             thread = self._thread
         if thread is None or not thread.is_alive() or self.is_current_thread:
             return
@@ -121,7 +126,10 @@ class Worker:
     def abandon(self) -> None:
         """Mark the worker as unusable: the child of a fork has no such thread, and MLX does not survive a fork."""
         self._lock = threading.Lock()
-        self._closed = True
+        self._closed = RuntimeClosedError(
+            "This process was forked from one that had used MLX, which does not survive a fork.",
+            hint="Start child processes with the `spawn` method.",
+        )
         self._thread = None
 
     def _run(self) -> None:
@@ -142,11 +150,18 @@ class Worker:
         try:
             command = self._commands.get(block=wait_seconds != 0.0, timeout=wait_seconds or None)
             while command is not None:
-                command()
+                self._run_command(command)
                 command = self._commands.get_nowait()
         except queue.Empty:
             return True
         return False
+
+    def _run_command(self, command: Callable[[], None]) -> None:
+        try:
+            command()
+        except Exception:
+            # Commands report their own failures; a bug in one must not end the thread for everybody.
+            _logger.exception("A command of the MLX worker failed")
 
     def _run_ticks(self) -> float | None:
         """Call the ticks; return how long may be waited (`None`: for ever)."""
