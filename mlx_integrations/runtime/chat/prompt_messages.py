@@ -10,6 +10,7 @@ from mlx_integrations.types import ChatMessage, JsonObjectFormat, JsonSchemaForm
 
 __all__ = [
     "ArgumentsForm",
+    "CallForm",
     "IdStyle",
     "TemplateMessage",
     "clean_text",
@@ -20,6 +21,7 @@ __all__ = [
     "template_messages",
     "template_tools",
     "with_system_text",
+    "with_written_calls",
     "without_tool_roles",
     "written_output_instruction",
     "written_tools",
@@ -27,6 +29,7 @@ __all__ = [
 
 TemplateMessage = dict[str, Any]
 ArgumentsForm = Literal["object", "string"]
+CallForm = Literal["hermes", "json_list", "pythonic"]
 IdStyle = Literal["as_is", "nine_characters", "name_and_index"]
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -184,21 +187,47 @@ def fold_system(messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
     return (ChatMessage(role="user", content=system), *rest)
 
 
+def written_calls(calls: Sequence[ToolCall], form: CallForm) -> str:
+    """Calls as text, in the form in which the family writes them."""
+    objects = [{"name": call.name, "arguments": call.arguments} for call in calls]
+    if form == "json_list":
+        return f"<|tool_call|>{dump(objects)}"
+    if form == "pythonic":
+        return f"<|tool_call_start|>[{', '.join(map(_pythonic, calls))}]<|tool_call_end|>"
+    return "\n".join(f"<tool_call>\n{dump(item)}\n</tool_call>" for item in objects)
+
+
+def _pythonic(call: ToolCall) -> str:
+    arguments = ", ".join(f"{name}={plain(value)!r}" for name, value in call.arguments.items())
+    return f"{call.name}({arguments})"
+
+
+def with_written_calls(messages: Sequence[ChatMessage], form: CallForm) -> tuple[ChatMessage, ...]:
+    """`messages` with calls as text behind the text of their message."""
+    separator = "\n" if form == "hermes" else ""
+    return tuple(
+        replace(
+            message,
+            content=separator.join(filter(None, (message.content, written_calls(message.tool_calls, form)))),
+            tool_calls=(),
+        )
+        if message.tool_calls
+        else message
+        for message in messages
+    )
+
+
 def without_tool_roles(messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
     """`messages` with calls and their results as text in the Hermes form; results in a row become one user message."""
     result: list[ChatMessage] = []
     was_tool = False
-    for message in messages:
+    for message in with_written_calls(messages, "hermes"):
         if message.role == "tool":
             text = f"<tool_response>\n{message.content}\n</tool_response>"
             if was_tool:
                 result[-1] = replace(result[-1], content=f"{result[-1].content}\n{text}")
             else:
                 result.append(ChatMessage(role="user", content=text))
-        elif message.tool_calls:
-            calls = (dump({"name": call.name, "arguments": call.arguments}) for call in message.tool_calls)
-            lines = [message.content, *(f"<tool_call>\n{call}\n</tool_call>" for call in calls)]
-            result.append(replace(message, content="\n".join(filter(None, lines)), tool_calls=()))
         else:
             result.append(message)
         was_tool = message.role == "tool"

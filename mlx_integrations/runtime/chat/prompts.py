@@ -6,7 +6,8 @@ words in the result, not by searching its source.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from jinja2.exceptions import TemplateError
 from mlx_integrations.errors import InvalidRequestError, UnsupportedContentError
 from mlx_integrations.runtime.chat.prompt_messages import (
     ArgumentsForm,
+    CallForm,
     IdStyle,
     TemplateMessage,
     clean_text,
@@ -26,6 +28,7 @@ from mlx_integrations.runtime.chat.prompt_messages import (
     template_messages,
     template_tools,
     with_system_text,
+    with_written_calls,
     without_tool_roles,
     written_output_instruction,
     written_tools,
@@ -226,7 +229,8 @@ class ChatTemplate:
             messages, tools = with_system_text(messages, written_tools(tools)), ()
         messages = with_system_text(messages, written_output_instruction(request.output, request.messages))
         if any(message.role == "tool" or message.tool_calls for message in messages) and not self.has_tool_history:
-            messages = without_tool_roles(messages)
+            is_role_shown = self.has_tools and self._shows_tool_role
+            messages = with_written_calls(messages, self._call_form) if is_role_shown else without_tool_roles(messages)
         if not self.has_template:
             return _plain_prompt(messages)
         has_system_message = any(message.role == "system" for message in messages)
@@ -267,14 +271,19 @@ class ChatTemplate:
         ) from refusal
 
     def _render(self, messages: list[TemplateMessage], tools: Sequence[ToolSpec], options: Mapping[str, Any]) -> str:
-        offered = template_tools(tools) or None
+        return self._fill(messages, template_tools(tools) or self._no_tools, options)
+
+    def _fill(
+        self, messages: list[TemplateMessage], tools: list[dict[str, Any]] | None, options: Mapping[str, Any]
+    ) -> str:
+        """Run the template once."""
         if self._apply is not None:
-            return clean_text(str(self._apply(messages, tools=offered, add_generation_prompt=True, **options)))
+            return clean_text(str(self._apply(messages, tools=tools, add_generation_prompt=True, **options)))
         named = {}
-        if self._named and "default" not in self._named and not (offered and "tool_use" in self._named):
+        if self._named and "default" not in self._named and not (tools and "tool_use" in self._named):
             named["chat_template"] = next(iter(self._named.values()))
         text = self._tokenizer.apply_chat_template(
-            messages, tools=offered, add_generation_prompt=True, tokenize=False, **named, **options
+            messages, tools=tools, add_generation_prompt=True, tokenize=False, **named, **options
         )
         return clean_text(str(text))
 
@@ -294,6 +303,31 @@ class ChatTemplate:
             return self._render(template_messages(messages, arguments=arguments, ids=ids), tools, options)
         except _TEMPLATE_ERRORS:
             return ""
+
+    @cached_property
+    def _no_tools(self) -> list[dict[str, Any]] | None:
+        """What stands for no tools: `None` as transformers has it, or an empty list where a template iterates."""
+        empty: list[dict[str, Any]] = []
+        for nothing in (None, empty):
+            with suppress(*_TEMPLATE_ERRORS):
+                self._fill(template_messages((_PROBE_USER,)), nothing, {})
+                return nothing
+        return None
+
+    @cached_property
+    def _shows_tool_role(self) -> bool:
+        """Whether results of tools are shown in a role of their own, though calls are not shown."""
+        asked = replace(_PROBE_HISTORY[1], content="probe call words", tool_calls=())
+        text = self._probe((_PROBE_USER, asked, _PROBE_RESULT), (_PROBE_TOOL,))
+        return _PROBE_RESULT.content in text and asked.content in text
+
+    @cached_property
+    def _call_form(self) -> CallForm:
+        """How the model writes calls, for templates that leave it to the text of the message."""
+        marks = (self.source or "", *getattr(self._tokenizer, "get_vocab", dict)())
+        if any("<|tool_call_start|>" in mark or "<|tool_list_start|>" in mark for mark in marks):
+            return "pythonic"
+        return "json_list" if any("<|tool_call|>" in mark for mark in marks) else "hermes"
 
     @cached_property
     def _tools_need_system(self) -> bool | None:
@@ -316,8 +350,8 @@ class ChatTemplate:
                     continue
                 # The result may carry the name as well, so the call is looked at without it.
                 call = self._probe(_PROBE_HISTORY[:2], (_PROBE_TOOL,), arguments=arguments, ids=ids)
-                has_name = _PROBE_CALL.name in (call or text)
-                return (arguments, ids) if has_name else (arguments, "name_and_index")
+                is_only_in_id = _PROBE_CALL_ID in call and _PROBE_CALL.name not in call
+                return (arguments, "name_and_index") if is_only_in_id else (arguments, ids)
         return None
 
     @cached_property

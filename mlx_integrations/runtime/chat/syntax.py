@@ -32,6 +32,7 @@ from mlx_integrations.runtime.chat.tool_syntax.literals import with_markers
 from mlx_integrations.runtime.chat.tool_syntax.llama3 import llama3_syntax
 from mlx_integrations.runtime.chat.tool_syntax.mistral import mistral_args_syntax, mistral_list_syntax
 from mlx_integrations.runtime.chat.tool_syntax.reasoning import find_reasoning_tags
+from mlx_integrations.runtime.chat.tool_syntax.seed import seed_syntax
 from mlx_integrations.runtime.chat.tool_syntax.upstream import upstream_syntax
 
 __all__ = [
@@ -48,6 +49,9 @@ __all__ = [
 
 _READ_BY_US = frozenset({"json_tools", "mistral", "kimi_k2"})
 """Formats of which mlx-lm has a parser, too; ours is stricter, and forces calls in the native form."""
+
+_DSML_TYPES = frozenset({"deepseek_v32", "deepseek_v41"})
+"""DeepSeek models whose template is code, so that only their type tells."""
 
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<turn|>", "<|end|>", "<|END_OF_TURN_TOKEN|>")
 """Tokens that end a turn wherever a template writes them; generation_config.json often lacks them."""
@@ -85,7 +89,7 @@ def _family(
     """The family; a template says more than a vocabulary, which fine-tunes inherit from other families."""
     if "<|channel|>" in template or ("<|channel|>" in vocabulary and "<|message|>" in vocabulary):
         return harmony_syntax()
-    if "｜DSML｜" in template or (model_type == "deepseek_v32" and not template):
+    if "｜DSML｜" in template or (not template and model_type in _DSML_TYPES):
         return deepseek_dsml_syntax()
     if "<｜tool▁calls▁begin｜>" in template:
         return deepseek_v3_syntax() if "```json" in template else deepseek_v31_syntax()
@@ -95,6 +99,8 @@ def _family(
         return mistral_list_syntax(has_blank="[TOOL_CALLS] [" in template)
     if "<|tool_calls_section_begin|>" in template:
         return kimi_syntax()
+    if "<seed:tool_call>" in template:
+        return seed_syntax()
     if upstream is not None and upstream.name not in _READ_BY_US:
         return upstream_syntax(upstream)
     return _json_family(template, vocabulary)

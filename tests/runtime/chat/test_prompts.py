@@ -52,7 +52,7 @@ def render(name: str | None, *messages: ChatMessage, **fields: Any) -> str:
     return template(name).render(ChatRequest(messages=messages, **fields)).text
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "gemma2"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("gemma2", "lfm2")])
 def test_a_plain_conversation_renders_exactly_as_transformers_renders_it(name: str) -> None:
     messages = [SYSTEM, USER, ChatMessage(role="assistant", content="Cold."), ChatMessage(role="user", content="Why?")]
     expected = tokenizer(name).apply_chat_template(
@@ -103,6 +103,8 @@ def test_every_model_is_shown_earlier_calls_and_results_in_order(name: str | Non
         ("phi3", True, False, False),
         ("granite33", True, True, True),
         ("kimi_k2", True, True, False),
+        ("granite30", True, True, False),
+        ("lfm2", True, True, False),
         ("chatml", True, False, False),
     ],
 )
@@ -223,6 +225,21 @@ def test_tools_are_explained_in_the_hermes_form_where_the_template_has_no_place_
     assert json.loads(listed)["function"]["name"] == "get_weather"
     assert '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Zürich"}}\n</tool_call>' in text
     assert "<tool_response>\n12 degrees\n</tool_response>" in text
+
+
+def test_calls_are_written_in_the_familys_form_where_the_template_shows_results_but_no_calls() -> None:
+    text = render("granite30", *ONE_CALL, tools=(WEATHER,))
+    assert 'assistant<|end_of_role|><|tool_call|>[{"name": "get_weather", "arguments": {"city": "Zürich"}}]<|' in text
+    assert "<|start_of_role|>tool<|end_of_role|>12 degrees" in text
+    text = render("lfm2", *TWO_CALLS, tools=(WEATHER, CLOCK))
+    assert "assistant\n<|tool_call_start|>[get_weather(city='Zürich'), get_time()]<|tool_call_end|><|im_end|>" in text
+    assert "<|im_start|>tool\n<|tool_response_start|>12 degrees" in text
+
+
+def test_a_template_that_iterates_over_tools_is_given_none_of_them_as_a_list() -> None:
+    assert "<|tool_list_start|>" not in render("lfm2", USER)
+    with pytest.raises(Exception, match="not iterable"):
+        tokenizer("lfm2").apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
 
 
 def test_results_in_a_row_share_one_user_message_in_the_hermes_form() -> None:

@@ -29,12 +29,16 @@ from mlx_integrations.runtime.chat.tool_syntax.json_lists import (
 from mlx_integrations.runtime.chat.tool_syntax.kimi import kimi_syntax
 from mlx_integrations.runtime.chat.tool_syntax.llama3 import llama3_syntax
 from mlx_integrations.runtime.chat.tool_syntax.mistral import mistral_args_syntax, mistral_list_syntax
+from mlx_integrations.runtime.chat.tool_syntax.seed import seed_syntax
 from mlx_integrations.types import FinishReason, InvalidToolCall, ToolCall, ToolSpec
 
 TOOLS = (
     ToolSpec(
         name="get_weather",
-        parameters={"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}},
+        parameters={
+            "type": "object",
+            "properties": {"city": {"type": "string"}, "days": {"type": "integer"}, "exact": {"type": "boolean"}},
+        },
     ),
     ToolSpec(name="get_time"),
 )
@@ -58,6 +62,7 @@ SYNTAXES: dict[str, Callable[[], OutputSyntax]] = {
     "phi4_mini": phi_syntax,
     "cohere": cohere_syntax,
     "kimi_k2": kimi_syntax,
+    "seed": seed_syntax,
     **{name: lambda n=name, m=marks: json_list_syntax(n, *m) for name, marks in JSON_LISTS.items()},  # type: ignore[misc]
 }
 
@@ -309,7 +314,7 @@ CASES = {
     "granite, as a tag": Case("granite", f"<tool_call>[{PARIS}]", [call(1, city="Paris")]),
     "phi": Case("phi4_mini", f"<|tool_call|>[{PARIS}]<|/tool_call|>", [call(1, city="Paris")]),
     "nemotron": Case("nemotron", f"<TOOLCALL>[{PARIS}]</TOOLCALL>", [call(1, city="Paris")]),
-    "hunyuan": Case("hunyuan", f"<tool_calls>[{PARIS}]</tool_calls>\n", [call(1, city="Paris")]),
+    "tagged list": Case("tagged_list", f"<tool_calls>[{PARIS}]</tool_calls>\n", [call(1, city="Paris")]),
     "cohere, action": Case(
         "cohere",
         "<|START_THINKING|>Look.<|END_THINKING|><|START_ACTION|>[\n    "
@@ -317,6 +322,20 @@ CASES = {
         [ReasoningDelta("Look."), call(1, city="Paris")],
     ),
     "cohere, answer": Case("cohere", "<|START_RESPONSE|>Hello.<|END_RESPONSE|>", [TextDelta("Hello.")]),
+    "seed": Case(
+        "seed",
+        "<seed:think>Hm.</seed:think>\n<seed:tool_call>\n<function=get_weather>\n<parameter=city>42</parameter>\n"
+        "<parameter=days>2</parameter>\n<parameter=exact>True</parameter>\n</function>\n</seed:tool_call>",
+        [ReasoningDelta("Hm."), call(1, city="42", days=2, exact=True)],
+    ),
+    "deepseek v4": Case(
+        "deepseek_dsml",
+        '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="get_time">\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>',
+        [call(1, "get_time")],
+    ),
+    "llama 4, tag for code": Case(
+        "llama3", '<|python_start|>{"name": "get_time", "parameters": {}}<|python_end|>', [call(1, "get_time")]
+    ),
     "kimi": Case(
         "kimi_k2",
         "Ok.<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>"
@@ -547,6 +566,8 @@ def test_a_block_that_holds_no_call_is_an_invalid_call(body: str) -> None:
             "</｜DSML｜parameter></｜DSML｜invoke></｜DSML｜function_calls>",
             "JSON",
         ),
+        ("seed", "<seed:tool_call>get_time</seed:tool_call>", "function"),
+        ("seed", "<seed:tool_call><function=get_time>x</function></seed:tool_call>", "parameter"),
         ("kimi_k2", "<|tool_call_begin|>functions.get_time:0<|tool_call_end|>", "argument_begin"),
         ("mistral", "[TOOL_CALLS]get_time{}", "[ARGS]"),
         ("llama3", "<function=get_time</function>", "not closed"),

@@ -1,4 +1,4 @@
-"""DeepSeek: V3 and R1 (a fence of JSON for each call), V3.1 (bare JSON), and V3.2 (DSML, an XML of its own)."""
+"""DeepSeek: V3 and R1 (a fence of JSON for each call), V3.1 (bare JSON), and V3.2 and V4 (DSML, an XML)."""
 
 import re
 from collections.abc import Sequence
@@ -92,12 +92,15 @@ def _dsml_arguments(body: str) -> dict[str, Any]:
 
 
 def deepseek_dsml_syntax() -> OutputSyntax:
-    """V3.2, whose template is code; each argument says itself whether it is a string."""
-    block = Block(f"<{_DSML}function_calls>", f"</{_DSML}function_calls>", _dsml_calls, is_json=False)
+    """V3.2 (`function_calls`) and V4 (`tool_calls`); each argument says itself whether it is a string."""
+    blocks = (
+        Block(f"<{_DSML}{wrapper}>", f"</{_DSML}{wrapper}>", _dsml_calls, is_json=False)
+        for wrapper in ("function_calls", "tool_calls")
+    )
     return OutputSyntax(
         name="deepseek_dsml",
         call=HERMES_CALL,
         build=build_staged,
-        blocks=(block, HERMES_BLOCK),
+        blocks=(*blocks, HERMES_BLOCK),
         markers=frozenset({_DSML}),
     )

@@ -1,4 +1,4 @@
-"""Families that put a JSON list of calls behind a marker: Granite 3, Phi-4-mini, Command A, Nemotron, Hunyuan."""
+"""Families with a JSON list of calls behind a marker: Granite 3, Phi-4-mini, Command A, Nemotron, Hunyuan, Apriel."""
 
 from mlx_integrations.runtime.chat.tool_syntax.base import Block, CallSyntax, OutputSyntax
 from mlx_integrations.runtime.chat.tool_syntax.calls import json_calls
@@ -9,7 +9,7 @@ __all__ = ["JSON_LISTS", "cohere_syntax", "granite_syntax", "json_list_syntax", 
 
 JSON_LISTS: dict[str, tuple[str, str]] = {
     "nemotron": ("<TOOLCALL>", "</TOOLCALL>"),
-    "hunyuan": ("<tool_calls>", "</tool_calls>"),
+    "tagged_list": ("<tool_calls>", "</tool_calls>"),
 }
 """Families that differ in nothing but their markers."""
 

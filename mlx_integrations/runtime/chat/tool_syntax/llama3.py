@@ -172,7 +172,7 @@ def _build(syntax: OutputSyntax, options: ParserOptions) -> OutputParser:
 
 
 def llama3_syntax() -> OutputSyntax:
-    """Llama 3.1, 3.2 and 3.3. Their templates refuse several calls in one turn."""
+    """Llama 3.1 to 3.3, whose templates refuse several calls in one turn, and Llama 4, which has tags for code, too."""
     return OutputSyntax(
         name="llama3",
         call=CallSyntax(
@@ -181,6 +181,7 @@ def llama3_syntax() -> OutputSyntax:
         build=_build,
         blocks=(
             Block("<|python_tag|>", "<|eom_id|>", _python_tag_calls, is_open_ended=True),
+            Block("<|python_start|>", "<|python_end|>", _python_tag_calls, is_open_ended=True),
             Block("<function=", "</function>", _function_calls),
             HERMES_BLOCK,
         ),
