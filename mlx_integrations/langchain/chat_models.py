@@ -18,6 +18,7 @@ Nothing here chooses, retries or samples. Sync and async, streamed and whole, ar
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
+from os import PathLike, fspath
 from typing import Any, Self, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -32,6 +33,7 @@ from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, SkipValidation, model_validator
 
 from mlx_integrations import __version__
+from mlx_integrations.errors import InvalidRequestError
 from mlx_integrations.langchain.answers import MODEL_PROVIDER, AnswerChunks, to_langchain_result
 from mlx_integrations.langchain.batching import shared_configs
 from mlx_integrations.langchain.errors import langchain_errors
@@ -42,7 +44,7 @@ from mlx_integrations.langchain.profile import LazyProfile, profile_of
 from mlx_integrations.langchain.structured import Method, structured_output
 from mlx_integrations.langchain.tools import openai_tool, openai_tool_choice, tool_choice, tool_specs
 from mlx_integrations.protocols import ChatBackend
-from mlx_integrations.types import ChatRequest, ChatResult
+from mlx_integrations.types import ChatMessage, ChatRequest, ChatResult
 
 __all__ = ["ChatMLX"]
 
@@ -121,6 +123,8 @@ class ChatMLX(BaseChatModel):
         given = canonical(given, cls.model_fields)
         if isinstance(given.get("stop"), str):
             given["stop"] = [given["stop"]]
+        if isinstance(given.get("model"), PathLike):
+            given["model"] = fspath(given["model"])
         return given
 
     @model_validator(mode="after")
@@ -352,7 +356,14 @@ class ChatMLX(BaseChatModel):
         if not messages:
             return 0
         with langchain_errors():
-            return self._backend().count_prompt_tokens(to_chat_messages(messages), tool_specs(tools or ()))
+            backend, translated, specs = self._backend(), to_chat_messages(messages), tool_specs(tools or ())
+            try:
+                return backend.count_prompt_tokens(translated, specs)
+            except InvalidRequestError:
+                if translated[0].role in ("system", "user"):
+                    raise
+            # The end of a conversation, as `trim_messages` counts it: some templates insist on a user's message first.
+            return backend.count_prompt_tokens((ChatMessage(role="user"), *translated), specs)
 
     def batch(
         self,

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.load import dumpd, dumps, load, loads
+from langchain_core.messages import AIMessage, HumanMessage
 
 from mlx_integrations import __version__, assembly
-from mlx_integrations.errors import ModelNotFoundError
+from mlx_integrations.errors import InvalidRequestError, ModelNotFoundError
 from mlx_integrations.langchain import ChatMLX
 from mlx_integrations.langchain.batching import MAX_CONCURRENCY
 from mlx_integrations.langchain.profile import LazyProfile
@@ -178,6 +179,20 @@ def test_tokens_are_counted_by_the_backend() -> None:
     assert model.get_num_tokens_from_messages(messages) == 3
     assert model.get_num_tokens_from_messages(messages, tools=[add]) > 3
     assert model.get_num_tokens_from_messages([]) == 0
+
+
+def test_the_end_of_a_conversation_can_be_counted_where_a_template_wants_a_user_first() -> None:
+    class Strict(FakeChatBackend):
+        def count_prompt_tokens(self, messages: Any, tools: Any = ()) -> int:
+            if messages[0].role != "user" or messages[-1].content == "bad":
+                raise InvalidRequestError("refused", field="messages")
+            return super().count_prompt_tokens(messages, tools)
+
+    model = ChatMLX(model="fake", backend=Strict())
+    assert model.get_num_tokens_from_messages([AIMessage("one two"), HumanMessage("three")]) == 6
+    for last in (HumanMessage("bad"), AIMessage("bad")):
+        with pytest.raises(InvalidRequestError):
+            model.get_num_tokens_from_messages([last])
 
 
 def test_a_tokenizer_given_by_hand_is_used() -> None:

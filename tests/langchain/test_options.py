@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
@@ -97,6 +98,11 @@ def test_the_model_has_the_names_that_others_give_it(name: str) -> None:
     named: dict[str, Any] = {name: "demo"}
     model = ChatMLX(**named)
     assert (model.model, model.model_name) == ("demo", "demo")
+
+
+def test_a_model_can_be_a_path() -> None:
+    options: dict[str, Any] = {"model": Path("models") / "own"}
+    assert ChatMLX(**options).model == str(Path("models") / "own")
 
 
 @pytest.mark.parametrize(
