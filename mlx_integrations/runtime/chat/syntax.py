@@ -33,6 +33,7 @@ from mlx_integrations.runtime.chat.tool_syntax.llama3 import llama3_syntax
 from mlx_integrations.runtime.chat.tool_syntax.mistral import mistral_args_syntax, mistral_list_syntax
 from mlx_integrations.runtime.chat.tool_syntax.reasoning import find_reasoning_tags
 from mlx_integrations.runtime.chat.tool_syntax.seed import seed_syntax
+from mlx_integrations.runtime.chat.tool_syntax.solar import solar_syntax
 from mlx_integrations.runtime.chat.tool_syntax.upstream import upstream_syntax
 
 __all__ = [
@@ -77,10 +78,9 @@ def detect_syntax(
     tags = find_reasoning_tags(chat_template, vocabulary)
     if syntax.reasoning_start is None and tags is not None:
         syntax = replace(syntax, reasoning_start=tags[0], reasoning_end=tags[1])
-    stops = (token for token in _TURN_ENDS if token in vocabulary and token in template)
-    known = () if syntax.name == "harmony" else tuple(stops)
-    markers = tuple(token for token in syntax.stop_markers if token in vocabulary)
-    return with_markers(replace(syntax, stop_markers=tuple(dict.fromkeys((*markers, *known)))))
+    known = [token for token in _TURN_ENDS if token in template and token not in (syntax.reasoning_end or "")]
+    stops = dict.fromkeys(token for token in (*syntax.stop_markers, *known) if token in vocabulary)
+    return with_markers(replace(syntax, stop_markers=tuple(stops)))
 
 
 def _family(
@@ -101,6 +101,8 @@ def _family(
         return kimi_syntax()
     if "<seed:tool_call>" in template:
         return seed_syntax()
+    if "<|tool_call:begin|>" in template:
+        return solar_syntax()
     if upstream is not None and upstream.name not in _READ_BY_US:
         return upstream_syntax(upstream)
     return _json_family(template, vocabulary)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_integrations.errors import InvalidRequestError, UnsupportedContentError
@@ -350,6 +350,7 @@ def test_a_pair_of_surrogates_becomes_the_character_it_stands_for() -> None:
     assert "\U0001f600" in render("chatml", ChatMessage(role="user", content="\ud83d\ude00"))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["system", "user", "assistant", "tool"]), st.text()), min_size=1, max_size=6))
 def test_any_conversation_renders_or_is_an_invalid_request(turns: list[tuple[Any, str]]) -> None:
     messages = tuple(ChatMessage(role=role, content=text) for role, text in turns)

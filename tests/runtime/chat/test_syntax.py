@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_integrations.runtime.chat.syntax import (
@@ -123,6 +123,7 @@ def test_the_family_is_recognised_by_its_template(template: str, vocabulary: lis
         ("[TOOL_CALLS]name[ARGS]{}", [], "mistral", "mistral_args"),
         ("<|START_ACTION|>", [], "cohere2", "cohere"),
         ("<seed:tool_call>", [], "seed_oss", "seed"),
+        ("<|tool_call:begin|>", [], "solar_open", "solar"),
         (None, [], "deepseek_v41", "deepseek_dsml"),
         ("<TOOLCALL>", [], "nemotron", "nemotron"),
         ("<tool_calls>", [], "hunyuan", "tagged_list"),
@@ -318,6 +319,7 @@ def test_a_call_in_a_native_format_that_is_cut_is_invalid(name: str) -> None:
     assert delta.arguments.endswith("get_wea")
 
 
+@settings(deadline=None)
 @given(st.sampled_from(UPSTREAM_NAMES), st.text(), st.data())
 def test_mlx_lms_parsers_never_raise_through_ours(name: str, body: str, data: st.DataObject) -> None:
     parser = upstream(name)

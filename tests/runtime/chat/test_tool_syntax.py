@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_integrations.runtime.chat.syntax import Delta, OutputSyntax, ReasoningDelta, TextDelta
@@ -30,6 +30,7 @@ from mlx_integrations.runtime.chat.tool_syntax.kimi import kimi_syntax
 from mlx_integrations.runtime.chat.tool_syntax.llama3 import llama3_syntax
 from mlx_integrations.runtime.chat.tool_syntax.mistral import mistral_args_syntax, mistral_list_syntax
 from mlx_integrations.runtime.chat.tool_syntax.seed import seed_syntax
+from mlx_integrations.runtime.chat.tool_syntax.solar import solar_syntax
 from mlx_integrations.types import FinishReason, InvalidToolCall, ToolCall, ToolSpec
 
 TOOLS = (
@@ -63,6 +64,7 @@ SYNTAXES: dict[str, Callable[[], OutputSyntax]] = {
     "cohere": cohere_syntax,
     "kimi_k2": kimi_syntax,
     "seed": seed_syntax,
+    "solar": solar_syntax,
     **{name: lambda n=name, m=marks: json_list_syntax(n, *m) for name, marks in JSON_LISTS.items()},  # type: ignore[misc]
 }
 
@@ -336,6 +338,15 @@ CASES = {
     "llama 4, tag for code": Case(
         "llama3", '<|python_start|>{"name": "get_time", "parameters": {}}<|python_end|>', [call(1, "get_time")]
     ),
+    "solar, call": Case(
+        "solar",
+        "<|think|>Hm.<|end|><|begin|>assistant<|tool_calls|><|tool_call:begin|>x1<|tool_call:name|>get_weather"
+        '<|tool_call:args|>{"city": "Paris"}<|tool_call:end|>',
+        [ReasoningDelta("Hm."), call(1, city="Paris")],
+    ),
+    "solar, answer": Case(
+        "solar", "<|think|>Hm.<|end|><|begin|>assistant<|content|>Yes", [ReasoningDelta("Hm."), TextDelta("Yes")]
+    ),
     "kimi": Case(
         "kimi_k2",
         "Ok.<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>"
@@ -356,6 +367,7 @@ def test_the_parts_are_the_same_when_every_character_arrives_alone(case: Case) -
     assert parse(case.syntax, list(case.text), in_reasoning=case.in_reasoning, reason=case.reason) == case.expected
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(CASES)), st.data())
 def test_the_parts_are_the_same_however_the_text_is_cut(name: str, data: st.DataObject) -> None:
     case = CASES[name]
@@ -387,6 +399,7 @@ FRAGMENTS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(sorted(SYNTAXES)),
     st.lists(FRAGMENTS | st.text(max_size=5), max_size=20).map("".join),
@@ -403,6 +416,7 @@ def test_arbitrary_text_is_read_without_raising_and_alike_however_it_is_cut(
     assert pieces == whole
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(sorted(SYNTAXES)),
     st.text(alphabet=st.characters(exclude_characters="<[{"), min_size=1),
@@ -452,6 +466,7 @@ CALLS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(SYNTAXES)), CALLS, st.booleans(), st.data())
 def test_calls_written_in_a_familys_form_are_read_back(
     name: str, calls: list[tuple[str, dict[str, Any]]], forced_call: bool, data: st.DataObject
@@ -570,6 +585,7 @@ def test_a_block_that_holds_no_call_is_an_invalid_call(body: str) -> None:
         ("seed", "<seed:tool_call><function=get_time>x</function></seed:tool_call>", "parameter"),
         ("kimi_k2", "<|tool_call_begin|>functions.get_time:0<|tool_call_end|>", "argument_begin"),
         ("mistral", "[TOOL_CALLS]get_time{}", "[ARGS]"),
+        ("solar", "<|tool_call:begin|>get_time<|tool_call:end|>", "name"),
         ("llama3", "<function=get_time</function>", "not closed"),
         ("harmony", "<|channel|>commentary to=functions.get_time<|end|>", "before the call was complete"),
         ("harmony", "<|channel|>commentary to=python<|message|>print(1)<|call|>", "No tool `python`"),
