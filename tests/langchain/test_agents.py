@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import ModelFallbackMiddleware, SummarizationMiddleware
+from langchain.agents.middleware import ModelFallbackMiddleware, ModelRetryMiddleware, SummarizationMiddleware
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
-from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage, ToolMessage, trim_messages
 from pydantic import BaseModel
 
-from mlx_integrations.errors import ContextOverflowError, GenerationError
+from mlx_integrations.errors import ContextOverflowError, GenerationError, QueueFullError, UnsupportedSchemaError
 from mlx_integrations.langchain import ChatMLX, context_budget, summarization_middleware
 from mlx_integrations.langchain.errors import InvalidRequestError
 from mlx_integrations.testing import FakeAnswer, FakeChatBackend
@@ -122,6 +122,23 @@ def test_a_fallback_takes_over_with_tools_and_schema() -> None:
     agent = create_agent(broken, [add], response_format=Sum, middleware=[ModelFallbackMiddleware(good)])
     assert agent.invoke(QUESTION, LIMITED)["structured_response"] == Sum(total=3)
     assert backend.requests[0].tools and backend.requests[0].output
+
+
+def test_a_retry_happens_only_where_it_can_help() -> None:
+    retry = ModelRetryMiddleware(max_retries=2, initial_delay=0, jitter=False, on_failure="error")
+    busy, _ = fake_model(QueueFullError("busy"), QueueFullError("busy"), "At last.")
+    assert create_agent(busy, middleware=[retry]).invoke(QUESTION, LIMITED)["messages"][-1].text == "At last."
+    wrong, backend = fake_model(UnsupportedSchemaError("never"), "Not reached.")
+    with pytest.raises(UnsupportedSchemaError):
+        create_agent(wrong, middleware=[retry]).invoke(QUESTION, LIMITED)
+    assert len(backend.requests) == 1
+
+
+def test_messages_can_be_trimmed_by_the_models_own_count() -> None:
+    model, _ = fake_model()
+    history = [HumanMessage("one two"), AIMessage("three four"), HumanMessage("five six")]
+    kept = trim_messages(history, max_tokens=6, token_counter=model, strategy="last")
+    assert [message.text for message in kept] == ["three four", "five six"]
 
 
 def small_model(window: int, *responses: Any) -> tuple[ChatMLX, FakeChatBackend]:

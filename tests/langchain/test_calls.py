@@ -2,9 +2,13 @@
 
 import asyncio
 import threading
+import warnings
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core._api import LangChainBetaWarning
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.messages.utils import message_chunk_to_message
@@ -39,6 +43,36 @@ async def test_invoke_stream_and_their_async_twins_say_the_same(answer: Any, out
     assert streamed.text == invoked.text
     assert streamed.tool_calls == invoked.tool_calls
     assert streamed.usage_metadata == invoked.usage_metadata
+
+
+texts = st.text(max_size=30)
+arguments = st.dictionaries(texts, st.integers() | texts | st.none() | st.lists(texts, max_size=2), max_size=3)
+answers = st.builds(
+    FakeAnswer,
+    text=texts,
+    reasoning=texts,
+    tool_calls=st.lists(
+        st.builds(ToolCall, id=st.uuids().map(str), name=st.sampled_from(["f", "g"]), arguments=arguments), max_size=3
+    ).map(tuple),
+    invalid_tool_calls=st.lists(
+        st.builds(InvalidToolCall, id=st.uuids().map(str), name=st.just("f"), arguments=texts, error=texts), max_size=2
+    ).map(tuple),
+    cached_tokens=st.integers(0, 5),
+)
+
+
+@given(answer=answers)
+def test_any_answer_is_the_same_whole_and_in_pieces(answer: FakeAnswer) -> None:
+    model, _ = fake_model(answer)
+    whole, pieces = model.invoke("Hi"), joined(list(model.stream("Hi")))
+    assert essence(message_chunk_to_message(pieces)) == essence(whole)  # type: ignore[arg-type]
+    assert [dict(call.arguments) for call in answer.tool_calls] == [call["args"] for call in whole.tool_calls]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LangChainBetaWarning)
+        stream = model.stream_events("Hi", version="v3")
+    assert stream.output.text == whole.text
+    assert stream.output.tool_calls == whole.tool_calls
+    assert [call["id"] for call in stream.output.invalid_tool_calls] == [call.id for call in answer.invalid_tool_calls]
 
 
 def test_an_answer_has_every_part() -> None:
