@@ -92,6 +92,10 @@ def test_reasoning_blocks_are_reasoning(block: dict[str, Any]) -> None:
     assert (message.reasoning, message.content) == ("hm", "Yes.")
 
 
+def test_a_refusal_of_another_model_is_its_text() -> None:
+    assert one(AIMessage([{"type": "refusal", "refusal": "I will not."}])).content == "I will not."
+
+
 def test_reasoning_of_a_former_answer_is_kept() -> None:
     assert one(AIMessage("Yes.", additional_kwargs={"reasoning_content": "hm"})).reasoning == "hm"
     assert one(AIMessage("Yes.")).reasoning is None
@@ -267,8 +271,11 @@ calls = st.builds(
     arguments=st.dictionaries(texts, st.integers() | texts | st.none() | st.booleans(), max_size=3),
 )
 attachments = st.builds(
-    Attachment, kind=st.sampled_from(["image", "audio", "video", "file"]), data=st.binary(min_size=1, max_size=9)
-)
+    Attachment,
+    kind=st.sampled_from(["image", "audio", "video", "file"]),
+    data=st.binary(min_size=1, max_size=9),
+    mime_type=st.none() | st.just("application/x-own"),
+) | st.builds(Attachment, kind=st.sampled_from(["image", "file"]), url=st.just("https://example.com/a"))
 chat_messages = (
     st.builds(ChatMessage, role=st.sampled_from(["system", "user"]), content=texts, name=st.none() | texts)
     | st.builds(ChatMessage, role=st.just("user"), content=texts, attachments=st.lists(attachments).map(tuple))

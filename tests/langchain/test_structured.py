@@ -242,3 +242,4 @@ def test_the_parser_reads_a_text_on_its_own() -> None:
     assert parser.parse(json.dumps(DATA)) == Person(name="Ada", age=36)
     assert StructuredOutputParser().parse_result([Generation(text='{"a": [1')], partial=True) == {"a": [1]}
     assert StructuredOutputParser().parse_result([Generation(text="}")], partial=True) is None
+    assert StructuredOutputParser().parse_result([Generation(text="nonsense")], partial=True) is None
