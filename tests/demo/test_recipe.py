@@ -1,4 +1,4 @@
-"""The recipe of the demo model: its text is deterministic, split by vocabulary, and renders through the real template."""
+"""The recipe of the demo model: deterministic text, split by vocabulary, rendered through the real template."""
 
 import json
 import re

@@ -76,14 +76,11 @@ class Draw:
 
     def letters(self) -> str:
         """Returns a word of random letters of one or several scripts, which can only be copied, not guessed."""
-        script = self.one(
-            (words.CJK, words.CJK, words.CJK, words.KANA, words.HANGUL, words.CYRILLIC, words.GREEK, words.ARABIC,
-             words.DEVANAGARI, words.EMOJI, "abcdefghijklmnopqrstuvwxyz")
-        )  # fmt: skip
         while True:
-            word = "".join(
-                self.rng.choices(script, k=self.int_in(1, 3) if script is words.EMOJI else self.int_in(2, 5))
-            )
+            script = self.one(words.SCRIPTS)
+            letters = range(*self.one(words.RANGES)) if self.chance(0.4) else [ord(letter) for letter in script]
+            length = self.int_in(1, 3) if letters[0] > 0xFFFF or script is words.EMOJI else self.int_in(2, 5)
+            word = "".join(chr(self.one(letters)) for _ in range(length))
             if self.chance(0.3) and script in (words.CYRILLIC, words.GREEK):
                 word = word.capitalize()
             if in_split(word, self.split):
@@ -128,7 +125,7 @@ class Draw:
                 city = f"{self.one(('New', 'San', 'Saint', 'Port', 'Lake', 'North', 'Bad'))} {city}"
         else:
             city = self.odd().capitalize() if self.chance(0.9) else self.odd()
-        return f"{city}, {self.one(words.REGIONS)}" if self.chance(0.06) else city
+        return f"{city}, {self.one(words.REGIONS)}" if self.chance(0.12) else city
 
     def noun(self) -> str:
         """Returns a common noun, listed or invented."""
@@ -241,6 +238,26 @@ class Draw:
         """Returns a day of the week."""
         return self.one(("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"))
 
+    def month(self) -> str:
+        """Returns a month."""
+        return self.one(words.MONTHS)
+
+    def nth(self) -> str:
+        """Returns an ordinal number as a word."""
+        return self.one(("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "ninth", "top", "lower"))
+
+    def few(self) -> str:
+        """Returns a small number, as a word or in digits."""
+        return (
+            self.one(("two", "three", "four", "five", "six", "seven", "eight", "ten", "twelve"))
+            if self.chance(0.5)
+            else self.count()
+        )
+
+    def spans(self) -> str:
+        """Returns a span of time in the plural."""
+        return self.one(("minutes", "hours", "days", "weeks", "months", "years"))
+
     def time(self) -> str:
         """Returns a time of day."""
         if self.chance(0.7):
@@ -341,5 +358,5 @@ _KINDS = (
     "hobby", "topic", "country", "weather", "word", "phrase", "title", "company", "count", "integer", "decimal",
     "number", "amount", "price", "year", "age", "day", "weekday", "time", "code", "phone", "email", "expression",
     "unit",
-    "currency", "language", "level", "style", "customer",
+    "currency", "language", "level", "style", "customer", "month", "nth", "few", "spans",
 )  # fmt: skip

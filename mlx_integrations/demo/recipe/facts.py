@@ -131,20 +131,75 @@ GROUP: Final[tuple[Fact, ...]] = (
       "Which password does {e} ask for?")),
 )  # fmt: skip
 
-# third person, base form
-VERBS: Final = (
-    ("sells", "sell"), ("keeps", "keep"), ("paints", "paint"), ("repairs", "repair"), ("builds", "build"),
-     ("carries", "carry"),
-    ("grows", "grow"), ("wears", "wear"), ("reads", "read"), ("owns", "own"), ("plays", "play"), ("eats", "eat"),
-     ("drinks", "drink"),
-    ("collects", "collect"), ("cleans", "clean"), ("studies", "study"), ("watches", "watch"), ("brings", "bring"),
-     ("uses", "use"),
-    ("supports", "support"), ("measures", "measure"), ("teaches", "teach"), ("stores", "store"), ("loads", "load"),
-     ("sends", "send"),
-    ("holds", "hold"), ("cooks", "cook"), ("bakes", "bake"), ("finds", "find"), ("loves", "love"), ("hates", "hate"),
-     ("feeds", "feed"),
-    ("creates", "create"), ("prints", "print"), ("protects", "protect"), ("produces", "produce"),
-     ("reaches", "reach"),
-    ("runs", "run"), ("moves", "move"), ("shows", "show"), ("provides", "provide"), ("contains", "contain"),
-     ("covers", "cover"),
+ANY: Final[tuple[Fact, ...]] = (
+    (("{e} is a {adjective} {noun}.", "{e} is a {noun} for {items}.", "{e} is a kind of {noun} that {job}s use."),
+     ("What is {e}?", "What kind of thing is {e}?", "Explain what {e} is.", "what is {e}")),
+    (("{e} was released in {month} {year}.", "{e} was released by {company} in {month} {year}.", "{e} came out in {year}."),
+     ("When was {e} released?", "Who released {e}?", "When did {e} come out?", "In which month was {e} released?")),
+    (("{e} is on the {nth} floor.", "{e} is on the {nth} floor, beside the {noun}.", "You find {e} behind the {noun}."),
+     ("Where is {e}?", "On which floor is {e}?", "Where do I find {e}?", "Where can I find {e}?")),
+    (("{e} is free for {job}s.", "{e} is free on {weekday}s.", "{e} is free of charge."),
+     ("Is {e} free?", "For whom is {e} free?", "When is {e} free?", "Do I pay for {e}?")),
+    (("{e} lasts {few} {spans}.", "{e} lasts from {time} to {time2}."), ("How long does {e} last?", "How long is {e}?", "When does {e} last?")),
+    (("{e} starts on {day}.", "{e} starts at {time}.", "{e} starts in {month}."), ("When does {e} start?", "What time does {e} start?", "At what date does {e} start?")),
+    (("{e} can be kept for {few} {spans}.", "{e} may be used for {few} {spans}."), ("How long can I keep {e}?", "How long may {e} be used?", "For how long may I keep {e}?")),
+    (("{e} falls back to the {noun} when the {noun2} fails.", "{e} works without the {noun}.", "{e} works with {items} and {items2}."),
+     ("What does {e} do when the {noun2} fails?", "What does {e} work with?", "How does {e} work?", "Does {e} work without the {noun}?")),
+    (("{e} is allowed in the {noun}.", "{e} is not allowed in the {noun}."), ("Is {e} allowed in the {noun}?", "Where is {e} allowed?", "May I bring {e} to the {noun}?")),
+    (("{e} was changed on {day}.", "{e} was last changed by {name}."), ("When was {e} changed?", "Who changed {e}?", "Who last changed {e}?")),
 )  # fmt: skip
+
+# facts of their own, with no subject that other facts share
+POLICY: Final[tuple[Fact, ...]] = (
+    (("Customers can return {items} within {count} days.", "You can return {items} within {few} {spans}."),
+     ("How long can I return {items}?", "Within how many days can I return {items}?", "Can I return {items}?", "What is the return policy for {items}?")),
+    (("Shipping to {country} costs {price} {currency}.", "Shipping to {country} takes {count} days."),
+     ("How much does shipping to {country} cost?", "How long does shipping to {country} take?", "What about shipping to {country}?")),
+    (("Refunds for {items} are paid within {few} {spans}.",), ("When are refunds for {items} paid?", "How long do refunds for {items} take?", "When do I get a refund for {items}?")),
+    (("To reset the {noun}, press the {adjective} {noun2}.", "To reset the {noun}, hold the {noun2} for {few} seconds."),
+     ("How do I reset the {noun}?", "How can I reset the {noun}?", "What must I press to reset the {noun}?")),
+    (("If the {noun} is {adjective}, call {name}.", "If the {noun} is {adjective}, use the {noun2}."),
+     ("What do I do if the {noun} is {adjective}?", "Whom do I call if the {noun} is {adjective}?", "The {noun} is {adjective}, what now?")),
+    (("Employees may work from {city} for {few} {spans}.", "Employees get {count} days of {hobby} a year."),
+     ("How long may employees work from {city}?", "How many days of {hobby} do employees get?", "What do employees get?")),
+    (("The meeting about {topic} is on {weekday} at {time}.", "The meeting about {topic} was moved to {day}."),
+     ("When is the meeting about {topic}?", "On which day is the meeting about {topic}?", "What time is the meeting about {topic}?")),
+    (("Passwords must have at least {count} letters.", "Passwords expire after {count} days."),
+     ("How long must passwords be?", "When do passwords expire?", "How many letters must passwords have?", "What are the rules for passwords?")),
+    (("{name} won the {noun} prize in {year}.", "{name} won the {adjective} {noun} prize."), ("Who won the {noun} prize?", "When did {name} win the prize?", "What did {name} win?")),
+    (("In {year}, {name} moved to {city}.", "In {month} {year}, {name} opened a {noun} in {city}."), ("Where did {name} move?", "When did {name} move to {city}?", "What happened in {year}?", "What did {name} open?")),
+    (("The capital of {country} is {city}.", "The largest city of {country} is {city}."), ("What is the capital of {country}?", "What is the largest city of {country}?", "Which city is the capital of {country}?")),
+    (("The {noun} of {name} is {colour}.", "The {noun} of {name} costs {price} {currency}.", "The {noun} of {name} is in {city}."),
+     ("What is the {noun} of {name}?", "Which colour is the {noun} of {name}?", "How much is the {noun} of {name}?", "Where is the {noun} of {name}?")),
+)  # fmt: skip
+
+# base form, third person, past; regular verbs are derived
+_REGULAR: Final = (
+    "paint repair load clean cook bake collect measure print protect produce support watch need want help follow call "
+    "visit open close lock save move start stop check test order serve offer accept reject replace remove update deliver "
+    "connect charge handle process manage plan design mix wash fill pack push pull lift drop turn cover record play "
+    "answer ask invite join attack defend guard border cross pass train treat heal plant harvest roast boil share trade "
+    "rent exchange import export publish review edit translate describe explain include require allow prevent reduce "
+    "double split count weigh host sponsor own love hate like prefer use store reach contain provide show carry study"
+).split()
+_IRREGULAR: Final = (
+    ("sell", "sells", "sold"), ("keep", "keeps", "kept"), ("build", "builds", "built"), ("grow", "grows", "grew"),
+    ("wear", "wears", "wore"), ("read", "reads", "read"), ("eat", "eats", "ate"), ("drink", "drinks", "drank"),
+    ("bring", "brings", "brought"), ("teach", "teaches", "taught"), ("send", "sends", "sent"), ("hold", "holds", "held"),
+    ("find", "finds", "found"), ("feed", "feeds", "fed"), ("run", "runs", "ran"), ("buy", "buys", "bought"),
+    ("write", "writes", "wrote"), ("draw", "draws", "drew"), ("win", "wins", "won"), ("lose", "loses", "lost"),
+    ("catch", "catches", "caught"), ("throw", "throws", "threw"), ("give", "gives", "gave"), ("take", "takes", "took"),
+    ("make", "makes", "made"), ("break", "breaks", "broke"), ("leave", "leaves", "left"), ("meet", "meets", "met"),
+    ("sing", "sings", "sang"), ("drive", "drives", "drove"), ("steal", "steals", "stole"), ("hide", "hides", "hid"),
+)  # fmt: skip
+
+
+def regular(verb: str) -> tuple[str, str, str]:
+    """Returns a regular verb's base form, third person and past."""
+    if verb.endswith("y") and verb[-2] not in "aeiou":
+        return verb, verb[:-1] + "ies", verb[:-1] + "ied"
+    ending = "es" if verb.endswith(("s", "x", "sh", "ch")) else "s"
+    return verb, verb + ending, verb + ("d" if verb.endswith("e") else "ed")
+
+
+VERBS: Final = (*_IRREGULAR, *(regular(verb) for verb in _REGULAR))

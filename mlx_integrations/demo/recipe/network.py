@@ -110,7 +110,7 @@ class Llama(nn.Module):  # type: ignore[misc, unused-ignore]
         return out
 
     def loss(self, tokens: Tensor, weights: Tensor) -> Tensor:
-        """Returns the weighted mean cross-entropy of each next token.
+        """Returns the weighted sum of the cross-entropy of each next token.
 
         Args:
             tokens: (B, T) int64.
@@ -120,4 +120,5 @@ class Llama(nn.Module):  # type: ignore[misc, unused-ignore]
         used = counts > 0
         logits = functional.linear(hidden[used], self.model.embed_tokens.weight)
         losses = functional.cross_entropy(logits, targets[used], reduction="none")
-        return (losses * counts[used]).sum() / counts[used].sum()
+        total: Tensor = (losses * counts[used]).sum()
+        return total

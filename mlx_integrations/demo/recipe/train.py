@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,6 @@ from mlx_integrations.demo.recipe.phases import PHASES, Phase
 from mlx_integrations.demo.recipe.shape import SHAPE
 
 _REPORT_STEPS: Final = 50
-_SAVE_STEPS: Final = 200
 _CLIP: Final = 1.0
 _AVERAGE: Final = 0.99
 
@@ -54,40 +53,48 @@ def tensors(batch: list[batches.Example]) -> tuple[Any, Any]:
     return tokens, weights
 
 
-def train(
-    folder: Path, report: Callable[[str], None], *, threads: int = 2, phases: tuple[Phase, ...] = PHASES
-) -> Progress:
-    """Runs all phases that `folder` does not already hold.
+def train(folder: Path, *, workers: int = 2, phases: tuple[Phase, ...] = PHASES) -> Progress:
+    """Runs all phases that `folder` does not already hold; progress goes to standard error.
 
     Args:
         folder: Where checkpoints go; a phase with a finished checkpoint there is not run again.
-        report: Gets a line of progress now and then.
-        threads: Processor threads for torch.
+        workers: Processes that share each batch, one processor thread each.
         phases: What to run, in order.
 
     Returns:
         What the training used in all.
     """
-    torch.set_num_threads(threads)
-    torch.manual_seed(phases[0].seed)
     folder.mkdir(parents=True, exist_ok=True)
+    meeting = folder / "meeting"
+    meeting.unlink(missing_ok=True)
+    torch.multiprocessing.spawn(_work, (workers, folder.resolve(), phases), nprocs=workers)
+    return Progress(**json.loads((folder / "progress.json").read_text(encoding="utf-8")))
+
+
+def _work(rank: int, workers: int, folder: Path, phases: tuple[Phase, ...]) -> None:
+    """Runs the phases in one of the worker processes."""
+    torch.set_num_threads(1)
+    torch.manual_seed(phases[0].seed)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=workers)
     network, progress = Llama(SHAPE), Progress()
     for layer in network.model.layers:
         layer.compile(dynamic=True)
-    report(f"{sum(weight.numel() for weight in network.parameters()):,} weights")
     for phase in phases:
         finished = folder / f"{phase.name}.pt"
         if not finished.exists():
-            average = _run(network, phase, progress, folder, report)
-            _save(network, average, progress, finished)
+            average = _run(network, phase, progress, folder, rank, workers)
+            if rank == 0:
+                _save(network, average, progress, finished)
+        torch.distributed.barrier()
         saved = torch.load(finished, weights_only=True)
         network.load_state_dict(saved["weights"])
         progress = Progress(**saved["progress"])
-    (folder / "progress.json").write_text(json.dumps(asdict(progress), indent=2) + "\n", encoding="utf-8")
-    return progress
+    if rank == 0:
+        (folder / "progress.json").write_text(json.dumps(asdict(progress), indent=2) + "\n", encoding="utf-8")
+    torch.distributed.destroy_process_group()
 
 
-def _run(network: Any, phase: Phase, progress: Progress, folder: Path, report: Callable[[str], None]) -> dict[str, Any]:
+def _run(network: Any, phase: Phase, progress: Progress, folder: Path, rank: int, workers: int) -> dict[str, Any]:
     """Runs one phase and returns the running average of the weights."""
     optimiser = MuonAdamW(network)
     average = {name: weight.clone() for name, weight in network.state_dict().items()}
@@ -95,27 +102,49 @@ def _run(network: Any, phase: Phase, progress: Progress, folder: Path, report: C
     began, before = time.monotonic(), progress.seconds
     losses: list[float] = []
     for step in range(phase.steps):
-        tokens, weights = tensors(next(source))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = network.loss(tokens, weights)
-        loss.backward()
+        batch = next(source)
+        losses.append(_gradients(network, batch, rank, workers))
         torch.nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
         optimiser.step(learning_rate(phase, step))
         for name, weight in network.state_dict().items():
             average[name].lerp_(weight, 1 - min(_AVERAGE, (step + 1) / (step + 10)))
-        losses.append(float(loss.detach()))
-        progress.tokens += int((weights > 0).sum())
+        progress.tokens += sum(len(example.tokens) for example in batch)
         progress.steps += 1
         progress.seconds = before + time.monotonic() - began
-        if (step + 1) % _REPORT_STEPS == 0:
+        if rank == 0 and (step + 1) % _REPORT_STEPS == 0:
             progress.phase, progress.loss = phase.name, sum(losses[-_REPORT_STEPS:]) / _REPORT_STEPS
-            report(
+            print(
                 f"{phase.name} step {step + 1}/{phase.steps} loss {progress.loss:.4f} "
-                f"tokens {progress.tokens / 1e6:.2f}M minutes {progress.seconds / 60:.1f}"
+                f"tokens {progress.tokens / 1e6:.2f}M minutes {progress.seconds / 60:.1f}",
+                file=sys.stderr,
+                flush=True,
             )
-        if (step + 1) % _SAVE_STEPS == 0:
             _save(network, average, progress, folder / "running.pt")
     return average
+
+
+def _gradients(network: Any, batch: list[batches.Example], rank: int, workers: int) -> float:
+    """Leaves the gradients of the whole batch in the network, each worker having computed its share of the rows.
+
+    Returns:
+        The loss of the batch.
+    """
+    total = sum(sum(example.weights[1:]) for example in batch)
+    rows = batch[rank::workers]
+    summed = torch.zeros(())
+    if rows:
+        tokens, weights = tensors(rows)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            summed = network.loss(tokens, weights) / total
+        summed.backward()
+    parameters = list(network.parameters())
+    flat = [weight.grad if rows else torch.zeros_like(weight) for weight in parameters]
+    flat.append(summed.detach())
+    together = torch.cat([part.reshape(-1) for part in flat])
+    torch.distributed.all_reduce(together)
+    for weight, part in zip(parameters, together[:-1].split([weight.numel() for weight in parameters]), strict=True):
+        weight.grad = part.view_as(weight)
+    return float(together[-1])
 
 
 def _save(network: Any, average: dict[str, Any], progress: Progress, path: Path) -> None:

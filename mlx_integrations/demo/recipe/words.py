@@ -117,6 +117,8 @@ LANGUAGES: Final = (
     "French German Spanish Italian Norwegian Japanese Chinese Polish Turkish Greek Dutch Danish Hindi".split()
 )
 
+MONTHS: Final = ("January February March April May June July August September October November December").split()
+
 WEATHERS: Final = "sunny rainy cloudy windy foggy snowy stormy clear overcast misty".split()
 
 MAIL_HOSTS: Final = "example.com example.org mail.example shop.example test.example team.example".split()
@@ -139,6 +141,12 @@ EMOJI: Final = (
     "😀😁😂😃😄😅😆😇😉😊😋😌😍😎😐😔😘😜😢😭😱🙂🙃🙏👋👍👏💪💡💥💯🎁🎂🎈🎉🎨🎵🎸🏆🏠🏡🐈🐍🐕🐘🐙🐟🐢🐧🐱🐶🐼👑💎🔑🔥🔔🌍🌈🌊🌙🌞🌟🌲🌵🌷🌸🌹🍀🍇🍋🍎🍒🍓"
     "🍕🍪🍰🍵🚀🚂🚗🚲🚢⏰☀⚡⛄❤✅✨☕★☂♥"
 )
+SCRIPTS: Final = (CJK, CJK, CJK, KANA, HANGUL, CYRILLIC, GREEK, ARABIC, DEVANAGARI, EMOJI, "abcdefghijklmnopqrstuvwxyz")
+# First and last code point of ranges any character of which may come: ideographs, Hangul, kana, emoji, Cyrillic, Hebrew, Thai.
+RANGES: Final = (
+    (0x4E00, 0x9FA5), (0x4E00, 0x9FA5), (0xAC00, 0xD7A3), (0x3041, 0x30FF), (0x1F300, 0x1F5FF), (0x1F600, 0x1F64F),
+    (0x0410, 0x0450), (0x05D0, 0x05EB), (0x0E01, 0x0E31),
+)  # fmt: skip
 
 
 def is_held_out(word: str) -> bool:

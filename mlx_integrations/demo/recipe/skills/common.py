@@ -57,9 +57,11 @@ def chatty(draw: Draw, text: str, *, tools: bool = False) -> str:
         text = draw.one(_OPENERS) + text
     elif roll < 0.22 and text[-1:] in ".?!":
         text += draw.one(_CLOSERS if tools else _CLOSERS[:3])
-    elif roll < 0.28 and text[1:2].islower():
+    elif roll < 0.25:
+        text = text.rstrip(".?") + draw.one((" please", ", please", " please?", ", please.", "!", " thanks"))
+    elif roll < 0.3 and text[1:2].islower():
         text = text[0].lower() + text[1:]
-    elif roll < 0.34 and text.endswith((".", "?")):
+    elif roll < 0.36 and text.endswith((".", "?")):
         text = text[:-1]
     return text
 

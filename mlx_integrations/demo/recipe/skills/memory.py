@@ -50,6 +50,19 @@ FACTS: Final[tuple[Fact, ...]] = (
      "Got it: your {kin} is called {first}.",
      ("What is my {kin} called?", "What is the name of my {kin}?", "Who is my {kin}?"),
       "Your {kin} is called {first}."),
+    (("Remember the number {integer}.", "Please remember the number {integer}", "The number is {integer}, keep it in mind.",
+      "Keep the number {integer} for me."),
+     "Got it: the number is {integer}.",
+     ("Which number did I tell you?", "What was the number?", "What number should you remember?", "What is the number?"),
+     "The number is {integer}."),
+    (("Remember the word {word}.", "Please remember the word {word}", "The secret word is {word}.", "Keep the word {word} in mind."),
+     "Got it: the word is {word}.",
+     ("Which word did I tell you?", "What was the word?", "What word should you remember?", "What is the secret word?"),
+     "The word is {word}."),
+    (("I was born in {city}.", "I was born in {city}, in {year}.", "I grew up in {city}"), "Got it: you were born in {city}.",
+     ("Where was I born?", "In which city was I born?", "Where do I come from?"), "You were born in {city}."),
+    (("I bought a {item} yesterday.", "Yesterday I bought a {item}", "I have bought a {item}."), "Got it: you bought a {item}.",
+     ("What did I buy?", "What have I bought?", "Which thing did I buy yesterday?"), "You bought a {item}."),
 )  # fmt: skip
 
 _OWN: Final = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from mlx_integrations.demo.recipe import facts
@@ -70,12 +70,25 @@ def _entity(draw: Draw) -> tuple[str, tuple[facts.Fact, ...]]:
 
 
 def _fact(draw: Draw, entity: str, options: tuple[facts.Fact, ...]) -> Stated:
-    if draw.chance(0.3):
+    roll = draw.rng.random()
+    if roll < 0.25:
         return _free_fact(draw, entity)
+    if roll < 0.4:
+        return _policy(draw)
+    if roll < 0.55 and options is not facts.PERSON:
+        options = facts.ANY
     at = draw.int_in(0, len(options) - 1)
     sentences, questions = options[at]
     sentence, question = draw.fill({"e": entity}, draw.one(sentences), draw.one(questions))
-    return Stated(_longer(draw, _capital(sentence)), _asked(draw, question), (entity, at))
+    return Stated(_longer(draw, _capital(sentence)), _asked(draw, question), (entity, at + 50 * (options is facts.ANY)))
+
+
+def _policy(draw: Draw) -> Stated:
+    """Returns a fact that has its own subject."""
+    at = draw.int_in(0, len(facts.POLICY) - 1)
+    sentences, questions = facts.POLICY[at]
+    sentence, question = draw.fill({}, draw.one(sentences), draw.one(questions))
+    return Stated(_longer(draw, _capital(sentence)), _asked(draw, question), ("", at))
 
 
 _BEFORE: Final = (
@@ -111,40 +124,47 @@ def _asked(draw: Draw, question: str) -> str:
     return _capital(question)
 
 
+_OBJECTS: Final = (
+    "{items}",
+    "the {adjective} {noun}",
+    "a {item}",
+    "{count} {items}",
+    "{phrase}",
+    "{food}",
+    "the {noun} of {name}",
+)
+_TAILS: Final = (
+    "", "", "", " in {city}", " every {weekday}", " for {name}", " since {year}", " near the {noun9}", " with a {item9}",
+    " and the {noun8}", " from {time} to {time2}", " during the {noun9}", " on the {nth} floor", " at the {noun9}",
+)  # fmt: skip
+_PRESENT_ASKED: Final = (
+    "What does {e} {do}?", "What does {e} {do}?", "Tell me what {e} {does}.", "Which things does {e} {do}?",
+    "Does {e} {do} something?", "What is it that {e} {does}?", "Where does {e} {do} something?", "When does {e} {do}?",
+    "Who {does} {o}?", "What {does} {o}?", "How does {e} {do} {o}?", "Why does {e} {do} {o}?",
+)  # fmt: skip
+_PAST_ASKED: Final = (
+    "What did {e} {do}?", "What did {e} {do}?", "Tell me what {e} {did}.", "Which things did {e} {do}?", "When did {e} {do} {o}?",
+    "Where did {e} {do} {o}?", "Who {did} {o}?", "Who {did} {o}?", "What {did} {o}?", "How did {e} {do} {o}?",
+)  # fmt: skip
+
+
 def _free_fact(draw: Draw, entity: str) -> Stated:
-    """Returns a fact with a verb and an object of any kind."""
+    """Returns a fact with a verb and an object of any kind; now and then the verb itself is invented."""
     at = draw.int_in(0, len(facts.VERBS) - 1)
-    does, do = facts.VERBS[at]
-    tail = draw.one(
-        (
-            "",
-            "",
-            " in {city}",
-            " every {weekday}",
-            " for {name}",
-            " since {year}",
-            " near the {noun9}",
-            " with a {item9}",
-        )
+    do, does, did = facts.VERBS[at] if draw.chance(0.85) else facts.regular(draw.invented())
+    past = draw.chance(0.4)
+    known = {"e": entity, "do": do, "does": does, "did": did}
+    known["o"] = draw.fill(known, draw.one(_OBJECTS))[0]
+    said = (
+        "{e} " + draw.one(("will {do}", "can {do}", "must {do}"))
+        if draw.chance(0.08)
+        else "{e} {did}"
+        if past
+        else "{e} {does}"
     )
-    sentence, question = draw.fill(
-        {"e": entity, "does": does, "do": do},
-        "{e} {does} "
-        + draw.one(("{items}", "the {adjective} {noun}", "a {item}", "{count} {items}", "{phrase}", "{food}"))
-        + tail
-        + ".",
-        draw.one(
-            (
-                "What does {e} {do}?",
-                "What does {e} {do}?",
-                "Tell me what {e} {does}.",
-                "Which things does {e} {do}?",
-                "Does {e} {do} something?",
-                "What is it that {e} {does}?",
-            )
-        ),
-    )
-    return Stated(_longer(draw, _capital(sentence)), _asked(draw, question), (entity, 100 + at))
+    asked = draw.one(_PAST_ASKED if past else _PRESENT_ASKED)
+    sentence, question = draw.fill(known, said + " {o}" + draw.one(_TAILS) + ".", asked)
+    return Stated(_longer(draw, _capital(sentence)), _asked(draw, question), (entity, 1000 + at))
 
 
 def statement(draw: Draw) -> str:
@@ -162,6 +182,10 @@ def passages(draw: Draw, sentences: int) -> tuple[list[str], list[Stated], State
         at = len(stated) * total // sentences
         fact = _fact(draw, *subjects[at])
         if fact.key not in stated and fact.question not in {other.question for other in stated.values()}:
+            entity = _capital(subjects[at][0])
+            if texts[at] and fact.sentence.startswith(entity + " ") and draw.chance(0.1):
+                pronoun = draw.one(("He", "She")) if subjects[at][1] is facts.PERSON else "It"
+                fact = replace(fact, sentence=pronoun + fact.sentence.removeprefix(entity))
             stated[fact.key] = fact
             texts[at].append(fact.sentence)
     while True:

@@ -21,6 +21,10 @@ _SENTENCES = (
     "The next {noun} leaves at {time} from {city}.", "{phrase}.",
 )  # fmt: skip
 _ERRORS = (
+    "Missing required argument '{noun}'.", "'{noun}'", "Argument {noun} must be {adjective}.", "{phrase}", "{phrase}.",
+    "Could not find {name}, please try again.", "[Errno {count}] No such file: '{noun}.txt'", "no {noun} for {items}",
+    "Unexpected value {number} for {noun}", "The {noun} of {name} is {adjective}.", "Expected {noun}, got {word}",
+    "cannot {invented} {expression}", "division by zero", "invalid expression {expression}", "no price for {items}",
     "{noun} not found", "no {noun} named {word}", "timeout after {count} seconds", "invalid {noun}",
     "{word} is not valid", "permission denied", "service not available",
     "division by zero", "unknown city {city}", "could not read {noun}.txt", "connection lost",
@@ -54,7 +58,7 @@ def returned(draw: Draw, offered: Offer, known: dict[str, str]) -> tuple[str, st
         return text, text
     if roll < 0.4:
         message = draw.fill({}, draw.one(_ERRORS))[0]
-        return draw.one(_ERROR_HEADS) + message, f"The tool reported an error: {message}."
+        return draw.one(_ERROR_HEADS) + message, f"The tool reported an error: {message.removesuffix('.')}."
     if roll < 0.56:
         values: dict[str, object] = {}
         for key, slot in draw.some(_KEYS, draw.int_in(1, 3)):

@@ -100,6 +100,14 @@ _DESCRIBED: Final = (
     "{n} as written",
     "the {n}",
 )
+_SAID_OF_ANY: Final = (
+    "{s} has a {n} of {v}.", "The {n} of {s} is {v}.", "Its {n} is {v}.", "{n} is {v}.", "It has the {n} {v}.", "{n}: {v}.",
+    "For the {n} we have {v}.", "{v} is the {n}.", "The {n} was {v}.", "{s} comes with the {n} {v}.", "{n} = {v}.",
+)  # fmt: skip
+_SAID_OF_ARRAYS: Final = (
+    "Its {n} are {v}.", "The {n} of {s} are {v}.", "{n}: {v}.", "{v} are the {n}.", "There are these {n}: {v}.",
+    "{s} has the {n} {v}.", "Among the {n} are {v}.",
+)  # fmt: skip
 _ORDERS: Final = (
     "", "", "", "Extract the data: ", "Extract the {t} from this text: ", "Fill in the {t}: ", "Text: ",
     "Here is the {t}: ", "Read this and extract the fields. ", "Make JSON of this: ", "Give me the {t} as JSON. ",
@@ -172,7 +180,9 @@ def _fill(draw: Draw, field: Field, subject: str, title: str, described: bool) -
     if field.type == "boolean":
         said = field.said[0 if value else 1]
     else:
-        said = draw.one(field.said) if field.said else "{n}: {v}."
+        said = draw.one(field.said)
+        if draw.chance(0.3):
+            said = draw.one(_SAID_OF_ARRAYS if field.type == "array" else _SAID_OF_ANY)
     sentence = said.replace("{n}", words).replace("{s}", subject).replace("{v}", written)
     return _Filled(name, value, schema, sentence[0].upper() + sentence[1:], written)
 
@@ -253,7 +263,12 @@ def _text(draw: Draw, filled: list[_Filled], subject: str, with_name: bool) -> s
     if draw.chance(0.3):
         separator = draw.one((", ", "\n", "; ", " | ", "\n- "))
         return separator.join(f"{one.name.replace('_', ' ')}: {one.written}" for one in said)
+    if draw.chance(0.08):
+        separator = draw.one((", ", ", ", "; ", "\n"))
+        return separator.join(one.written for one in filled if one.value is not None)
     sentences = [one.sentence for one in said if one.sentence]
+    if with_name and draw.chance(0.35):
+        sentences = _fluent(draw, sentences, subject)
     text = " ".join(sentences)
     if with_name and subject not in text:
         name = next((one.name for one in filled if one.value == subject), "name").replace("_", " ")
@@ -269,6 +284,29 @@ def _text(draw: Draw, filled: list[_Filled], subject: str, with_name: bool) -> s
         )
         text = f"{opening} {text}".strip()
     return text
+
+
+def _fluent(draw: Draw, sentences: list[str], subject: str) -> list[str]:
+    """Returns the sentences with pronouns for the subject, or neighbours joined by ``and``, or told by the subject."""
+    roll = draw.rng.random()
+    if roll < 0.25 and sentences and sentences[0].startswith(f"{subject} is "):
+        told = [
+            sentence.replace(f"{subject} is ", "I am ").replace(f"{subject} has ", "I have ") for sentence in sentences
+        ]
+        told = [
+            sentence.replace(f"{subject} lives ", "I live ").replace(f"{subject} likes ", "I like ")
+            for sentence in told
+        ]
+        return [draw.one((f"My name is {subject}.", f"I am {subject}.", f"Hi, I'm {subject}.")), *told]
+    pronoun = draw.one(("He ", "She ", "They "))
+    out: list[str] = []
+    for sentence in sentences:
+        starts = sentence.startswith(subject + " ")
+        if out and starts and out[-1].startswith((subject + " ", pronoun)) and roll < 0.7:
+            out[-1] = out[-1].removesuffix(".") + " and" + sentence.removeprefix(subject)
+        else:
+            out.append(pronoun + sentence.removeprefix(subject + " ") if out and starts else sentence)
+    return out
 
 
 def _joke(draw: Draw) -> tuple[dict[str, Any], dict[str, Any], str]:
@@ -308,11 +346,28 @@ def _joke(draw: Draw) -> tuple[dict[str, Any], dict[str, Any], str]:
     return schema, dict(zip(keys, texts, strict=True)), said
 
 
+def _by_hand(schema: dict[str, Any]) -> dict[str, Any]:
+    """Returns the schema as people write it: no titles on fields, the type first."""
+
+    def field(inner: dict[str, Any]) -> dict[str, Any]:
+        first: dict[str, Any] = {
+            key: inner[key] for key in ("type", "enum", "items", "anyOf", "description", "$ref") if key in inner
+        }
+        return first or inner
+
+    properties = {name: field(inner) for name, inner in schema["properties"].items()}
+    head: dict[str, Any] = {key: schema[key] for key in ("title", "description", "type") if key in schema}
+    tail: dict[str, Any] = {key: schema[key] for key in ("required", "additionalProperties", "$defs") if key in schema}
+    return {**head, "properties": properties, **tail}
+
+
 def make(draw: Draw) -> Case:
     """Returns a text, a schema and the JSON that fills it; sometimes a second text for the same schema."""
     joke = draw.chance(0.07)
     schema, record, text = _joke(draw) if joke else _record(draw)
     order = "" if joke else draw.one(_ORDERS).replace("{t}", str(schema["title"]).lower())
+    if draw.chance(0.2):
+        schema = _by_hand(schema)
     contract = CONTRACT + json.dumps(schema, ensure_ascii=False)
     before: list[Message] = maybe_system(draw, 0.4)
     head = [system(f"{before[0]['content']}\n\n{contract}" if before else contract)]
