@@ -115,11 +115,12 @@ def _call(call: ToolCall, form: ArgumentsForm, shapes: "_IdShapes") -> dict[str,
 
 
 class _IdShapes:
-    """Maps call ids to the shape a template wants, the same id always to the same text."""
+    """Maps call ids to the shape a template wants; a result gets the shape of the last call with its id."""
 
     def __init__(self, style: IdStyle) -> None:
         self._style = style
         self._by_position: dict[str, str] = {}
+        self._count = 0
 
     def of(self, call_id: str, *, name: str = "") -> str:
         if self._style == "nine_characters":
@@ -127,7 +128,8 @@ class _IdShapes:
         if self._style == "name_and_index":
             # Kimi writes the name of the function inside the id, and counts calls through the conversation.
             if name:
-                self._by_position.setdefault(call_id, f"functions.{name}:{len(self._by_position)}")
+                self._by_position[call_id] = f"functions.{name}:{self._count}"
+                self._count += 1
             return clean_text(self._by_position.get(call_id, call_id))
         return clean_text(call_id)
 
@@ -284,21 +286,24 @@ def _gather_system(messages: list[TemplateMessage]) -> list[TemplateMessage]:
 
 def one_call_a_turn(messages: list[TemplateMessage]) -> list[TemplateMessage]:
     """Spread parallel calls over turns, each followed by its result, for templates that know one call at a time."""
-    results = {message["tool_call_id"]: message for message in messages if "tool_call_id" in message}
-    placed: set[str] = set()
     spread: list[TemplateMessage] = []
-    for message in messages:
+    rest = list(messages)
+    while rest:
+        message = rest.pop(0)
         calls = message.get("tool_calls", [])
         if len(calls) < 2:
-            if message.get("tool_call_id") not in placed:
-                spread.append(message)
+            spread.append(message)
             continue
+        count = next((number for number, item in enumerate(rest) if item["role"] != "tool"), len(rest))
+        results, rest = rest[:count], rest[count:]
         for position, call in enumerate(calls):
             turn = message if position == 0 else {"role": "assistant", "content": ""}
             spread.append({**turn, "tool_calls": [call]})
-            if call["id"] in results:
-                spread.append(results[call["id"]])
-                placed.add(call["id"])
+            own = next((item for item in results if item.get("tool_call_id") == call["id"]), None)
+            if own is not None:
+                spread.append(own)
+                results = [item for item in results if item is not own]
+        spread.extend(results)
     return spread
 
 

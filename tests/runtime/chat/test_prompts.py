@@ -200,6 +200,28 @@ def test_parallel_calls_become_turns_where_the_template_refuses_them() -> None:
     assert order == sorted(order)
 
 
+@pytest.mark.parametrize("name", ["llama31", "gpt_oss", "kimi_k2"])
+def test_ids_that_come_again_in_a_later_turn_do_not_mix_up_results(name: str) -> None:
+    def turn(number: int) -> tuple[ChatMessage, ...]:
+        calls = tuple(ToolCall(id=str(i), name="get_weather", arguments={"n": f"{number}{i}"}) for i in range(2))
+        results = (ChatMessage(role="tool", content=f"r{number}{i}", tool_call_id=str(i)) for i in (1, 0))
+        return (ChatMessage(role="assistant", tool_calls=calls), *results, ChatMessage(role="user", content="More."))
+
+    text = render(name, USER, *turn(1), *turn(2), tools=(WEATHER,))
+    turns = ["10", "r10", "11", "r11", "20", "r20", "21", "r21"]
+    places = [text.index(f'"{words}"' if words[0] != "r" else words) for words in turns]
+    if name != "kimi_k2":
+        assert places == sorted(places)
+    else:
+        assert "functions.get_weather:3\nr21" in text and "functions.get_weather:0\nr10" in text
+
+
+def test_a_result_that_answers_no_call_stays_where_it_was() -> None:
+    stray = ChatMessage(role="tool", content="stray words", tool_call_id="other")
+    text = render("gpt_oss", *TWO_CALLS, stray, tools=(WEATHER, CLOCK))
+    assert text.index("noon") < text.index("stray words")
+
+
 def test_parallel_calls_become_turns_where_the_template_drops_all_but_the_first() -> None:
     text = render("gpt_oss", *TWO_CALLS, tools=(WEATHER, CLOCK))
     assert text.index("to=functions.get_weather") < text.index("functions.get_weather to=assistant")

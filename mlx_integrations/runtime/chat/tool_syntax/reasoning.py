@@ -26,7 +26,7 @@ def find_reasoning_tags(chat_template: str | None, vocabulary: Mapping[str, int]
         if start in vocabulary and end in vocabulary:
             return start, end
     for start, end in REASONING_TAGS:
-        if chat_template and start in chat_template and end in chat_template:
+        if chat_template and (start in chat_template or end in chat_template):
             return start, end
     if "<|channel>" in vocabulary and "<channel|>" in vocabulary:
         return "<|channel>thought", "<channel|>"
