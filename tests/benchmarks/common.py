@@ -23,9 +23,8 @@ def machine() -> str:
         platform.processor() or platform.machine(),
     )
     parts = ", ".join(f"{package} {version(package)}" for package in ("mlx", "mlx-lm", "langchain-core"))
-    return (
-        f"{name}, {psutil.cpu_count()} logical cores, {platform.system()}, Python {platform.python_version()}; {parts}"
-    )
+    system = f"{psutil.cpu_count()} logical cores, {platform.system()}, Python {platform.python_version()}"
+    return f"{name}, {system}; {parts}"
 
 
 def _cpu_lines() -> list[str]:
@@ -64,7 +63,8 @@ def upstream(path: Path) -> tuple[Any, Any]:
     """The model as mlx-lm loads it. Worker thread only."""
     from mlx_lm import load
 
-    return load(str(path))[:2]
+    model, tokenizer = load(str(path))[:2]
+    return model, tokenizer
 
 
 def paired(ours: Callable[[], float], theirs: Callable[[], float], *, rounds: int) -> list[tuple[float, float]]:
@@ -85,8 +85,6 @@ def report(title: str, pairs: list[tuple[float, float]], unit: str) -> float:
     ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratios = sorted(a / b for a, b in pairs)
     ratio = statistics.median(ratios)
-    print(
-        f"{title}: {ours:,.1f} {unit} against {theirs:,.1f} {unit}; ratio {ratio:.3f} "
-        f"({ratios[0]:.3f} to {ratios[-1]:.3f} in {len(ratios)} pairs)"
-    )
+    spread = f"({ratios[0]:.3f} to {ratios[-1]:.3f} in {len(ratios)} pairs)"
+    print(f"{title}: {ours:,.1f} {unit} against {theirs:,.1f} {unit}; ratio {ratio:.3f} {spread}")  # noqa: T201
     return ratio

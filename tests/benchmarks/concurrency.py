@@ -9,7 +9,7 @@ from mlx_integrations.langchain import ChatMLX
 from mlx_integrations.runtime.worker import get_worker
 from tests.benchmarks.common import machine, paired, report, step_model, upstream
 
-TOKENS = 100
+TOKENS = 60
 REQUESTS = 8
 PROMPTS = [f"Tell me story number {n} about " + "queues and workers and " * n for n in range(REQUESTS)]
 _NO_END = {2: -1000.0}
@@ -52,7 +52,7 @@ def main() -> None:
     llm = ChatMLX(model=str(path), temperature=0, max_tokens=TOKENS, logit_bias=_NO_END)
     backend = chat_backend(path)
     prompts = [backend.tokenize(f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n") for text in PROMPTS]
-    pairs = paired(lambda: _ours(llm), lambda: get_worker().call(_theirs, prompts).result(), rounds=5)
+    pairs = paired(lambda: _ours(llm), lambda: get_worker().call(_theirs, prompts).result(), rounds=4)
     report(f"{REQUESTS} requests at once", pairs, "tokens/s")
 
 
