@@ -3,9 +3,8 @@
 import threading
 from pathlib import Path
 
-from mlx_integrations.manager.locate import DEMO_MODEL, locate
+from mlx_integrations.manager.locate import locate
 from mlx_integrations.protocols import ChatBackend
-from mlx_integrations.runtime.chat.backend import MLXChatBackend
 from mlx_integrations.runtime.engine import Runtime
 from mlx_integrations.settings import Settings
 
@@ -14,7 +13,6 @@ __all__ = ["chat_backend", "get_runtime"]
 _lock = threading.RLock()
 _runtime: Runtime | None = None
 _settings: Settings | None = None
-_backends: dict[Path, MLXChatBackend] = {}
 
 
 def get_runtime() -> Runtime:
@@ -37,16 +35,8 @@ def chat_backend(model: str | Path, runtime: Runtime | None = None) -> ChatBacke
         ModelNotFoundError: It is not on this machine.
         ModelLoadError: What is there is not a model.
     """
-    path = locate(model, _read_settings().models.folders).resolve()
-    name = DEMO_MODEL if model == DEMO_MODEL else str(model)
-    shared = get_runtime()
-    if runtime is not None and runtime is not shared:
-        return MLXChatBackend(path, runtime=runtime, model_id=name)
-    with _lock:
-        backend = _backends.get(path)
-        if backend is None or backend.runtime is not shared:
-            backend = _backends[path] = MLXChatBackend(path, runtime=shared, model_id=name)
-        return backend
+    path = locate(model, _read_settings().models.folders)
+    return (runtime or get_runtime()).chat(path, model_id=str(model))
 
 
 def _read_settings() -> Settings:

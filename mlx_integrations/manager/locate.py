@@ -27,9 +27,9 @@ def locate(model: str | Path, folders: Sequence[Path] = ()) -> Path:
     if model == DEMO_MODEL:
         return _DEMO_FOLDER
     as_path = Path(model).expanduser()
-    if isinstance(model, Path) or as_path.is_dir():
+    if isinstance(model, Path) or (model and as_path.is_dir()):
         return as_path
-    for folder in folders:
+    for folder in folders if model else ():
         if (folder / model / "config.json").is_file():
             return folder / model
     cached = _in_hub_cache(model)

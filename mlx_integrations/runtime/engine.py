@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlx_integrations.errors import (
     InsufficientMemoryError,
@@ -30,6 +30,9 @@ from mlx_integrations.runtime.folder import ModelFolder, read_folder
 from mlx_integrations.runtime.hardware import Machine, describe_machine
 from mlx_integrations.runtime.worker import Worker, get_worker
 from mlx_integrations.settings import RuntimeSettings
+
+if TYPE_CHECKING:
+    from mlx_integrations.runtime.chat.backend import MLXChatBackend
 
 __all__ = ["LoadedModel", "Runtime"]
 
@@ -90,6 +93,7 @@ class Runtime:
         self._worker = worker or get_worker()
         self._clock = clock
         self._slots: dict[Path, _Slot] = {}
+        self._backends: dict[Path, MLXChatBackend] = {}
         self._machine: Machine | None = None
         self._lock = threading.Lock()
         self._open_requests = 0
@@ -109,6 +113,25 @@ class Runtime:
             MLXUnavailableError: MLX cannot run here as installed.
         """
         return self._machine or self._worker.call(self._import_mlx).result()
+
+    def chat(self, path: str | Path, *, model_id: str | None = None) -> "MLXChatBackend":
+        """A chat model on this runtime, the same one for every call with the same folder. Loads no weights yet.
+
+        Args:
+            path: The model's folder.
+            model_id: The name it is known by; the first one given counts.
+
+        Raises:
+            ModelLoadError: The folder is not a model.
+        """
+        from mlx_integrations.runtime.chat.backend import MLXChatBackend
+
+        folder = Path(path).expanduser().resolve()
+        with self._lock:
+            backend = self._backends.get(folder)
+            if backend is None:
+                backend = self._backends[folder] = MLXChatBackend(folder, runtime=self, model_id=model_id)
+            return backend
 
     def load(self, path: str | Path) -> None:
         """Load a model now instead of at its first request.
