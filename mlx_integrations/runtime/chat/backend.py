@@ -17,6 +17,7 @@ from mlx_integrations.runtime.chat.answer import Answer
 from mlx_integrations.runtime.chat.channels import AsyncChannel, SyncChannel
 from mlx_integrations.runtime.chat.grammar import answer_grammar
 from mlx_integrations.runtime.chat.model_text import ModelText, load_model_text
+from mlx_integrations.runtime.chat.prompt_messages import clean_text
 from mlx_integrations.runtime.chat.prompts import prompt_token_ids
 from mlx_integrations.runtime.chat.rows import Row
 from mlx_integrations.runtime.chat.sampling import Sampling, resolve_sampling
@@ -98,7 +99,7 @@ class MLXChatBackend:
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a plain text, without special tokens added."""
-        return self.text.encode(_printable(text), add_special_tokens=False)
+        return self.text.encode(clean_text(text), add_special_tokens=False)
 
     def count_prompt_tokens(self, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec] = ()) -> int:
         """Tokens that the messages and tools take once rendered."""
@@ -187,8 +188,3 @@ def _check_tool_names(request: ChatRequest) -> None:
         )
     if any(not name for name in names):
         raise InvalidRequestError("A tool has no name.", field="tools", hint="Give every tool a name.")
-
-
-def _printable(text: str) -> str:
-    """Lone surrogates, as undecodable bytes leave them, are no text to a tokenizer."""
-    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text

@@ -96,14 +96,13 @@ def answer_grammar(
                 field="tool_choice",
                 hint='Use `tool_choice="auto"`, or drop the format.',
             )
-        one = mode == "tool" or not request.parallel_tool_calls
-        body = rules.calls(tools, syntax, at_most=1 if one else _MAX_PARALLEL_CALLS)
+        body = rules.calls(tools, syntax, at_most=1 if mode == "tool" else _most_calls(request, syntax))
     elif request.output is not None:
         body = rules.add("output", _output(request.output))
-        if request.tools and mode == "auto":
-            body = f"({body} | {rules.calls(request.tools, syntax, at_most=_MAX_PARALLEL_CALLS)})"
-        elif syntax.answer_prefix:
+        if syntax.answer_prefix:
             body = f"{rules.compiler.literal(syntax.answer_prefix)} {body}"
+        if request.tools and mode == "auto":
+            body = f"({body} | {rules.calls(request.tools, syntax, at_most=_most_calls(request, syntax))})"
     elif request.tools and mode == "auto":
         return _auto_grammar(request, syntax, rules, in_reasoning=in_reasoning)
     else:
@@ -162,10 +161,9 @@ def _auto_grammar(request: ChatRequest, syntax: OutputSyntax, rules: _Rules, *, 
     if not trigger:
         return None
     try:
-        calls = rules.calls(request.tools, syntax, at_most=_MAX_PARALLEL_CALLS if request.parallel_tool_calls else 1)
+        rules.calls(request.tools, syntax, at_most=1)  # for the rules of the arguments and of one call
     except UnsupportedSchemaError:
         return None
-    del calls
     literal, call = rules.compiler.literal, syntax.call
     whole = call.begin + call.before_name
     if not whole.startswith(trigger):
@@ -180,12 +178,17 @@ def _auto_grammar(request: ChatRequest, syntax: OutputSyntax, rules: _Rules, *, 
         rules.add("opened", f"{_ANYTHING} {literal(trigger)}")
     else:
         rules.add("opened[lazy]", f"{_ANYTHING} {json.dumps(trigger)}")
-    more = f" ({literal(call.between)} call){{0,{_MAX_PARALLEL_CALLS - 1}}}" if request.parallel_tool_calls else ""
+    at_most = _most_calls(request, syntax)
+    more = f" ({literal(call.between)} call){{0,{at_most - 1}}}" if at_most > 1 else ""
     end = f" {literal(call.end)}" if call.end else ""
     body = f"(opened first_rest{more}{end} | {_ANYTHING})"
     if syntax.reasoning_start and not rules.compiler.starts_special(syntax.reasoning_start) and not in_reasoning:
         return rules.text(body)  # plain-text thinking marks are part of the free text
     return rules.text(rules.after_thinking(body, syntax, request, in_reasoning=in_reasoning))
+
+
+def _most_calls(request: ChatRequest, syntax: OutputSyntax) -> int:
+    return _MAX_PARALLEL_CALLS if request.parallel_tool_calls and syntax.call.parallel else 1
 
 
 def _forced_tools(request: ChatRequest) -> Sequence[ToolSpec]:
