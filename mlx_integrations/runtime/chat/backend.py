@@ -18,7 +18,6 @@ from mlx_integrations.runtime.chat.channels import AsyncChannel, SyncChannel
 from mlx_integrations.runtime.chat.grammar import answer_grammar
 from mlx_integrations.runtime.chat.model_text import ModelText, load_model_text
 from mlx_integrations.runtime.chat.prompt_messages import clean_text
-from mlx_integrations.runtime.chat.prompts import prompt_token_ids
 from mlx_integrations.runtime.chat.rows import Row
 from mlx_integrations.runtime.chat.sampling import Sampling, resolve_sampling
 from mlx_integrations.runtime.engine import Runtime
@@ -104,7 +103,7 @@ class MLXChatBackend:
     def count_prompt_tokens(self, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec] = ()) -> int:
         """Tokens that the messages and tools take once rendered."""
         request = ChatRequest(messages=tuple(messages), tools=tuple(tools), tool_choice=ToolChoice())
-        return len(prompt_token_ids(self.text, self.text.template.render(request)))
+        return len(self.text.prompt(request)[1])
 
     def stream(self, request: ChatRequest) -> Generator[ChatChunk, None, None]:
         """Answer in pieces; the last one carries `finish`. Closing the generator frees the row at the next step."""
@@ -135,8 +134,7 @@ class MLXChatBackend:
         """Everything that can be wrong with a request, before the worker thread sees it."""
         text = self.text
         _check_tool_names(request)
-        rendered = text.template.render(request)
-        prompt = prompt_token_ids(text, rendered)
+        rendered, prompt = text.prompt(request)
         window = self._folder.context_window
         if len(prompt) >= window:
             raise ContextOverflowError(

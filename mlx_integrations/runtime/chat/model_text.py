@@ -10,12 +10,13 @@ from functools import cached_property
 from typing import Any
 
 from mlx_integrations.errors import ModelLoadError
+from mlx_integrations.runtime.chat.control_tokens import ControlTokens, split_at_marks
 from mlx_integrations.runtime.chat.detokenize import Detokenizer
 from mlx_integrations.runtime.chat.grammar import GrammarCompiler
-from mlx_integrations.runtime.chat.prompts import ChatTemplate
+from mlx_integrations.runtime.chat.prompts import ChatTemplate, RenderedPrompt, prompt_token_ids
 from mlx_integrations.runtime.chat.syntax import OutputSyntax, UpstreamToolParser, detect_syntax
 from mlx_integrations.runtime.folder import ModelFolder
-from mlx_integrations.types import ModelCapabilities
+from mlx_integrations.types import ChatRequest, ModelCapabilities
 
 __all__ = ["ModelText", "load_model_text"]
 
@@ -69,6 +70,7 @@ class ModelText:
         self.end_ids = tuple(dict.fromkeys(token_id for token_id in own if token_id is not None))
         self.vocabulary_size = max(_declared_vocabulary(folder), backend.get_vocab_size(with_added_tokens=True))
         added = backend.get_added_tokens_decoder()
+        self._control_tokens = ControlTokens(token.content for token in added.values() if token.special)
         self._hidden_ids = frozenset(
             token_id for token_id, token in added.items() if token.special and token.content not in self.syntax.markers
         )
@@ -83,8 +85,14 @@ class ModelText:
             context_window=self.folder.context_window,
             max_output_tokens=limit if isinstance(limit, int) else None,
             tools=self.template.has_tools,
-            reasoning=self.syntax.reasoning_start is not None,
+            reasoning=self._thinks(),
         )
+
+    def _thinks(self) -> bool:
+        """Whether the model was made to think: vocabularies are shared by families, so tokens alone prove nothing."""
+        source, syntax = self.template.source or "", self.syntax
+        tags = [tag for tag in (syntax.reasoning_start, syntax.reasoning_end) if tag]
+        return bool(tags) and (self.template.supports_thinking_switch or any(tag in source for tag in tags))
 
     @property
     def compiler(self) -> GrammarCompiler:
@@ -98,8 +106,16 @@ class ModelText:
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text."""
-        ids: list[int] = self.backend.encode(text, add_special_tokens=add_special_tokens).ids
+        first, *rest = split_at_marks(text)
+        ids: list[int] = list(self.backend.encode(first, add_special_tokens=add_special_tokens).ids)
+        for piece in rest:
+            ids += self.backend.encode(piece, add_special_tokens=False).ids
         return ids
+
+    def prompt(self, request: ChatRequest) -> tuple[RenderedPrompt, list[int]]:
+        """The prompt of a request and its token ids; only the template writes control tokens."""
+        rendered = self.template.render(self._control_tokens.disarm(request))
+        return rendered, prompt_token_ids(self, rendered)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens written out."""

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from mlx_integrations.runtime.chat.backend import MLXChatBackend
-from mlx_integrations.runtime.chat.prompts import prompt_token_ids
 from mlx_integrations.runtime.engine import Runtime
 from mlx_integrations.runtime.worker import get_worker
 from mlx_integrations.types import ChatRequest, ChatResult
@@ -43,7 +42,7 @@ def _reference(path: Path, prompt: list[int], max_tokens: int) -> list[int]:
 
 
 def _prompt(backend: MLXChatBackend, request: ChatRequest) -> list[int]:
-    return prompt_token_ids(backend.text, backend.text.template.render(request))
+    return backend.text.prompt(request)[1]
 
 
 def _tokens(backend: MLXChatBackend, request: ChatRequest) -> list[int]:
