@@ -124,3 +124,21 @@ def test_the_fast_blas_can_be_switched_off(tiny_model: TinyModel) -> None:
     """
     assert run(code.format("False"), tiny_model()).stdout.split() == ["off", "False"]
     assert run(code.format("True"), tiny_model()).stdout.split() == ["preloaded", "True"]
+
+
+def test_without_mlx_the_package_imports_and_says_what_to_install(tiny_model: TinyModel) -> None:
+    done = run(
+        """
+        import mlx_integrations, mlx_integrations.langchain, mlx_integrations.assembly
+        from mlx_integrations.errors import MLXUnavailableError
+        sys.modules["mlx"] = sys.modules["mlx.core"] = None
+        model = mlx_integrations.langchain.ChatMLX(model=sys.argv[1])
+        for attempt in (lambda: next(backend.stream(request)), lambda: model.invoke("hello")):
+            try:
+                attempt()
+            except MLXUnavailableError as error:
+                print("mlx-integrations[cpu]" in str(error), "mlx-integrations[cuda13]" in str(error))
+        """,
+        tiny_model(),
+    )
+    assert done.stdout.split() == ["True"] * 4, done.stderr

@@ -146,7 +146,7 @@ class Answer:
                     if self._stop.matched is not None:
                         break
                 case ReasoningDelta(text=text):
-                    self._reasoning_tokens += 1
+                    self._reasoning_tokens = self._tokens  # thinking comes first
                     chunks.append(ChatChunk(reasoning=text, logprobs=logprobs))
                     logprobs = ()
                 case ToolCall():
