@@ -10,10 +10,10 @@ from tokenizers import Tokenizer
 
 from mlx_integrations.demo.recipe import skills, tokenizer
 from mlx_integrations.demo.recipe.draw import Draw
+from mlx_integrations.demo.recipe.phases import Phase
 from mlx_integrations.demo.recipe.render import render
 
 _POOL_CASES = 768
-_OTHER_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,10 @@ class Example:
 
 
 class Encoder:
-    """Encodes conversations; the assistant's tokens weigh 1, all others 0.1."""
+    """Encodes conversations; the assistant's tokens weigh 1, all others `other_weight`."""
 
-    def __init__(self, vocabulary: Tokenizer) -> None:
+    def __init__(self, vocabulary: Tokenizer, other_weight: float) -> None:
+        self._other_weight = other_weight
         self._vocabulary = vocabulary
         self._opening = vocabulary.encode(f"{tokenizer.TURN_START}assistant\n").ids
         self._end = vocabulary.token_to_id(tokenizer.TURN_END)
@@ -35,7 +36,7 @@ class Encoder:
     def encode(self, text: str) -> Example:
         """Returns the tokens and weights of a rendered conversation."""
         tokens = self._vocabulary.encode(text).ids
-        weights = [_OTHER_WEIGHT] * len(tokens)
+        weights = [self._other_weight] * len(tokens)
         width, at = len(self._opening), 0
         while at < len(tokens):
             if tokens[at : at + width] == self._opening:
@@ -49,14 +50,15 @@ class Encoder:
         return Example(tokens, weights)
 
 
-def examples(seed: int, longest: int) -> Iterator[Example]:
+def examples(seed: int, longest: int, other_weight: float) -> Iterator[Example]:
     """Yields training examples without end.
 
     Args:
         seed: Equal seeds give equal examples.
         longest: Longer conversations are left out, in tokens.
+        other_weight: Weight of predicting a token that is not the assistant's.
     """
-    encoder = Encoder(tokenizer.load())
+    encoder = Encoder(tokenizer.load(), other_weight)
     chance = random.Random(seed)
     names = list(skills.SKILLS)
     shares = [share for _, share in skills.SKILLS.values()]
@@ -70,14 +72,14 @@ def examples(seed: int, longest: int) -> Iterator[Example]:
             yield example
 
 
-def batches(seed: int, longest: int, batch_tokens: int) -> Iterator[list[Example]]:
+def batches(phase: Phase) -> Iterator[list[Example]]:
     """Yields batches of examples of like length, about `batch_tokens` tokens each, padding included."""
-    source, chance = examples(seed, longest), random.Random(seed)
+    source, chance = examples(phase.seed, phase.longest_tokens, phase.other_weight), random.Random(phase.seed)
     while True:
         pool = sorted((next(source) for _ in range(_POOL_CASES)), key=lambda example: len(example.tokens))
         cut: list[list[Example]] = [[]]
         for example in pool:
-            if cut[-1] and (len(cut[-1]) + 1) * len(example.tokens) > batch_tokens:
+            if cut[-1] and (len(cut[-1]) + 1) * len(example.tokens) > phase.batch_tokens:
                 cut.append([])
             cut[-1].append(example)
         chance.shuffle(cut)

@@ -65,7 +65,7 @@ model was used. A sixth of all content words, listed and invented ones alike, is
 - shape: {layers} layers, width {width}, {heads} heads, feed-forward {feed_forward}, tied embeddings, {vocabulary}
   tokens (byte-level BPE, one token a digit, words tokenised alike with and without a blank before them), context
   {context} tokens
-- loss: weight 1 on the assistant's tokens, 0.1 on all others
+- loss: weight 1 on the assistant's tokens, less on all others (last column)
 - optimiser: Muon for the layers' matrices, AdamW for the rest, bfloat16 matrix products, float32 weights
 - used in all: {tokens:.1f} million tokens, {steps} updates, {minutes:.0f} minutes on {hardware}
 
@@ -90,13 +90,14 @@ def write_training(progress: Progress, folder: Path = MODEL_FOLDER, hardware: st
 
 def _phases(phases: list[dict[str, Any]]) -> str:
     lines = [
-        "| phase | seed | updates | tokens a batch | longest text | learning rate | warm-up | decay over the last |",
-        "|---|---|---|---|---|---|---|---|",
+        "| phase | seed | updates | tokens a batch | longest text | learning rate | warm-up | decay over the last | weight of other tokens |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for phase in phases:
-        rates = f"{phase['peak_rate']} to {phase['last_rate']}"
+        falls = phase["last_rate"] < phase["peak_rate"]
+        rates = f"{phase['peak_rate']} to {phase['last_rate']}" if falls else str(phase["peak_rate"])
         cells = [phase[name] for name in ("name", "seed", "steps", "batch_tokens", "longest_tokens")]
-        cells += [rates, phase["warm_up_steps"], f"{phase['decay_share']:.0%}"]
+        cells += [rates, phase["warm_up_steps"], f"{phase['decay_share']:.0%}" if falls else "-", phase["other_weight"]]
         lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
     return "\n".join(lines)
 

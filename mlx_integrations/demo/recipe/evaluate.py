@@ -1,6 +1,6 @@
 """Measures the shipped model on generated cases whose words were never in its training text.
 
-A case counts when every graded turn is exactly right, character for character, decoded greedily through mlx-lm. In a
+A case counts when every graded turn is exactly right, character for character, decoded greedily through the runtime's mlx-lm. In a
 task of several steps each turn is generated after the right earlier turns.
 """
 
@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mlx_integrations.demo.recipe import skills
+from mlx_integrations.demo.recipe import skills, tokenizer
 from mlx_integrations.demo.recipe.case import Case
 from mlx_integrations.demo.recipe.draw import Draw
 from mlx_integrations.demo.recipe.render import MODEL_FOLDER, answer_text, render
 
 CASES_PER_SKILL: Final = 200
-_BATCH_ROWS: Final = 24
 _MOST_NEW_TOKENS: Final = 200
-_LONGEST_PROMPT_TOKENS: Final = 1024 - _MOST_NEW_TOKENS
 
 
 @dataclass(frozen=True)
@@ -69,19 +67,27 @@ def generate(folder: Path, prompts: Sequence[str]) -> list[str]:
     Returns:
         One text for each prompt, in order.
     """
-    import mlx.core as mx
-    from mlx_lm import batch_generate, load
+    from mlx_integrations.runtime.blas import preload_blas
 
-    model, tokenizer, *_ = load(str(folder))
-    encoded = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in prompts]
+    preload_blas()
+    from mlx_integrations.runtime._mlx import BatchGenerator, load_weights, mx
+
+    vocabulary = tokenizer.load(folder)
+    encoded = [vocabulary.encode(prompt).ids for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda at: len(encoded[at]))
-    answers = [""] * len(prompts)
-    for start in range(0, len(order), _BATCH_ROWS):
-        rows = order[start : start + _BATCH_ROWS]
-        response = batch_generate(model, tokenizer, [encoded[at] for at in rows], max_tokens=_MOST_NEW_TOKENS)
-        for at, text in zip(rows, response.texts, strict=True):
-            answers[at] = text.strip()
+    end = vocabulary.token_to_id(tokenizer.TURN_END)
+    generator = BatchGenerator(load_weights(folder, cpu_float32=True), stop_tokens=[[end]])
+    rows = generator.insert([encoded[at] for at in order], [_MOST_NEW_TOKENS] * len(order))
+    tokens: dict[int, list[int]] = {row: [] for row in rows}
+    while responses := generator.next_generated():
+        for response in responses:
+            if response.finish_reason != "stop":
+                tokens[response.uid].append(response.token)
+    generator.close()
     mx.synchronize()
+    answers = [""] * len(prompts)
+    for at, row in zip(order, rows, strict=True):
+        answers[at] = vocabulary.decode(tokens[row]).strip()
     return answers
 
 

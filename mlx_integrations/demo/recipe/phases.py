@@ -20,6 +20,7 @@ class Phase:
         last_rate: Learning rate at the end.
         warm_up_steps: Updates over which the rate rises to the peak.
         decay_share: Last share of the phase over which the rate falls, 0 to 1.
+        other_weight: Weight in the loss of tokens that are not the assistant's, whose own weigh 1.
     """
 
     name: str
@@ -31,10 +32,12 @@ class Phase:
     last_rate: float
     warm_up_steps: int
     decay_share: float
+    other_weight: float = 0.1
 
 
 PHASES: Final = (
     Phase("first", 1, 400, 8192, 448, 5e-3, 5e-3, 60, 0.5),
     Phase("second", 2, 650, 8192, 1024, 5e-3, 5e-3, 20, 0.5),
-    Phase("third", 3, 1800, 8192, 1024, 5e-3, 2e-4, 20, 0.4),
+    Phase("third", 3, 400, 8192, 1024, 5e-3, 5e-3, 20, 0.5),
+    Phase("fourth", 4, 1500, 8192, 1024, 5e-3, 5e-3, 20, 0.5, 0.0),
 )

@@ -98,7 +98,7 @@ def _run(network: Any, phase: Phase, progress: Progress, folder: Path, rank: int
     """Runs one phase and returns the running average of the weights."""
     optimiser = MuonAdamW(network)
     average = {name: weight.clone() for name, weight in network.state_dict().items()}
-    source = batches.batches(phase.seed, phase.longest_tokens, phase.batch_tokens)
+    source = batches.batches(phase)
     began, before = time.monotonic(), progress.seconds
     losses: list[float] = []
     for step in range(phase.steps):

@@ -8,9 +8,9 @@ from typing import Final
 
 from mlx_integrations.demo.recipe.case import Case, Message, assistant, calling, result, user
 from mlx_integrations.demo.recipe.draw import Draw
+from mlx_integrations.demo.recipe.skills.asking import ask_for
 from mlx_integrations.demo.recipe.skills.common import chatty, maybe_system
-from mlx_integrations.demo.recipe.skills.results import returned
-from mlx_integrations.demo.recipe.skills.tool_choice import ask_for
+from mlx_integrations.demo.recipe.skills.results import returned, served
 from mlx_integrations.demo.recipe.toolbox import Offer, Param, ToolKind, any_kind, offer, toolset
 from mlx_integrations.demo.recipe.toolkinds import CALCULATOR, CONVERT, DAYS_BETWEEN, KINDS, PRICE, WEATHER
 
@@ -343,8 +343,4 @@ def _again(draw: Draw, offers: list[Offer]) -> list[Message]:
     fitting = [offered for offered in offers if offered.kind.asks != ("-",)]
     if not fitting:
         return []
-    offered = draw.one(fitting)
-    known: dict[str, str] = {}
-    question, call = ask_for(draw, offered, known)
-    text, answer = returned(draw, offered, known)
-    return [user(chatty(draw, question, tools=True)), calling(call), result(text, offered.name), assistant(answer)]
+    return served(draw, draw.one(fitting))

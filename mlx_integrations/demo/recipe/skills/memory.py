@@ -156,7 +156,7 @@ def make(draw: Draw) -> Case:
             messages += turn
             turn = []
     messages += turn
-    asked = draw.some(list(facts), draw.int_in(1, 2))
+    asked = draw.some(list(facts), draw.int_in(1, 4))
     if draw.chance(0.12):
         topic, _, _, question, answer = _fact(draw)
         if topic not in facts:

@@ -271,13 +271,12 @@ def make(draw: Draw) -> Case:
     count = draw.int_in(1, 4) if roll < 0.45 else draw.int_in(5, 9) if roll < 0.85 else draw.int_in(10, 36)
     texts, stated, missing = passages(draw, count)
     text = _bundle(draw, texts)
-    asked = draw.some(stated, 2)
+    asked = draw.some(stated, draw.one((1, 1, 2, 2, 3, 4, 5)))
     pairs = [(fact.question, fact.sentence) for fact in asked]
-    if draw.chance(0.2):
+    if draw.chance(0.2 if len(pairs) < 3 else 0.45):
         pairs.insert(draw.int_in(0, len(pairs)), (missing.question, NOT_IN_TEXT))
-        pairs = pairs[:2]
     (question, answer), *more = pairs
     messages = [*_ask(draw, text, chatty(draw, question) if draw.chance(0.4) else question), assistant(answer)]
-    if more and draw.chance(0.3):
-        messages += [user(more[0][0]), assistant(more[0][1])]
+    for question, answer in more:
+        messages += [user(question), assistant(answer)]
     return Case("passages", tuple(messages))

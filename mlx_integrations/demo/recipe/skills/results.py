@@ -6,9 +6,9 @@ import json
 
 from mlx_integrations.demo.recipe.case import Case, Message, assistant, calling, result, user
 from mlx_integrations.demo.recipe.draw import Draw
+from mlx_integrations.demo.recipe.skills.asking import ask_for, ask_twice
 from mlx_integrations.demo.recipe.skills.common import chatty, joined, maybe_system
 from mlx_integrations.demo.recipe.skills.passages import statement
-from mlx_integrations.demo.recipe.skills.tool_choice import ask_for, ask_twice
 from mlx_integrations.demo.recipe.toolbox import Offer, any_kind, offer, toolset
 
 _SENTENCES = (
@@ -82,36 +82,42 @@ def returned(draw: Draw, offered: Offer, known: dict[str, str]) -> tuple[str, st
     return value, draw.fill({**known, "result": value}, offered.kind.answer)[0]
 
 
-def make(draw: Draw) -> Case:
-    """Returns a conversation in which one tool, or one tool twice, was called and the results are answered."""
-    messages: list[Message] = maybe_system(draw, 0.3)
-    offered = offer(draw, any_kind(draw))
+def served(draw: Draw, offered: Offer) -> list[Message]:
+    """Returns a question, the call, its result and the answer."""
     known: dict[str, str] = {}
-    if draw.chance(0.15) or (offered.kind.again and draw.chance(0.3)):
-        while not offered.kind.again:
-            offered = offer(draw, any_kind(draw))
-        question, calls = ask_twice(draw, offered, known)
-        messages += [user(chatty(draw, question, tools=True)), calling(*calls)]
-        answers = []
-        slots = list(known)
-        bare = draw.one(offered.kind.results) if draw.chance(0.6) else ""
-        for slot in slots:
-            own = {slot.rstrip("0123456789"): known[slot]}
-            if bare:
-                text = draw.fill({}, bare)[0]
-                answer = draw.fill({**own, "result": text}, offered.kind.answer)[0]
-            else:
-                text = answer = statement(draw)
-            answers.append(answer)
-            messages.append(result(text, offered.name))
-        messages.append(assistant(" ".join(answers)))
-    else:
-        question, call = ask_for(draw, offered, known)
-        text, answer = returned(draw, offered, known)
-        messages += [
-            user(chatty(draw, question, tools=True)),
-            calling(call),
-            result(text, offered.name),
-            assistant(answer),
-        ]
-    return Case("tool_results", tuple(messages), toolset(draw, [offered], draw.one((1, 1, 2, 3, 4))))
+    question, call = ask_for(draw, offered, known)
+    text, answer = returned(draw, offered, known)
+    return [user(chatty(draw, question, tools=True)), calling(call), result(text, offered.name), assistant(answer)]
+
+
+def _served_twice(draw: Draw, offered: Offer) -> list[Message]:
+    """Returns a question, parallel calls, their results and the answer."""
+    known: dict[str, str] = {}
+    question, calls = ask_twice(draw, offered, known)
+    messages = [user(chatty(draw, question, tools=True)), calling(*calls)]
+    answers = []
+    bare = draw.one(offered.kind.results) if draw.chance(0.6) else ""
+    for slot in list(known):
+        own = {slot.rstrip("0123456789"): known[slot]}
+        if bare:
+            text = draw.fill({}, bare)[0]
+            answer = draw.fill({**own, "result": text}, offered.kind.answer)[0]
+        else:
+            text = answer = statement(draw)
+        answers.append(answer)
+        messages.append(result(text, offered.name))
+    return [*messages, assistant(" ".join(answers))]
+
+
+def make(draw: Draw) -> Case:
+    """Returns a conversation in which one or several questions were asked, tools called and the results answered."""
+    messages: list[Message] = maybe_system(draw, 0.3)
+    offers = {offered.name: offered for offered in (offer(draw, any_kind(draw)) for _ in range(draw.int_in(1, 3)))}
+    kinds = {id(offered.kind): offered for offered in offers.values()}
+    offered_tools = list(kinds.values())
+    for _ in range(1 if draw.chance(0.5) else draw.int_in(2, 4)):
+        offered = draw.one(offered_tools)
+        twice = offered.kind.again and draw.chance(0.35)
+        messages += _served_twice(draw, offered) if twice else served(draw, offered)
+    total = max(len(offered_tools), draw.one((1, 1, 2, 3, 4)))
+    return Case("tool_results", tuple(messages), toolset(draw, offered_tools, total))

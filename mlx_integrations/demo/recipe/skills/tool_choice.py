@@ -4,29 +4,11 @@ from __future__ import annotations
 
 from mlx_integrations.demo.recipe.case import Case, Message, assistant, calling, user
 from mlx_integrations.demo.recipe.draw import Draw
+from mlx_integrations.demo.recipe.skills.asking import ask_for, ask_twice
 from mlx_integrations.demo.recipe.skills.common import chatty, maybe_system
+from mlx_integrations.demo.recipe.skills.results import served
 from mlx_integrations.demo.recipe.skills.small_talk import NO_TOOL_FITS, exchange, talk, unknown
 from mlx_integrations.demo.recipe.toolbox import Call, Offer, any_kind, offer, toolset
-
-
-def ask_for(draw: Draw, offered: Offer, known: dict[str, str]) -> tuple[str, Call]:
-    """Returns a question that needs `offered`, and the call that answers it."""
-    ask = draw.one(offered.kind.asks)
-    text, slots = (
-        (ask, tuple(param.slot for param in offered.kind.params)) if isinstance(ask, str) else (ask[0], ask[1:])
-    )
-    question = draw.fill(known, text)[0]
-    return question, offered.call(draw, known, slots)
-
-
-def ask_twice(draw: Draw, offered: Offer, known: dict[str, str]) -> tuple[str, list[Call]]:
-    """Returns a question that needs `offered` twice, with different values."""
-    question = draw.fill(known, draw.one(offered.kind.again))[0]
-    calls: list[Call] = []
-    slots = [(slot, slot) for slot in known]
-    for slot, _ in slots:
-        calls.append(offered.call(draw, known, ("{" + slot + "}",)))
-    return question, calls
 
 
 def make(draw: Draw) -> Case:
@@ -53,14 +35,19 @@ def make(draw: Draw) -> Case:
         first, second = offer(draw, any_kind(draw)), offer(draw, any_kind(draw))
         if first.kind is not second.kind and first.name != second.name:
             one, call = ask_for(draw, first, {})
-            two, other = ask_for(draw, second, {})
+            two, call_two = ask_for(draw, second, {})
             lowered = two[0].lower() + two[1:] if two[1:2].islower() else two
             question = draw.one(
                 (f"{one} {two}", f"{one.rstrip('.?')} and {lowered}", f"{one.rstrip('.?')}, then {lowered}")
             )
-            return _case(draw, messages, question, [call, other], [first, second], max(total, 2))
+            return _case(draw, messages, question, [call, call_two], [first, second], max(total, 2))
     offered = offer(draw, any_kind(draw))
     question, call = ask_for(draw, offered, {})
+    other = offer(draw, any_kind(draw))
+    if draw.chance(0.4) and other.kind is not offered.kind and other.name != offered.name:
+        for _ in range(draw.int_in(1, 3)):
+            messages += served(draw, draw.one((offered, other)))
+        return _case(draw, messages, question, [call], [offered, other], max(total, 2))
     return _case(draw, messages, question, [call], [offered], total)
 
 
