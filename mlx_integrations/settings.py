@@ -38,6 +38,9 @@ class RuntimeSettings(BaseModel):
     """Answers that one model generates at the same time at most."""
     prefill_step_tokens: int = Field(default=512, ge=1)
     """Prompt tokens read between two decoding steps; fewer means steadier streams, more means faster first tokens."""
+    prefix_cache_bytes: int | None = Field(default=None, ge=0)
+    """What each model keeps of earlier prompts, so that a conversation is not read again; `None` means a tenth of the
+    memory budget, 0 keeps nothing."""
     max_queued_requests: int = Field(default=256, ge=0)
     """Requests that may wait; one more is refused with `QueueFullError`."""
     blas_preload: bool = True

@@ -4,6 +4,7 @@ Import it on the worker thread, after `blas.preload_blas`. Pinned to mlx-lm 0.32
 signatures used here against the installed version.
 """
 
+import copy
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ try:
     _advisory = os.environ.get("TRANSFORMERS_NO_ADVISORY_WARNINGS")
     with _open_file_limit_kept():
         from mlx_lm.generate import BatchGenerator, StopSequences
-        from mlx_lm.models.cache import make_prompt_cache
+        from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
         from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p, make_logits_processors
         from mlx_lm.tokenizer_utils import TokenizerWrapper
         from mlx_lm.utils import MODEL_REMAPPING, dequantize_model, load_model, load_tokenizer
@@ -56,6 +57,8 @@ __all__ = [
     "apply_top_p",
     "backend_name",
     "caches_can_be_merged",
+    "can_trim_prompt_cache",
+    "copy_caches",
     "end_sequences",
     "has_architecture",
     "load_tokenizer",
@@ -65,6 +68,7 @@ __all__ = [
     "mx",
     "nn",
     "tree_flatten",
+    "trim_prompt_cache",
 ]
 
 
@@ -107,6 +111,11 @@ def _as_float32(value: Any) -> Any:
 def end_sequences(end_ids: tuple[int, ...]) -> Any:
     """What `BatchGenerator` takes to end a row at any of these tokens."""
     return StopSequences([(token_id,) for token_id in end_ids] or None)
+
+
+def copy_caches(caches: list[Any]) -> list[Any]:
+    """Copies that can be trimmed and continued without touching the originals; they share the arrays' memory."""
+    return copy.deepcopy(caches)
 
 
 def caches_can_be_merged(model: Any) -> bool:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadedModel", "Runtime"]
 
 _GIB = 1024**3
+_PREFIX_SHARE = 10  # of the memory budget, one part in this many
 _logger = logging.getLogger(__name__)
 
 
@@ -272,6 +273,7 @@ class Runtime:
                 model,
                 max_batch_size=self.settings.max_batch_size,
                 prefill_step_tokens=self.settings.prefill_step_tokens,
+                prefix_cache_bytes=self._prefix_cache_bytes(machine),
             )
         except Exception as error:  # mlx-lm raises whatever a damaged checkpoint makes it stumble over
             raise ModelLoadError(
@@ -285,6 +287,9 @@ class Runtime:
 
     def _make_room(self, folder: ModelFolder, needed_bytes: int, budget_bytes: int) -> None:
         """Unload idle models, the least recently used first, until the new one fits."""
+        if budget_bytes - self._used_bytes() < needed_bytes:
+            for slot in self._slots.values():
+                slot.lane.clear_prefixes()
         idle = sorted((slot for slot in self._slots.values() if not slot.leases), key=lambda slot: slot.last_used)
         while (available := budget_bytes - self._used_bytes()) < needed_bytes and idle:
             self._drop(idle.pop(0))
@@ -301,7 +306,13 @@ class Runtime:
             )
 
     def _used_bytes(self) -> int:
-        return sum(slot.weight_bytes for slot in self._slots.values())
+        return sum(slot.weight_bytes + slot.lane.prefix_bytes for slot in self._slots.values())
+
+    def _prefix_cache_bytes(self, machine: Machine) -> int:
+        asked = self.settings.prefix_cache_bytes
+        if asked is not None:
+            return asked
+        return (self.settings.memory_budget_bytes or machine.usable_bytes) // _PREFIX_SHARE
 
     def _unload(self, path: Path, force: bool) -> bool:
         slot = self._slots.get(path)

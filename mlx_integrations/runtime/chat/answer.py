@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from mlx_integrations.errors import GenerationError, MLXIntegrationsError
 from mlx_integrations.runtime.chat.detokenize import Detokenizer
 from mlx_integrations.runtime.chat.json_schema import check_answer
-from mlx_integrations.runtime.chat.rows import EndEvent, Event, FailEvent, TokenEvent
+from mlx_integrations.runtime.chat.rows import EndEvent, Event, FailEvent, StartEvent, TokenEvent
 from mlx_integrations.runtime.chat.stopping import StopMatcher
 from mlx_integrations.runtime.chat.syntax import Delta, OutputParser, ReasoningDelta, TextDelta
 from mlx_integrations.types import (
@@ -65,6 +65,7 @@ class Answer:
         self._started = self._first = self._last = clock()
         self._tokens = 0
         self._reasoning_tokens = 0
+        self._cached_tokens = 0
         self._has_calls = False
         self._text: list[str] = []
         self.is_done = False
@@ -77,6 +78,9 @@ class Answer:
             MLXIntegrationsError: The answer will not come, or breaks the format it was held to.
         """
         match event:
+            case StartEvent(cached_tokens=cached_tokens):
+                self._cached_tokens = cached_tokens
+                return []
             case TokenEvent():
                 return self._token(event)
             case EndEvent(reason=reason):
@@ -120,6 +124,7 @@ class Answer:
         usage = Usage(
             prompt_tokens=self._prompt_tokens,
             completion_tokens=self._tokens,
+            cached_tokens=self._cached_tokens,
             reasoning_tokens=self._reasoning_tokens,
         )
         return ChatChunk(

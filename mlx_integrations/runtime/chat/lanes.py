@@ -18,8 +18,9 @@ from mlx_integrations.runtime._mlx import (
     mx,
 )
 from mlx_integrations.runtime.chat.grammar_mask import GrammarProcessor
-from mlx_integrations.runtime.chat.rows import EndEvent, FailEvent, Row, TokenEvent
+from mlx_integrations.runtime.chat.rows import EndEvent, FailEvent, Row, StartEvent, TokenEvent
 from mlx_integrations.runtime.chat.samplers import make_processors, make_row_sampler
+from mlx_integrations.runtime.prefix.store import PrefixStore
 
 __all__ = ["BatchLane", "Lane", "SerialLane", "make_lane"]
 
@@ -35,6 +36,15 @@ class Lane(Protocol):
         """Whether any row is waiting or running."""
         ...
 
+    @property
+    def prefix_bytes(self) -> int:
+        """What the kept prefixes of earlier prompts take."""
+        ...
+
+    def clear_prefixes(self) -> None:
+        """Give the kept prefixes' memory back."""
+        ...
+
     def add(self, row: Row) -> None:
         """Take in a row; it starts at one of the next steps."""
         ...
@@ -48,10 +58,15 @@ class Lane(Protocol):
         ...
 
 
-def make_lane(model: Any, *, max_batch_size: int, prefill_step_tokens: int) -> Lane:
+def make_lane(model: Any, *, max_batch_size: int, prefill_step_tokens: int, prefix_cache_bytes: int) -> Lane:
     """The lane that fits the model's caches."""
     if caches_can_be_merged(model):
-        return BatchLane(model, max_batch_size=max_batch_size, prefill_step_tokens=prefill_step_tokens)
+        return BatchLane(
+            model,
+            max_batch_size=max_batch_size,
+            prefill_step_tokens=prefill_step_tokens,
+            prefixes=PrefixStore(prefix_cache_bytes),
+        )
     return SerialLane(model, prefill_step_tokens=prefill_step_tokens)
 
 
@@ -62,12 +77,14 @@ class BatchLane:
         model: The mlx-lm model.
         max_batch_size: Rows decoded together at most; more wait.
         prefill_step_tokens: Prompt tokens read between two decoding steps.
+        prefixes: Caches of earlier sequences of this model.
     """
 
-    def __init__(self, model: Any, *, max_batch_size: int, prefill_step_tokens: int) -> None:
+    def __init__(self, model: Any, *, max_batch_size: int, prefill_step_tokens: int, prefixes: PrefixStore) -> None:
         self._model = model
         self._max_batch_size = max_batch_size
         self._prefill_step_tokens = prefill_step_tokens
+        self._prefixes = prefixes
         self._rows: dict[int, Row] = {}
         self._generator = self._new_generator()
 
@@ -84,11 +101,23 @@ class BatchLane:
         """Whether any row is waiting or running."""
         return bool(self._rows)
 
+    @property
+    def prefix_bytes(self) -> int:
+        """What the kept prefixes take."""
+        return self._prefixes.cache_bytes
+
+    def clear_prefixes(self) -> None:
+        """Give the kept prefixes' memory back."""
+        self._prefixes.clear()
+
     def add(self, row: Row) -> None:
-        """Queue a row in the generator."""
+        """Queue a row in the generator, its prompt's known beginning left out."""
+        caches, cached_tokens = self._prefixes.take(row.prompt)
         try:
             (uid,) = self._generator.insert(
-                [row.prompt],
+                [row.prompt[cached_tokens:]],
+                caches=[caches],
+                all_tokens=[row.prompt[:cached_tokens]],
                 max_tokens=[row.sampling.max_tokens],
                 samplers=[_guarded_sampler(row)],
                 logits_processors=[_guarded_processors(row)],
@@ -98,6 +127,7 @@ class BatchLane:
             row.end(FailEvent(_generation_error(error)))
             return
         self._rows[uid] = row
+        row.post(StartEvent(cached_tokens))
 
     def step(self) -> bool:
         """Drop cancelled rows, decode one token for every running row, read a slice of waiting prompts."""
@@ -125,21 +155,27 @@ class BatchLane:
             return
         if response.finish_reason != "stop":
             row.post(_token_event(row, response.token, response.logprobs))
+        row.has_begun = True
         if response.finish_reason is not None:
             del self._rows[response.uid]
             row.end(EndEvent(response.finish_reason))
+            self._prefixes.put(response.all_tokens, response.prompt_cache)
 
     def _drop(self, rows: dict[int, Row]) -> None:
+        """Take rows out of the batch; what a cancelled one had read and written is kept like any other's."""
         if not rows:
             return
-        self._generator.remove(list(rows))
+        caches = self._generator.remove(list(rows), return_prompt_caches=True)
         for uid, row in rows.items():
             del self._rows[uid]
+            if row.has_begun and row.failure is None:
+                self._prefixes.put(caches[uid][1], caches[uid][0])
             row.end(FailEvent(_generation_error(row.failure)) if row.failure is not None else None)
 
     def close(self, error: Exception | None) -> None:
         """End every row, with `error` if there is one, and free the caches."""
         rows, self._rows = list(self._rows.values()), {}
+        self._prefixes.clear()
         self._generator.close()
         for row in rows:
             row.end(FailEvent(error) if error else None)
@@ -158,6 +194,14 @@ class SerialLane:
     def is_busy(self) -> bool:
         """Whether any row is waiting or running."""
         return self._current is not None or bool(self._waiting)
+
+    @property
+    def prefix_bytes(self) -> int:
+        """None are kept here."""
+        return 0
+
+    def clear_prefixes(self) -> None:
+        """None are kept here."""
 
     def add(self, row: Row) -> None:
         """Queue a row."""

@@ -8,7 +8,7 @@ from llguidance import LLMatcher
 
 from mlx_integrations.runtime.chat.sampling import Sampling
 
-__all__ = ["EndEvent", "Event", "FailEvent", "Row", "TokenEvent"]
+__all__ = ["EndEvent", "Event", "FailEvent", "Row", "StartEvent", "TokenEvent"]
 
 
 class TokenEvent(NamedTuple):
@@ -31,7 +31,13 @@ class FailEvent(NamedTuple):
     error: Exception
 
 
-Event = TokenEvent | EndEvent | FailEvent
+class StartEvent(NamedTuple):
+    """The row is in the batch; this many tokens of its prompt need not be read."""
+
+    cached_tokens: int
+
+
+Event = StartEvent | TokenEvent | EndEvent | FailEvent
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -46,6 +52,7 @@ class Row:
         matcher: Holds the answer to a grammar.
         on_end: Called once, on the worker thread, when the row has left the batch, however it left.
         cancelled: Set by any thread; the row is dropped before the next step.
+        has_begun: Whether a token was generated.
         failure: Set by a sampler or processor that could not go on.
     """
 
@@ -56,6 +63,7 @@ class Row:
     matcher: LLMatcher | None = None
     on_end: list[Callable[[], None]] = field(default_factory=list)
     cancelled: bool = False
+    has_begun: bool = False
     failure: Exception | None = None
 
     def end(self, event: Event | None = None) -> None:

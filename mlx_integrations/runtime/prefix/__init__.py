@@ -1,0 +1,1 @@
+"""Prompt prefixes: what a conversation shares with an earlier one is not read again."""
