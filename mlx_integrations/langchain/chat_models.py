@@ -16,6 +16,7 @@ Output flow:
 Nothing here chooses, retries or samples. Sync and async, streamed and whole, are one path through one backend.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from os import PathLike, fspath
@@ -209,7 +210,7 @@ class ChatMLX(BaseChatModel):
         **kwargs: Any,
     ) -> LangChainResult:
         with langchain_errors():
-            backend, request = self._prepare(messages, stop, kwargs)
+            backend, request = await self._aprepare(messages, stop, kwargs)
             async with aclosing(backend.astream(request)) as chunks:
                 return to_langchain_result(ChatResult.join([chunk async for chunk in chunks]))
 
@@ -238,7 +239,7 @@ class ChatMLX(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         with langchain_errors():
-            backend, request = self._prepare(messages, stop, kwargs)
+            backend, request = await self._aprepare(messages, stop, kwargs)
             answer = AnswerChunks()
             async with aclosing(backend.astream(request)) as chunks:
                 async for chunk in chunks:
@@ -255,7 +256,18 @@ class ChatMLX(BaseChatModel):
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]
     ) -> tuple[ChatBackend, ChatRequest]:
         options = self._options(stop, kwargs)
-        return self._backend(options.get("model", self.model)), chat_request(messages, options)
+        request = chat_request(messages, options)
+        return self._backend(options.get("model")), request
+
+    async def _aprepare(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]
+    ) -> tuple[ChatBackend, ChatRequest]:
+        options = self._options(stop, kwargs)
+        request = chat_request(messages, options)
+        if self.backend is not None and options.get("model", self.model) == self.model:
+            return self.backend, request
+        # Finding a model looks at the disk, and the first time imports MLX: not on the event loop.
+        return await asyncio.to_thread(self._backend, options.get("model")), request
 
     def _options(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in call_options(kwargs).items() if value is not None}

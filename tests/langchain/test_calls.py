@@ -15,6 +15,7 @@ from langchain_core.messages.utils import message_chunk_to_message
 from langchain_core.outputs import LLMResult
 from langchain_core.rate_limiters import InMemoryRateLimiter
 
+from mlx_integrations import assembly
 from mlx_integrations.langchain import ChatMLX
 from mlx_integrations.langchain.errors import GenerationError
 from mlx_integrations.testing import FakeAnswer, FakeChatBackend
@@ -251,6 +252,23 @@ async def test_async_calls_stay_on_the_threads_event_loop() -> None:
     [_ async for _ in model.astream("Hi")]
     await model.abatch(["Hi", "Ho"])
     assert threads == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("call", ["ainvoke", "astream"])
+async def test_a_model_is_not_looked_for_on_the_event_loop(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def chat_backend(model: str, runtime: Any = None) -> FakeChatBackend:
+        threads.append(threading.get_ident())
+        return FakeChatBackend(["one two"])
+
+    monkeypatch.setattr(assembly, "chat_backend", chat_backend)
+    model = ChatMLX(model="own")
+    if call == "ainvoke":
+        await model.ainvoke("Hi")
+    else:
+        [_ async for _ in model.astream("Hi")]
+    assert len(threads) == 1 and threads[0] != threading.get_ident()
 
 
 def test_closing_a_stream_closes_the_backends() -> None:
