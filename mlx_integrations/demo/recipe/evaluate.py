@@ -17,8 +17,9 @@ from mlx_integrations.demo.recipe.case import Case
 from mlx_integrations.demo.recipe.draw import Draw
 from mlx_integrations.demo.recipe.render import MODEL_FOLDER, answer_text, render
 
-CASES_PER_SKILL: Final = 200
-_MOST_NEW_TOKENS: Final = 200
+CASES_PER_SKILL: Final = 100
+_MOST_NEW_TOKENS: Final = 160
+_ROWS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def generate(folder: Path, prompts: Sequence[str]) -> list[str]:
     encoded = [vocabulary.encode(prompt).ids for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda at: len(encoded[at]))
     end = vocabulary.token_to_id(tokenizer.TURN_END)
-    generator = BatchGenerator(load_weights(folder, cpu_float32=True), stop_tokens=[[end]])
+    model = load_weights(folder, cpu_float32=True)
+    generator = BatchGenerator(model, stop_tokens=[[end]], completion_batch_size=_ROWS, prefill_batch_size=_ROWS // 4)
     rows = generator.insert([encoded[at] for at in order], [_MOST_NEW_TOKENS] * len(order))
     tokens: dict[int, list[int]] = {row: [] for row in rows}
     while responses := generator.next_generated():

@@ -22,6 +22,7 @@ def export(checkpoint: Path, folder: Path = MODEL_FOLDER) -> None:
     weights = torch.load(checkpoint, weights_only=True)["average"]
     tensors = {name: tensor.float().contiguous() for name, tensor in weights.items()}
     save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "mlx"})
+    (folder / "model.safetensors").chmod(0o644)
     config = SHAPE.config()
     generation = {
         "do_sample": False,

@@ -38,6 +38,7 @@ class ToolKind:
         asks: How a user asks for it; an entry is a text with slots, or a text and the slot of each parameter.
         results: What it may return, with slots.
         answer: The model's sentence for a bare result, where it is not ``The result is ...``.
+        group: Kinds of one group could answer the same question, so that no two are offered together.
         again: How the user asks for one more ("and in {city2}"), when parallel calls make sense; the slot that repeats.
     """
 
@@ -48,6 +49,7 @@ class ToolKind:
     results: tuple[str, ...] = ("{number}", "{word}", "{price}")
     answer: str = "The result is {result}."
     again: tuple[str, ...] = ()
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -234,16 +236,27 @@ def any_kind(draw: Draw) -> ToolKind:
     return invented_kind(draw) if roll < 0.88 else named_kind(draw)
 
 
-def toolset(draw: Draw, offers: list[Offer], total: int) -> tuple[Tool, ...]:
+def clash(first: Offer, second: Offer) -> bool:
+    """Says whether two tools cannot be offered together: the same kind, group or name."""
+    same_group = first.kind.group != "" and first.kind.group == second.kind.group
+    return first.kind is second.kind or same_group or first.name == second.name
+
+
+def toolset(draw: Draw, offers: list[Offer], total: int, without: str = "") -> tuple[Tool, ...]:
     """Returns the tools of `offers` with others of different kinds, `total` in all, in random order.
 
-    Some of the others share the verb or the noun of an invented tool, so that the whole name must be read.
+    Args:
+        draw: Source of chance.
+        offers: Tools that must be among them.
+        total: How many tools.
+        without: A group that must not be among the others.
     """
     chosen, taken = list(offers), {offered.name for offered in offers}
     kinds = {id(offered.kind) for offered in offers}
     while len(chosen) < total:
         kind = any_kind(draw)
-        if id(kind) in kinds:
+        groups = {offered.kind.group for offered in chosen if offered.kind.group} | {without}
+        if id(kind) in kinds or (kind.group and kind.group in groups):
             continue
         other = offer(draw, kind)
         if other.name in taken:

@@ -53,6 +53,7 @@ CALCULATOR: Final = ToolKind(
     "The result is {result}.",
     ("What is {expression1} and what is {expression2}?", "Calculate {expression1} and {expression2}",
      "Compute {expression1}, and also {expression2}."),
+    group="arithmetic",
 )  # fmt: skip
 
 CONVERT: Final = ToolKind(
@@ -125,14 +126,14 @@ KINDS: Final = (
         (_P(("item", "key", "name"), "string", "{item}"),),
         ("Look up {item}.", "Look up the {item} in the file", "What does the file say about {item}?",
          "What do you know about the {item}? Look it up.",
-         "Find {item} in the list"), ("{phrase}", "{number}")),
+         "Find {item} in the list"), ("{phrase}", "{number}"), group="knowledge"),
     ToolKind(
         ("search", "web_search", "search_web", "search_documents", "find_documents"),
          ("Search the web.", "Search for documents.", "Find pages about a query."),
         (_P(("query", "q", "text", "search_term"), "string", "{phrase}", ("What to search for.",)),),
         ("Search for {phrase}", "Search the web for {phrase}.", "Find something about {phrase}",
          "Can you search for {phrase}?", "Find documents about {phrase}"),
-        ("{phrase9}",)),
+        ("{phrase9}",), group="knowledge"),
     ToolKind(
         ("get_time", "current_time", "time_in_city", "local_time"),
          ("Get the local time of a city.", "What time it is in a place."),
@@ -172,7 +173,7 @@ KINDS: Final = (
          "{language}")),
         ("Translate '{phrase}' into {language}", "Translate {phrase} to {language}.",
          "What is '{phrase}' in {language}?", "How do you say {phrase} in {language}?"),
-        ("{phrase9}",)),
+        ("{phrase9}",), group="knowledge"),
     ToolKind(
         ("play_song", "play_music", "play"), ("Play a song.", "Play music by title."),
          (_P(("title", "song", "name"), "string", "{title}"),),
@@ -252,12 +253,12 @@ KINDS: Final = (
         ("get_news", "news", "headlines"), ("Get the news about a topic.", "Latest headlines."),
          (_P(("topic", "subject", "query"), "string", "{topic}"),),
         ("What is new about {topic}?", "Give me the news on {topic}", "Any headlines about {topic}?",
-         "Latest news about {topic}"), ("{title}",)),
+         "Latest news about {topic}"), ("{title}",), group="knowledge"),
     ToolKind(
         ("define", "dictionary", "define_word", "meaning"), ("Look up a word in the dictionary.",
          "Explain what a word means."), (_P(("word", "term"), "string", "{word}"),),
         ("What does {word} mean?", "Define {word}", "What is the meaning of {word}?",
-         "Look up the word {word} in the dictionary"), ("{phrase9}",)),
+         "Look up the word {word} in the dictionary"), ("{phrase9}",), group="knowledge"),
     ToolKind(
         ("find_flights", "search_flights", "flights", "book_flight"),
          ("Find flights between two cities.", "Search for a flight."),
@@ -294,18 +295,18 @@ KINDS: Final = (
          ("Add two numbers.", "Sum of two numbers.", "Takes in two numbers and returns the sum."),
           (_P(("a", "x", "first"), "number", "{number1}"), _P(("b", "y", "second"), "number", "{number2}")),
         ("What is {number1} + {number2}?", "What is {number1} plus {number2}?", "Add {number1} and {number2}.",
-         "What is {number1} + {number2}", "Sum of {number1} and {number2}"), ("{number}",)),
+         "What is {number1} + {number2}", "Sum of {number1} and {number2}"), ("{number}",), group="arithmetic"),
     ToolKind(
         ("multiply", "times", "product", "multiply_numbers"), ("Multiply two numbers.", "Product of two numbers."),
          (_P(("a", "x", "first"), "number", "{number1}"), _P(("b", "y", "second"), "number", "{number2}")),
         ("What is {number1} * {number2}?", "What is {number1} times {number2}?", "Multiply {number1} by {number2}.",
-         "{number1} x {number2}"), ("{number}",)),
+         "{number1} x {number2}"), ("{number}",), group="arithmetic"),
     ToolKind(
         ("square_root", "sqrt", "root"), ("Square root of a number.", "Compute the square root."),
          (_P(("number", "x", "value"), "number", "{amount}"),),
         ("What is the square root of {amount}?", "Square root of {amount}", "Take the root of {amount}."),
          ("{decimal}",), "The result is {result}.",
-        ("What are the square roots of {amount1} and {amount2}?",)),
+        ("What are the square roots of {amount1} and {amount2}?",), group="arithmetic"),
     ToolKind(
         ("population", "get_population", "country_population"),
          ("Population of a country.", "How many people live in a country."),
@@ -313,7 +314,7 @@ KINDS: Final = (
         ("How many people live in {country}?", "What is the population of {country}?", "Population of {country}"),
          ("{integer}",), "The result is {result}.",
         ("What is the population of {country} and of {country2}?",
-         "How many people live in {country} and in {country2}?")),
+         "How many people live in {country} and in {country2}?"), group="knowledge"),
     ToolKind(
         ("create_ticket", "open_ticket", "report_issue"), ("Open a ticket for a problem.", "Report an issue."),
         (_P(("title", "summary"), "string", "{title}"), _P(("priority", "level"), "string", "{level}", (), ("low",
@@ -325,5 +326,5 @@ KINDS: Final = (
          ("Find the phone number of a person.", "Look up a contact."), (_P(("name", "person"), "string", "{name}"),),
         ("What is the phone number of {name}?", "Find the contact {name}", "How can I call {name}?",
          "Look up the number of {name}"), ("{phone}",), "The result is {result}.",
-        ("What are the phone numbers of {name} and {name2}?", "Find the contacts {name} and {name2}")),
+        ("What are the phone numbers of {name} and {name2}?", "Find the contacts {name} and {name2}"), group="knowledge"),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from mlx_integrations.demo.recipe.draw import Draw
 from mlx_integrations.demo.recipe.skills.asking import ask_for
 from mlx_integrations.demo.recipe.skills.common import chatty, maybe_system
 from mlx_integrations.demo.recipe.skills.results import returned, served
-from mlx_integrations.demo.recipe.toolbox import Offer, Param, ToolKind, any_kind, offer, toolset
+from mlx_integrations.demo.recipe.toolbox import Offer, Param, ToolKind, any_kind, clash, offer, toolset
 from mlx_integrations.demo.recipe.toolkinds import CALCULATOR, CONVERT, DAYS_BETWEEN, KINDS, PRICE, WEATHER
 
 Chain = tuple[list[Message], list[Offer]]
@@ -308,11 +308,8 @@ def _one_step(draw: Draw) -> Chain:
     known: dict[str, str] = {}
     question, call = ask_for(draw, offered, known)
     text, answer = returned(draw, offered, known)
-    others = [
-        offer(draw, kind)
-        for kind in draw.some((CALCULATOR, CONVERT, DAYS_BETWEEN, _LOOKUP), 2)
-        if kind is not offered.kind
-    ]
+    candidates = [offer(draw, kind) for kind in draw.some((CALCULATOR, CONVERT, DAYS_BETWEEN, _LOOKUP), 2)]
+    others = [other for other in candidates if not clash(other, offered)]
     messages = [user(chatty(draw, question, tools=True)), calling(call), result(text, offered.name), assistant(answer)]
     return messages, [offered, *others]
 

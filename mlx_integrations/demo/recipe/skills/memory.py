@@ -119,7 +119,8 @@ def _fact(draw: Draw) -> tuple[str, str, str, str, str]:
         known["value"] = draw.fill(known, value)[0]
         topic = known["thing"]
     told, reply, question, answer = draw.fill(known, draw.one(said), reply, draw.one(asked), answer)
-    return draw.fill(known, topic)[0], told, reply, question, answer
+    topic = draw.fill(known, topic)[0].replace("favorite", "favourite").replace("color", "colour")
+    return topic, told, reply, question, answer
 
 
 def _tool_turn(draw: Draw) -> tuple[list[Message], tuple[dict[str, object], ...]]:
@@ -132,7 +133,7 @@ def _tool_turn(draw: Draw) -> tuple[list[Message], tuple[dict[str, object], ...]
     known["result"] = draw.fill({}, draw.one(offered.kind.results))[0]
     answer = draw.fill(known, offered.kind.answer)[0]
     messages = [user(question), calling(call), result(known["result"], offered.name), assistant(answer)]
-    return messages, toolset(draw, [offered], draw.int_in(1, 3))
+    return messages, toolset(draw, [offered], draw.int_in(1, 3), without="knowledge")
 
 
 def make(draw: Draw) -> Case:

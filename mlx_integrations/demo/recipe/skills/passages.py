@@ -15,11 +15,16 @@ NOT_IN_TEXT: Final = "The text does not say that."
 
 @dataclass(frozen=True)
 class Stated:
-    """A sentence, a question that it answers, and what tells it from other facts of a passage."""
+    """A sentence, a question that it answers, whom it is about and all questions that facts of its kind answer."""
 
     sentence: str
     question: str
-    key: tuple[str, int]
+    entity: str
+    asked: frozenset[str]
+
+    def is_like(self, other: Stated) -> bool:
+        """Whether one question could be meant for both."""
+        return self.entity == other.entity and not self.asked.isdisjoint(other.asked)
 
 
 def _capital(text: str) -> str:
@@ -80,7 +85,7 @@ def _fact(draw: Draw, entity: str, options: tuple[facts.Fact, ...]) -> Stated:
     at = draw.int_in(0, len(options) - 1)
     sentences, questions = options[at]
     sentence, question = draw.fill({"e": entity}, draw.one(sentences), draw.one(questions))
-    return Stated(_longer(draw, _capital(sentence)), _asked(draw, question), (entity, at + 50 * (options is facts.ANY)))
+    return Stated(_longer(draw, _capital(sentence)), _asked(draw, question), entity, frozenset(questions))
 
 
 def _policy(draw: Draw) -> Stated:
@@ -88,7 +93,7 @@ def _policy(draw: Draw) -> Stated:
     at = draw.int_in(0, len(facts.POLICY) - 1)
     sentences, questions = facts.POLICY[at]
     sentence, question = draw.fill({}, draw.one(sentences), draw.one(questions))
-    return Stated(_longer(draw, _capital(sentence)), _asked(draw, question), ("", at))
+    return Stated(_longer(draw, _capital(sentence)), _asked(draw, question), "", frozenset(questions))
 
 
 _BEFORE: Final = (
@@ -164,7 +169,8 @@ def _free_fact(draw: Draw, entity: str) -> Stated:
     )
     asked = draw.one(_PAST_ASKED if past else _PRESENT_ASKED)
     sentence, question = draw.fill(known, said + " {o}" + draw.one(_TAILS) + ".", asked)
-    return Stated(_longer(draw, _capital(sentence)), _asked(draw, question), (entity, 1000 + at))
+    like = (template.replace("{do}", do).replace("{does}", does).replace("{did}", did) for template in _PRESENT_ASKED)
+    return Stated(_longer(draw, _capital(sentence)), _asked(draw, question), entity, frozenset(like))
 
 
 def statement(draw: Draw) -> str:
@@ -176,23 +182,24 @@ def passages(draw: Draw, sentences: int) -> tuple[list[str], list[Stated], State
     """Returns passages, the facts that they state and one fact of the same kind that they do not state."""
     total = max(1, round(sentences / draw.int_in(2, 5)))
     subjects = [_entity(draw) for _ in range(total)]
-    stated: dict[tuple[str, int], Stated] = {}
+    stated: list[Stated] = []
     texts: list[list[str]] = [[] for _ in subjects]
     while len(stated) < sentences:
         at = len(stated) * total // sentences
         fact = _fact(draw, *subjects[at])
-        if fact.key not in stated and fact.question not in {other.question for other in stated.values()}:
-            entity = _capital(subjects[at][0])
-            if texts[at] and fact.sentence.startswith(entity + " ") and draw.chance(0.1):
-                pronoun = draw.one(("He", "She")) if subjects[at][1] is facts.PERSON else "It"
-                fact = replace(fact, sentence=pronoun + fact.sentence.removeprefix(entity))
-            stated[fact.key] = fact
-            texts[at].append(fact.sentence)
+        if any(fact.is_like(other) for other in stated):
+            continue
+        entity = _capital(subjects[at][0])
+        if texts[at] and fact.sentence.startswith(entity + " ") and draw.chance(0.1):
+            pronoun = draw.one(("He", "She")) if subjects[at][1] is facts.PERSON else "It"
+            fact = replace(fact, sentence=pronoun + fact.sentence.removeprefix(entity))
+        stated.append(fact)
+        texts[at].append(fact.sentence)
     while True:
         missing = _fact(draw, *(draw.one(subjects) if draw.chance(0.7) else _entity(draw)))
-        if missing.key not in stated:
+        if not any(missing.is_like(other) for other in stated):
             break
-    return [" ".join(text) for text in texts], list(stated.values()), missing
+    return [" ".join(text) for text in texts], stated, missing
 
 
 def _bundle(draw: Draw, texts: list[str]) -> str:

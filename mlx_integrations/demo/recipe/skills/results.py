@@ -9,7 +9,7 @@ from mlx_integrations.demo.recipe.draw import Draw
 from mlx_integrations.demo.recipe.skills.asking import ask_for, ask_twice
 from mlx_integrations.demo.recipe.skills.common import chatty, joined, maybe_system
 from mlx_integrations.demo.recipe.skills.passages import statement
-from mlx_integrations.demo.recipe.toolbox import Offer, any_kind, offer, toolset
+from mlx_integrations.demo.recipe.toolbox import Offer, any_kind, clash, offer, toolset
 
 _SENTENCES = (
     "It is {weather}.", "It's {weather}.", "It is {weather} and {count} degrees in {city}.",
@@ -112,12 +112,14 @@ def _served_twice(draw: Draw, offered: Offer) -> list[Message]:
 def make(draw: Draw) -> Case:
     """Returns a conversation in which one or several questions were asked, tools called and the results answered."""
     messages: list[Message] = maybe_system(draw, 0.3)
-    offers = {offered.name: offered for offered in (offer(draw, any_kind(draw)) for _ in range(draw.int_in(1, 3)))}
-    kinds = {id(offered.kind): offered for offered in offers.values()}
-    offered_tools = list(kinds.values())
+    offers: list[Offer] = []
+    for _ in range(draw.int_in(1, 3)):
+        one = offer(draw, any_kind(draw))
+        if not any(clash(one, other) for other in offers):
+            offers.append(one)
     for _ in range(1 if draw.chance(0.5) else draw.int_in(2, 4)):
-        offered = draw.one(offered_tools)
+        offered = draw.one(offers)
         twice = offered.kind.again and draw.chance(0.35)
         messages += _served_twice(draw, offered) if twice else served(draw, offered)
-    total = max(len(offered_tools), draw.one((1, 1, 2, 3, 4)))
-    return Case("tool_results", tuple(messages), toolset(draw, offered_tools, total))
+    total = max(len(offers), draw.one((1, 1, 2, 3, 4)))
+    return Case("tool_results", tuple(messages), toolset(draw, offers, total))

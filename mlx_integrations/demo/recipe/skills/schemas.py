@@ -138,7 +138,11 @@ def _fill(draw: Draw, spec: _Spec, subject: str) -> _Filled:
         said = draw.one(SAID_OF_ARRAYS if spec.field.type == "array" else SAID_OF_ANY)
     else:
         said = draw.one(spec.field.said)
-    sentence = said.replace("{n}", spec.name.replace("_", " ")).replace("{s}", subject).replace("{v}", written)
+    sentence = (
+        said.replace("{n}", spec.name.removeprefix("is_").replace("_", " "))
+        .replace("{s}", subject)
+        .replace("{v}", written)
+    )
     if not said.startswith("{v}"):
         sentence = sentence[0].upper() + sentence[1:]
     return _Filled(spec.name, value, sentence, written)

@@ -114,7 +114,7 @@ def exchange(draw: Draw, *, tools: bool) -> list[Message]:
 
 def make(draw: Draw) -> Case:
     """Returns a conversation of one to four exchanges, sometimes with tools that are not needed."""
-    tools = toolset(draw, [], draw.int_in(1, 5)) if draw.chance(0.12) else ()
+    tools = toolset(draw, [], draw.int_in(1, 5), without="knowledge") if draw.chance(0.12) else ()
     messages = maybe_system(draw, 0.35)
     if messages and draw.chance(0.1):
         messages.append(dict(messages[0]))

@@ -8,7 +8,7 @@ from mlx_integrations.demo.recipe.skills.asking import ask_for, ask_twice
 from mlx_integrations.demo.recipe.skills.common import chatty, maybe_system
 from mlx_integrations.demo.recipe.skills.results import served
 from mlx_integrations.demo.recipe.skills.small_talk import NO_TOOL_FITS, exchange, talk, unknown
-from mlx_integrations.demo.recipe.toolbox import Call, Offer, any_kind, offer, toolset
+from mlx_integrations.demo.recipe.toolbox import Call, Offer, any_kind, clash, offer, toolset
 
 
 def make(draw: Draw) -> Case:
@@ -17,7 +17,7 @@ def make(draw: Draw) -> Case:
     messages: list[Message] = maybe_system(draw, 0.3)
     roll = draw.rng.random()
     if roll < 0.1:
-        tools = toolset(draw, [], total)
+        tools = toolset(draw, [], total, without="knowledge")
         if draw.chance(0.5):
             question, reply = talk(draw)
         else:
@@ -33,7 +33,7 @@ def make(draw: Draw) -> Case:
         return _case(draw, messages, question, calls, [offered], total)
     if roll < 0.25:
         first, second = offer(draw, any_kind(draw)), offer(draw, any_kind(draw))
-        if first.kind is not second.kind and first.name != second.name:
+        if not clash(first, second):
             one, call = ask_for(draw, first, {})
             two, call_two = ask_for(draw, second, {})
             lowered = two[0].lower() + two[1:] if two[1:2].islower() else two
@@ -44,7 +44,7 @@ def make(draw: Draw) -> Case:
     offered = offer(draw, any_kind(draw))
     question, call = ask_for(draw, offered, {})
     other = offer(draw, any_kind(draw))
-    if draw.chance(0.4) and other.kind is not offered.kind and other.name != offered.name:
+    if draw.chance(0.4) and not clash(offered, other):
         for _ in range(draw.int_in(1, 3)):
             messages += served(draw, draw.one((offered, other)))
         return _case(draw, messages, question, [call], [offered, other], max(total, 2))
