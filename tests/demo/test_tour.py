@@ -19,9 +19,9 @@ _CALLS = {
         [("lookup_price", {"item": "notebooks"})],
         [("calculator", {"expression": "12 * 2.50"})],
     ],
-    "How many hours are there between 2026-03-01 and 2026-03-15?": [
-        [("days_between", {"start": "2026-03-01", "end": "2026-03-15"})],
-        [("calculator", {"expression": "14 * 24"})],
+    "How many weeks are there between 2026-03-01 and 2026-04-12?": [
+        [("days_between", {"start": "2026-03-01", "end": "2026-04-12"})],
+        [("calculator", {"expression": "42 / 7"})],
     ],
     "How much do a lamp and a chair cost together?": [
         [("lookup_price", {"item": "lamp"}), ("lookup_price", {"item": "chair"})],
@@ -69,7 +69,7 @@ def test_every_step_of_the_agent_is_shown_and_returned(scripted: tuple[TourResul
         ),
         answer="The answer is 30.0.",
     )
-    for line in ("lookup_price(item='notebooks')", "calculator -> 30.0", "The answer is 336.", "lookup_price -> 39.50"):
+    for line in ("lookup_price(item='notebooks')", "calculator -> 30.0", "The answer is 6.0.", "lookup_price -> 39.50"):
         assert line in page
 
 
@@ -99,12 +99,12 @@ def test_a_page_that_is_no_terminal_is_plain_text(scripted: tuple[TourResult, st
 
 def test_the_shipped_model_gives_the_right_answers() -> None:
     result, page = _tour(None)
-    assert "demo model" in result.chat
-    notebooks, hours, together = result.agent
+    assert "call tools" in result.chat
+    notebooks, weeks, together = result.agent
     assert [step.tool for step in notebooks.steps] == ["lookup_price", "calculator"]
-    assert "30" in notebooks.answer
-    assert [step.tool for step in hours.steps] == ["days_between", "calculator"]
-    assert "336" in hours.answer
+    assert "cost 30.0" in notebooks.answer
+    assert [step.tool for step in weeks.steps] == ["days_between", "calculator"]
+    assert "6.0 weeks" in weeks.answer
     assert sorted(step.tool for step in together.steps) == ["calculator", "lookup_price", "lookup_price"]
     assert "64.4" in together.answer
     assert result.contact == Contact(name="Clara Lang", age=36, city="Lisbon")
