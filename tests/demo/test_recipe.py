@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from mlx_integrations.demo.recipe import phases, skills, tokenizer, toolkinds, words
 from mlx_integrations.demo.recipe.case import Case, assistant, calling, result, system, tool, user
 from mlx_integrations.demo.recipe.draw import Draw
-from mlx_integrations.demo.recipe.evaluate import held_out_cases, turns_of
+from mlx_integrations.demo.recipe.evaluate import MOST_QUESTIONS, held_out_cases, turns_of
 from mlx_integrations.demo.recipe.render import MODEL_FOLDER, answer_text, render
 from mlx_integrations.demo.recipe.words import Split
 
@@ -113,10 +113,10 @@ def test_a_turn_is_generated_after_the_right_earlier_turns() -> None:
     )
 
 
-def test_evaluation_cases_come_from_the_held_out_split() -> None:
-    assert held_out_cases("memory", 3) == [
-        skills.make("memory", Draw(f"evaluation:memory:{at}", "held_out")) for at in range(3)
-    ]
+def test_evaluation_cases_come_from_the_held_out_split_and_fit_the_context(shipped: PreTrainedTokenizerFast) -> None:
+    cases = held_out_cases("passages", 40)
+    assert cases[0] == skills.make("passages", Draw("evaluation:passages:0", "held_out", MOST_QUESTIONS))
+    assert all(len(shipped.encode(render(case.messages))) <= 1024 for case in cases)
 
 
 class TestTemplate:

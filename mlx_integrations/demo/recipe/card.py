@@ -51,9 +51,9 @@ may be the wrong span. Do not rely on anything it says.
 
 Exact match, character for character, greedy, through mlx-lm on the shipped files, on generated cases whose names and
 other content words never occur in the training text ({cases} cases of each skill, seed `{seed}`). Where a task has
-several steps, all must be right, each generated after the right earlier ones. The wording around the words is the
-generator's own, as in training, so these figures say how well it copies and chooses, not how well it understands free
-English.
+several steps, all must be right, each generated after the right earlier ones; a conversation asks one or two
+questions. The wording around the words is the generator's own, as in training, so these figures say how well it
+copies and chooses, not how well it understands free English.
 
 {table}
 

@@ -35,9 +35,11 @@ class Draw:
     Args:
         seed: Any integer or text; equal seeds give equal draws.
         split: Which words may appear.
+        most_questions: How many questions a conversation asks at most.
     """
 
-    def __init__(self, seed: int | str, split: Split) -> None:
+    def __init__(self, seed: int | str, split: Split, most_questions: int = 5) -> None:
+        self._most_questions = most_questions
         self.rng = random.Random(f"{split}:{seed}")
         self.split: Split = split
         self._kinds: dict[str, Callable[[], str]] = {
@@ -56,6 +58,10 @@ class Draw:
     def some(self, options: Sequence[T], count: int) -> list[T]:
         """Returns `count` different members of `options` (fewer when there are not so many)."""
         return self.rng.sample(list(options), min(count, len(options)))
+
+    def questions(self) -> int:
+        """Returns how many questions a conversation asks: one half the time, else up to the most allowed."""
+        return 1 if self.chance(0.5) else self.int_in(min(2, self._most_questions), self._most_questions)
 
     def int_in(self, low: int, high: int) -> int:
         """Returns an integer from `low` to `high`, both included."""

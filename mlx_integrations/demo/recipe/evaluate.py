@@ -16,9 +16,11 @@ from mlx_integrations.demo.recipe import skills, tokenizer
 from mlx_integrations.demo.recipe.case import Case
 from mlx_integrations.demo.recipe.draw import Draw
 from mlx_integrations.demo.recipe.render import MODEL_FOLDER, answer_text, render
+from mlx_integrations.demo.recipe.shape import SHAPE
 
 CASES_PER_SKILL: Final = 100
-_MOST_NEW_TOKENS: Final = 160
+MOST_QUESTIONS: Final = 2
+_MOST_NEW_TOKENS: Final = 128
 _ROWS: Final = 64
 
 
@@ -41,8 +43,15 @@ class Miss:
 
 
 def held_out_cases(skill: str, count: int, seed: str = "evaluation") -> list[Case]:
-    """Returns generated cases of `skill` with held-out words."""
-    return [skills.make(skill, Draw(f"{seed}:{skill}:{at}", "held_out")) for at in range(count)]
+    """Returns generated cases of `skill` with held-out words that fit the model's context."""
+    vocabulary, at = tokenizer.load(), 0
+    cases: list[Case] = []
+    while len(cases) < count:
+        case = skills.make(skill, Draw(f"{seed}:{skill}:{at}", "held_out", MOST_QUESTIONS))
+        if len(vocabulary.encode(render(case.messages, case.tools)).ids) <= SHAPE.context_tokens:
+            cases.append(case)
+        at += 1
+    return cases
 
 
 def turns_of(case: Case, number: int) -> list[Turn]:

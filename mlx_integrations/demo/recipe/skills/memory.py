@@ -157,7 +157,7 @@ def make(draw: Draw) -> Case:
             messages += turn
             turn = []
     messages += turn
-    asked = draw.some(list(facts), draw.int_in(1, 4))
+    asked = draw.some(list(facts), draw.questions())
     if draw.chance(0.12):
         topic, _, _, question, answer = _fact(draw)
         if topic not in facts:

@@ -190,7 +190,7 @@ def passages(draw: Draw, sentences: int) -> tuple[list[str], list[Stated], State
         if any(fact.is_like(other) for other in stated):
             continue
         entity = _capital(subjects[at][0])
-        if texts[at] and fact.sentence.startswith(entity + " ") and draw.chance(0.1):
+        if texts[at] and fact.sentence.startswith(entity + " ") and draw.chance(0.05):
             pronoun = draw.one(("He", "She")) if subjects[at][1] is facts.PERSON else "It"
             fact = replace(fact, sentence=pronoun + fact.sentence.removeprefix(entity))
         stated.append(fact)
@@ -278,7 +278,7 @@ def make(draw: Draw) -> Case:
     count = draw.int_in(1, 4) if roll < 0.45 else draw.int_in(5, 9) if roll < 0.85 else draw.int_in(10, 36)
     texts, stated, missing = passages(draw, count)
     text = _bundle(draw, texts)
-    asked = draw.some(stated, draw.one((1, 1, 2, 2, 3, 4, 5)))
+    asked = draw.some(stated, draw.questions())
     pairs = [(fact.question, fact.sentence) for fact in asked]
     if draw.chance(0.2 if len(pairs) < 3 else 0.45):
         pairs.insert(draw.int_in(0, len(pairs)), (missing.question, NOT_IN_TEXT))

@@ -117,7 +117,7 @@ def make(draw: Draw) -> Case:
         one = offer(draw, any_kind(draw))
         if not any(clash(one, other) for other in offers):
             offers.append(one)
-    for _ in range(1 if draw.chance(0.5) else draw.int_in(2, 4)):
+    for _ in range(draw.questions()):
         offered = draw.one(offers)
         twice = offered.kind.again and draw.chance(0.35)
         messages += _served_twice(draw, offered) if twice else served(draw, offered)

@@ -220,7 +220,7 @@ def _text(draw: Draw, filled: list[_Filled], subject: str, with_name: bool) -> s
     if draw.chance(0.3):
         separator = draw.one((", ", "\n", "; ", " | ", "\n- "))
         return separator.join(f"{one.name.replace('_', ' ')}: {one.written}" for one in said)
-    if draw.chance(0.08):
+    if draw.chance(0.04):
         separator = draw.one((", ", ", ", "; ", "\n"))
         return separator.join(one.written for one in filled if one.value is not None)
     sentences = [one.sentence for one in said if one.sentence]
@@ -327,7 +327,7 @@ def make(draw: Draw) -> Case:
     messages = [system(f"{before[0]['content']}\n\n{contract}" if before else contract)]
     tools = toolset(draw, [], draw.int_in(1, 2)) if draw.chance(0.04) else ()
     order = draw.one(_ORDERS).replace("{t}", str(schema["title"]).lower())
-    for _ in range(1 if form is None or draw.chance(0.4) else draw.int_in(2, 5)):
+    for _ in range(1 if form is None else draw.questions()):
         said = chatty(draw, text) if form is None else chatty(draw, order + text) if draw.chance(0.3) else order + text
         messages += [user(said), assistant(json.dumps(record, ensure_ascii=False))]
         if form is not None:

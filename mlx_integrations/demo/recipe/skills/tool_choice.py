@@ -45,7 +45,7 @@ def make(draw: Draw) -> Case:
     question, call = ask_for(draw, offered, {})
     other = offer(draw, any_kind(draw))
     if draw.chance(0.4) and not clash(offered, other):
-        for _ in range(draw.int_in(1, 3)):
+        for _ in range(draw.questions() - 1):
             messages += served(draw, draw.one((offered, other)))
         return _case(draw, messages, question, [call], [offered, other], max(total, 2))
     return _case(draw, messages, question, [call], [offered], total)
