@@ -56,8 +56,10 @@ format: $(VENV)/.installed-dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.installed
-	@grep -l '^def main' tests/benchmarks/*.py | sed 's#^tests/benchmarks/\(.*\)[.]py#$(BIN)/python -m tests.benchmarks.\1#'
+bench:
+	@for file in $(filter-out %/__init__.py %/common.py,$(wildcard tests/benchmarks/*.py)); do \
+		name=$$(basename "$$file" .py); \
+		printf '%s -m tests.benchmarks.%-14s %s\n' '$(BIN)/python' "$$name" "$$(head -n 1 "$$file" | tr -d '"')"; done
 
 wheel: $(VENV)/.installed-dev
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
