@@ -174,7 +174,13 @@ class MLXChatBackend:
         if not request.tools and request.output is None and request.tool_choice.mode in ("auto", "none"):
             return None
         compiler = self.text.compiler
-        grammar = answer_grammar(request, self.text.syntax, compiler, in_reasoning=in_reasoning)
+        grammar = answer_grammar(
+            request,
+            self.text.syntax,
+            compiler,
+            may_think=self.text.capabilities.reasoning,
+            in_reasoning=in_reasoning,
+        )
         return None if grammar is None else compiler.compile(grammar)
 
 

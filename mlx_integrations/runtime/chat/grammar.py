@@ -8,6 +8,7 @@ The text is llguidance's Lark dialect (https://github.com/guidance-ai/llguidance
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from llguidance import LLMatcher, LLTokenizer
 
@@ -71,7 +72,7 @@ class GrammarCompiler:
 
 
 def answer_grammar(
-    request: ChatRequest, syntax: OutputSyntax, compiler: GrammarCompiler, *, in_reasoning: bool
+    request: ChatRequest, syntax: OutputSyntax, compiler: GrammarCompiler, *, may_think: bool, in_reasoning: bool
 ) -> str | None:
     """The grammar of the whole answer, or `None` when anything goes.
 
@@ -79,6 +80,7 @@ def answer_grammar(
         request: What was asked.
         syntax: How this model family writes calls and thinking.
         compiler: Knows which texts are special tokens.
+        may_think: The model is one that thinks.
         in_reasoning: The prompt ends inside an open thinking block.
 
     Raises:
@@ -86,6 +88,8 @@ def answer_grammar(
         InvalidRequestError: A call is forced together with an output format, or without tools.
         UnsupportedSchemaError: A schema or regex cannot be enforced.
     """
+    if not in_reasoning and (not may_think or request.reasoning is False):
+        syntax = replace(syntax, reasoning_start=None, reasoning_end=None)
     rules = _Rules(compiler)
     mode = request.tool_choice.mode
     if mode in ("any", "tool"):
@@ -107,7 +111,7 @@ def answer_grammar(
         return _auto_grammar(request, syntax, rules, in_reasoning=in_reasoning)
     else:
         return None
-    return rules.text(rules.after_thinking(body, syntax, request, in_reasoning=in_reasoning))
+    return rules.text(rules.after_thinking(body, syntax, in_reasoning=in_reasoning))
 
 
 class _Rules:
@@ -136,10 +140,10 @@ class _Rules:
         more = f" ({literal(call.between)} call){{0,{at_most - 1}}}" if at_most > 1 else ""
         return self.add("calls", f"{literal(call.begin)} call{more} {literal(call.end)}")
 
-    def after_thinking(self, body: str, syntax: OutputSyntax, request: ChatRequest, *, in_reasoning: bool) -> str:
+    def after_thinking(self, body: str, syntax: OutputSyntax, *, in_reasoning: bool) -> str:
         """Let the thinking come first where the model thinks."""
         start, end = syntax.reasoning_start, syntax.reasoning_end
-        if not start or not end or (request.reasoning is False and not in_reasoning):
+        if not start or not end:
             return body
         if self.compiler.starts_special(end):
             self.add("thinking", f"{_ANYTHING} {self.compiler.literal(end)} {_BLANK}")
@@ -184,7 +188,7 @@ def _auto_grammar(request: ChatRequest, syntax: OutputSyntax, rules: _Rules, *, 
     body = f"(opened first_rest{more}{end} | {_ANYTHING})"
     if syntax.reasoning_start and not rules.compiler.starts_special(syntax.reasoning_start) and not in_reasoning:
         return rules.text(body)  # plain-text thinking marks are part of the free text
-    return rules.text(rules.after_thinking(body, syntax, request, in_reasoning=in_reasoning))
+    return rules.text(rules.after_thinking(body, syntax, in_reasoning=in_reasoning))
 
 
 def _most_calls(request: ChatRequest, syntax: OutputSyntax) -> int:

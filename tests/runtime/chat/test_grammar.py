@@ -72,7 +72,7 @@ def accepts(compiler: GrammarCompiler, lark: str | None, text: str) -> bool:
 def grammar(
     compiler: GrammarCompiler, syntax: OutputSyntax, *, in_reasoning: bool = False, **changes: Any
 ) -> str | None:
-    return answer_grammar(replace(ASK, **changes), syntax, compiler, in_reasoning=in_reasoning)
+    return answer_grammar(replace(ASK, **changes), syntax, compiler, may_think=True, in_reasoning=in_reasoning)
 
 
 def test_a_forced_call_is_a_call_and_nothing_else(compiler: GrammarCompiler, syntax: OutputSyntax) -> None:
@@ -264,3 +264,13 @@ def test_a_padded_vocabulary_is_masked_to_its_end(tiny_model: TinyModel, runtime
     backend.text.vocabulary_size = 1000
     request = replace(ASK, output=JsonSchemaFormat(schema=ADD.parameters))
     assert json.loads(ChatResult.join(backend.stream(request)).text)["a"] in range(100)
+
+
+def test_a_model_that_does_not_think_is_not_allowed_to_begin(compiler: GrammarCompiler, syntax: OutputSyntax) -> None:
+    request = replace(ASK, output=JsonObjectFormat(), reasoning=None)
+    thoughtless = answer_grammar(request, syntax, compiler, may_think=False, in_reasoning=False)
+    thinking = answer_grammar(request, syntax, compiler, may_think=True, in_reasoning=False)
+    answer = "<think>well</think>\n{}"
+    assert accepts(compiler, thinking, answer)
+    assert not accepts(compiler, thoughtless, answer)
+    assert accepts(compiler, thoughtless, "{}")
