@@ -151,6 +151,12 @@ ANY: Final[tuple[Fact, ...]] = (
 
 # facts of their own, with no subject that other facts share
 POLICY: Final[tuple[Fact, ...]] = (
+    (("{items} may be kept for {few} {spans}.", "{items} can be kept for {few} {spans}."),
+     ("How long may I keep {items}?", "How long can {items} be kept?", "For how long may I keep {items}?")),
+    (("A {item} costs {price} {currency}.", "A {item} costs {count} {currency} a year."),
+     ("How much is a {item}?", "How much does a {item} cost?", "What does a {item} cost?", "What is the price of a {item}?")),
+    (("It was released by {company} in {month} {year}.", "It was released in {month} {year}."),
+     ("When was it released?", "When was {company} released?", "When was this released?")),
     (("Customers can return {items} within {count} days.", "You can return {items} within {few} {spans}."),
      ("How long can I return {items}?", "Within how many days can I return {items}?", "Can I return {items}?", "What is the return policy for {items}?")),
     (("Shipping to {country} costs {price} {currency}.", "Shipping to {country} takes {count} days."),

@@ -255,7 +255,11 @@ def _ask(draw: Draw, text: str, question: str) -> list[Message]:
     if form == 2:
         return [system(f"{order}\n\n{label}:\n{text}".strip()), user(question)]
     if form == 3:
-        return [system(f"{order} {label}: {text}".strip()), user(question)]
+        separator = draw.one(("\n\n", "\n", " "))
+        return [
+            system(f"{order} {label}: {text}".strip() if draw.chance(0.5) else order + separator + text),
+            user(question),
+        ]
     if form == 4:
         return [
             *maybe_system(draw, 0.6),
@@ -272,6 +276,15 @@ def _ask(draw: Draw, text: str, question: str) -> list[Message]:
     return [user(f"{label}: {text}"), assistant("Thank you. What do you want to know?"), user(question)]
 
 
+# questions that name no subject, and a word without which a text cannot answer them
+_UNSAID: Final = (
+    ("Who is the director?", "director"), ("What is the phone number?", "phone"), ("What is the email?", "email"),
+    ("How many employees are there?", "employees"), ("Who is the president?", "president"), ("What is the password?", "assword"),
+    ("When was it built?", "built"), ("What does it cost?", "cost"), ("Who is the owner?", "owner"), ("What is the price?", "cost"),
+    ("What is the address?", "address"), ("How do I pay?", "pay"), ("Who wrote it?", "wrote"), ("What is the code?", "code"),
+)  # fmt: skip
+
+
 def make(draw: Draw) -> Case:
     """Returns passages with one or two questions about them."""
     roll = draw.rng.random()
@@ -281,7 +294,9 @@ def make(draw: Draw) -> Case:
     asked = draw.some(stated, draw.questions())
     pairs = [(fact.question, fact.sentence) for fact in asked]
     if draw.chance(0.2 if len(pairs) < 3 else 0.45):
-        pairs.insert(draw.int_in(0, len(pairs)), (missing.question, NOT_IN_TEXT))
+        question, word = draw.one(_UNSAID)
+        vague = draw.chance(0.25) and word not in text
+        pairs.insert(draw.int_in(0, len(pairs)), (question if vague else missing.question, NOT_IN_TEXT))
     (question, answer), *more = pairs
     messages = [*_ask(draw, text, chatty(draw, question) if draw.chance(0.4) else question), assistant(answer)]
     for question, answer in more:

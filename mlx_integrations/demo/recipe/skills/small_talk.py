@@ -93,8 +93,13 @@ UNKNOWN: Final = (
 )  # fmt: skip
 
 
+_HELLO: Final = ("Hello", "Hello!", "hello", "Hi", "hi", "Hi!", "Hello.", "Hey", "Hi there!", "Hello there")
+
+
 def talk(draw: Draw) -> tuple[str, str]:
     """Returns something said in small talk and its reply."""
+    if draw.chance(0.1):
+        return draw.one(_HELLO), TALK[0][1]
     said, reply = draw.one(TALK)
     return draw.fill({}, draw.one(said))[0], reply
 
