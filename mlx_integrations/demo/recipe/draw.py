@@ -21,6 +21,13 @@ T = TypeVar("T")
 _ONSETS = ("b c d f g h j k l m n p r s t v w z " * 3 + "br bl ch cl dr fl gr kl kr pl pr sh sk sl sp st th tr").split()
 _NUCLEI = ("a e i o u " * 4 + "ai ea ie oo ou y").split()
 _CODAS = ["", "", "", "", "", "l", "m", "n", "r", "s", "t", "n", "r", "x", "k", "nd", "rt", "st"]
+_ALL_WORDS = tuple(
+    word
+    for listed in (words.NOUNS, words.ADJECTIVES, words.COLOURS, words.FOODS, words.ANIMALS, words.JOBS, words.HOBBIES,
+                   words.TOPICS, words.COUNTRIES, words.CITIES, words.FIRST_NAMES)
+    for word in listed
+    if word.isascii() and word.isalpha()
+)  # fmt: skip
 _SLOT = re.compile(r"\{([a-z_]+?)(\d*)\}")
 
 
@@ -75,10 +82,24 @@ class Draw:
     def invented(self) -> str:
         """Returns an invented lower-case word of this split."""
         while True:
+            if self.chance(0.45):
+                spliced = self._spliced()
+                if len(spliced) > 2 and in_split(spliced, self.split):
+                    return spliced
+                continue
             syllables = 2 + (self.rng.random() < 0.25)
             word = "".join(self.one(_ONSETS) + self.one(_NUCLEI) + self.one(_CODAS) for _ in range(syllables))
             if len(word) > 2 and in_split(word, self.split):
                 return word
+
+    def _spliced(self) -> str:
+        """Returns pieces of listed words put together, so that copying meets every piece of word that the tokenizer has."""
+        parts = []
+        for _ in range(self.int_in(1, 3)):
+            word = self.one(_pool(_ALL_WORDS, "train")).lower()
+            start = self.int_in(0, max(0, len(word) - 3))
+            parts.append(word[start : start + self.int_in(2, 5)])
+        return "".join(parts)
 
     def letters(self) -> str:
         """Returns a word of random letters of one or several scripts, which can only be copied, not guessed."""
@@ -135,7 +156,7 @@ class Draw:
 
     def noun(self) -> str:
         """Returns a common noun, listed or invented."""
-        return self.listed(words.NOUNS) if self.chance(0.65) else self.invented()
+        return self.listed(words.NOUNS) if self.chance(0.5) else self.invented()
 
     def adjective(self) -> str:
         """Returns an adjective of this split."""
