@@ -40,8 +40,14 @@ try:
     _advisory = os.environ.get("TRANSFORMERS_NO_ADVISORY_WARNINGS")
     with _open_file_limit_kept():
         from mlx_lm.generate import BatchGenerator, StopSequences
-        from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
-        from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p, make_logits_processors
+        from mlx_lm.models.cache import (
+            ArraysCache,
+            CacheList,
+            can_trim_prompt_cache,
+            make_prompt_cache,
+            trim_prompt_cache,
+        )
+        from mlx_lm.sample_utils import make_logits_processors
         from mlx_lm.tokenizer_utils import TokenizerWrapper
         from mlx_lm.utils import MODEL_REMAPPING, dequantize_model, load_model, load_tokenizer
     if _advisory is None:
@@ -52,9 +58,6 @@ except ImportError as error:
 __all__ = [
     "BatchGenerator",
     "TokenizerWrapper",
-    "apply_min_p",
-    "apply_top_k",
-    "apply_top_p",
     "backend_name",
     "caches_can_be_merged",
     "can_trim_prompt_cache",
@@ -67,6 +70,7 @@ __all__ = [
     "make_prompt_cache",
     "mx",
     "nn",
+    "own_arrays",
     "tree_flatten",
     "trim_prompt_cache",
 ]
@@ -116,6 +120,20 @@ def end_sequences(end_ids: tuple[int, ...]) -> Any:
 def copy_caches(caches: list[Any]) -> list[Any]:
     """Copies that can be trimmed and continued without touching the originals; they share the arrays' memory."""
     return copy.deepcopy(caches)
+
+
+def own_arrays(caches: list[Any]) -> None:
+    """Evaluate caches that were taken out of a batch, as arrays of their own.
+
+    `ArraysCache.extract` slices the batch's buffers (mlx_lm/models/cache.py), which a slice keeps alive as a whole.
+    """
+    for cache in caches:
+        if isinstance(cache, ArraysCache):
+            # Adding zero copies; `contiguous` does not, because a row of a batch is contiguous already.
+            cache.cache = [None if array is None else array + mx.zeros((), array.dtype) for array in cache.cache]
+        elif isinstance(cache, CacheList):
+            own_arrays(list(cache.caches))
+    mx.eval([cache.state for cache in caches])
 
 
 def caches_can_be_merged(model: Any) -> bool:

@@ -9,11 +9,13 @@ import gc
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlx_integrations.errors import (
     InsufficientMemoryError,
@@ -33,10 +35,12 @@ from mlx_integrations.settings import RuntimeSettings
 
 if TYPE_CHECKING:
     from mlx_integrations.runtime.chat.backend import MLXChatBackend
+    from mlx_integrations.runtime.chat.lanes import Lane
 
 __all__ = ["LoadedModel", "Runtime"]
 
 _GIB = 1024**3
+_SEND_AGAIN = "Send the request again."
 _PREFIX_SHARE = 10  # of the memory budget, one part in this many
 _logger = logging.getLogger(__name__)
 
@@ -65,7 +69,7 @@ class _Slot:
     """A loaded model on the worker thread."""
 
     folder: ModelFolder
-    lane: Any
+    lane: "Lane"
     weight_bytes: int
     leases: int = 0
     last_used: float = 0.0
@@ -96,6 +100,7 @@ class Runtime:
         self._slots: dict[Path, _Slot] = {}
         self._backends: dict[Path, MLXChatBackend] = {}
         self._machine: Machine | None = None
+        self._stop_hook: Callable[[bool], None] = lambda is_exit: None
         self._lock = threading.Lock()
         self._open_requests = 0
         self._is_closed = False
@@ -128,11 +133,13 @@ class Runtime:
         from mlx_integrations.runtime.chat.backend import MLXChatBackend
 
         folder = Path(path).expanduser().resolve()
-        with self._lock:
-            backend = self._backends.get(folder)
-            if backend is None:
-                backend = self._backends[folder] = MLXChatBackend(folder, runtime=self, model_id=model_id)
-            return backend
+        backend = self._backends.get(folder)
+        if backend is None:
+            # Made outside the lock, because it reads files; of two made at once, the first one stays.
+            made = MLXChatBackend(folder, runtime=self, model_id=model_id)
+            with self._lock:
+                backend = self._backends.setdefault(folder, made)
+        return backend
 
     def load(self, path: str | Path) -> None:
         """Load a model now instead of at its first request.
@@ -150,11 +157,13 @@ class Runtime:
         """Keep a model loaded for as long as the block runs."""
         folder = read_folder(Path(path))
         self._check_open()
-        slot = self._worker.call(self._lease, folder).result()
+        future = self._worker.call(self._lease, folder)
         try:
+            future.result()
             yield
         finally:
-            self._worker.call(self._release, slot).result()
+            # Also when waiting for the load was interrupted: the lease is given back as soon as it exists.
+            future.add_done_callback(self._give_back)
 
     def unload(self, path: str | Path, *, force: bool = False) -> bool:
         """Free a model's memory.
@@ -189,7 +198,11 @@ class Runtime:
                 raise QueueFullError(f"{self._open_requests} requests are open; {limit} are the limit.")
             self._open_requests += 1
         row.on_end.append(self._forget_request)
-        self._worker.post(lambda: self._admit(folder, row))
+        try:
+            self._worker.post(lambda: self._admit(folder, row), on_refusal=lambda error: row.end(FailEvent(error)))
+        except RuntimeClosedError:
+            row.end()
+            raise
 
     def close(self) -> None:
         """End all requests and free all models. The worker thread goes on for other runtimes."""
@@ -210,7 +223,16 @@ class Runtime:
         preload_blas(self.settings.blas_preload)
         from mlx_integrations.runtime._mlx import backend_name, mx
 
-        self._worker.add_stop_hook(self._free_all)
+        free_all = weakref.WeakMethod(self._free_all)
+
+        def stop_hook(is_exit: bool) -> None:
+            if (free := free_all()) is not None:
+                free(is_exit)
+
+        self._stop_hook = stop_hook
+        self._worker.add_stop_hook(self._stop_hook)
+        abandoned = weakref.finalize(self, _free_abandoned, self._worker, self._slots, self._stop_hook)
+        abandoned.atexit = False
         self._machine = describe_machine(mx.device_info(), backend=backend_name())
         return self._machine
 
@@ -233,6 +255,10 @@ class Runtime:
         slot.lane.add(row)
         self._worker.set_step(slot, slot.lane.step)
 
+    def _give_back(self, future: "Future[_Slot]") -> None:
+        if future.exception() is None:
+            self._worker.call(self._release, future.result())
+
     def _lease(self, folder: ModelFolder) -> _Slot:
         slot = self._acquire(folder)
         slot.leases += 1
@@ -241,21 +267,28 @@ class Runtime:
     def _release(self, slot: _Slot) -> None:
         slot.leases -= 1
         slot.last_used = self._clock()
-        if self.settings.idle_unload_seconds is not None:
-            self._worker.set_tick(self, self._unload_idle)
+        self._watch_idle()
+
+    def _watch_idle(self) -> None:
+        if self.settings.idle_unload_seconds is None or self._is_closed:
+            return
+        unload_idle = weakref.WeakMethod(self._unload_idle)
+        self._worker.set_tick(id(self), lambda: tick() if (tick := unload_idle()) else None)
 
     def _acquire(self, folder: ModelFolder) -> _Slot:
+        self._check_open()
         slot = self._slots.get(folder.path)
         if slot is None:
             slot = self._load(folder)
             self._slots[folder.path] = slot
+            self._share_prefix_budget()
         slot.last_used = self._clock()
+        self._watch_idle()
         return slot
 
     def _load(self, folder: ModelFolder) -> _Slot:
         machine = self._import_mlx()
-        from mlx_integrations.runtime._mlx import has_architecture, load_weights
-        from mlx_integrations.runtime.chat.lanes import make_lane
+        from mlx_integrations.runtime._mlx import has_architecture
 
         if not has_architecture(folder.model_type):
             raise UnsupportedArchitectureError(
@@ -268,14 +301,10 @@ class Runtime:
         self._make_room(folder, needed_bytes, self.settings.memory_budget_bytes or machine.usable_bytes)
         started = time.perf_counter()
         try:
-            model = load_weights(folder.path, cpu_float32=self.settings.cpu_float32)
-            lane = make_lane(
-                model,
-                max_batch_size=self.settings.max_batch_size,
-                prefill_step_tokens=self.settings.prefill_step_tokens,
-                prefix_cache_bytes=self._prefix_cache_bytes(machine),
-            )
+            lane = self._load_lane(folder)
         except Exception as error:  # mlx-lm raises whatever a damaged checkpoint makes it stumble over
+            _logger.debug("Loading %s failed", folder.path, exc_info=True)
+            error.__traceback__ = None  # its frames hold the weights for as long as somebody keeps the error
             raise ModelLoadError(
                 f"`{folder.path}` could not be loaded: {error}.",
                 model_path=str(folder.path),
@@ -285,34 +314,56 @@ class Runtime:
         _logger.info("Loaded %s in %.1f s", folder.path, time.perf_counter() - started)
         return _Slot(folder=folder, lane=lane, weight_bytes=needed_bytes)
 
+    def _load_lane(self, folder: ModelFolder) -> "Lane":
+        from mlx_integrations.runtime._mlx import load_weights
+        from mlx_integrations.runtime.chat.lanes import make_lane
+
+        return make_lane(
+            load_weights(folder.path, cpu_float32=self.settings.cpu_float32),
+            max_batch_size=self.settings.max_batch_size,
+            prefill_step_tokens=self.settings.prefill_step_tokens,
+        )
+
     def _make_room(self, folder: ModelFolder, needed_bytes: int, budget_bytes: int) -> None:
-        """Unload idle models, the least recently used first, until the new one fits."""
+        """Unload idle models, the least recently used first, until the new one fits; none if it never will."""
+        busy_bytes = sum(slot.weight_bytes for slot in self._slots.values() if slot.leases)
+        if needed_bytes > budget_bytes - busy_bytes:
+            raise self._too_large(folder, needed_bytes, budget_bytes, budget_bytes - busy_bytes)
         if budget_bytes - self._used_bytes() < needed_bytes:
             for slot in self._slots.values():
                 slot.lane.clear_prefixes()
         idle = sorted((slot for slot in self._slots.values() if not slot.leases), key=lambda slot: slot.last_used)
-        while (available := budget_bytes - self._used_bytes()) < needed_bytes and idle:
+        while budget_bytes - self._used_bytes() < needed_bytes:
             self._drop(idle.pop(0))
-        if available < needed_bytes:
-            busy = ", ".join(f"`{slot.folder.path.name}`" for slot in self._slots.values())
-            raise InsufficientMemoryError(
-                f"`{folder.path.name}` needs {needed_bytes / _GIB:.2f} GiB; {max(available, 0) / _GIB:.2f} GiB of the "
-                f"budget of {budget_bytes / _GIB:.2f} GiB are free" + (f", {busy} being in use." if busy else "."),
-                needed_bytes=needed_bytes,
-                available_bytes=max(available, 0),
-                budget_bytes=budget_bytes,
-                hint="Use a smaller or more strongly quantised model, unload another one, or raise "
-                "`runtime.memory_budget_bytes`.",
-            )
+
+    def _too_large(
+        self, folder: ModelFolder, needed_bytes: int, budget_bytes: int, available_bytes: int
+    ) -> InsufficientMemoryError:
+        busy = ", ".join(f"`{slot.folder.path.name}`" for slot in self._slots.values() if slot.leases)
+        available_bytes = max(available_bytes, 0)
+        return InsufficientMemoryError(
+            f"`{folder.path.name}` needs {needed_bytes / _GIB:.2f} GiB; {available_bytes / _GIB:.2f} GiB of the "
+            f"budget of {budget_bytes / _GIB:.2f} GiB can be had" + (f", {busy} being in use." if busy else "."),
+            needed_bytes=needed_bytes,
+            available_bytes=available_bytes,
+            budget_bytes=budget_bytes,
+            hint="Use a smaller or more strongly quantised model, unload another one, or raise "
+            "`runtime.memory_budget_bytes`.",
+        )
 
     def _used_bytes(self) -> int:
         return sum(slot.weight_bytes + slot.lane.prefix_bytes for slot in self._slots.values())
 
-    def _prefix_cache_bytes(self, machine: Machine) -> int:
+    def _share_prefix_budget(self) -> None:
+        """Tell each model what it may keep: what is asked for, within its share of what the weights leave free."""
+        if not self._slots or self._machine is None:
+            return
+        budget_bytes = self.settings.memory_budget_bytes or self._machine.usable_bytes
+        free_bytes = max(budget_bytes - sum(slot.weight_bytes for slot in self._slots.values()), 0)
         asked = self.settings.prefix_cache_bytes
-        if asked is not None:
-            return asked
-        return (self.settings.memory_budget_bytes or machine.usable_bytes) // _PREFIX_SHARE
+        limit = budget_bytes // _PREFIX_SHARE if asked is None else asked
+        for slot in self._slots.values():
+            slot.lane.set_prefix_budget(min(limit, free_bytes // len(self._slots)))
 
     def _unload(self, path: Path, force: bool) -> bool:
         slot = self._slots.get(path)
@@ -324,16 +375,9 @@ class Runtime:
         return True
 
     def _drop(self, slot: _Slot, *, is_exit: bool = False) -> None:
-        from mlx_integrations.runtime._mlx import mx
-
         del self._slots[slot.folder.path]
-        self._worker.drop_step(slot)
-        error = RuntimeClosedError(f"`{slot.folder.path.name}` was unloaded.", hint="Send the request again.")
-        # At exit only daemon threads can still be waiting; telling them would print a traceback over the exit.
-        slot.lane.close(None if is_exit else error)
-        slot.lane = None
-        gc.collect()  # modules and caches refer to each other
-        mx.clear_cache()
+        _free(self._worker, slot, is_exit=is_exit)
+        self._share_prefix_budget()
 
     def _unload_idle(self) -> float | None:
         """Unload what idled long enough; return the seconds until the next look."""
@@ -352,8 +396,6 @@ class Runtime:
         return min(waits, default=None)
 
     def _list_models(self) -> tuple[LoadedModel, ...]:
-        from mlx_integrations.runtime.chat.lanes import BatchLane
-
         now = self._clock()
         slots = sorted(self._slots.values(), key=lambda slot: -slot.last_used)
         return tuple(
@@ -362,20 +404,19 @@ class Runtime:
                 weight_bytes=slot.weight_bytes,
                 active_requests=slot.leases,
                 idle_seconds=0.0 if slot.leases else now - slot.last_used,
-                is_batched=isinstance(slot.lane, BatchLane),
+                is_batched=slot.lane.is_batched,
             )
             for slot in slots
         )
 
     def _close(self) -> None:
-        self._worker.drop_tick(self)
-        self._worker.remove_stop_hook(self._free_all)
-        for slot in list(self._slots.values()):
-            self._drop(slot)
+        self._free_all(False)
+        self._worker.drop_tick(id(self))
+        self._worker.remove_stop_hook(self._stop_hook)
 
-    def _free_all(self) -> None:
+    def _free_all(self, is_exit: bool) -> None:
         for slot in list(self._slots.values()):
-            self._drop(slot, is_exit=True)
+            self._drop(slot, is_exit=is_exit)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -384,3 +425,28 @@ class Runtime:
     def _forget_request(self) -> None:
         with self._lock:
             self._open_requests -= 1
+
+
+def _free(worker: Worker, slot: _Slot, *, is_exit: bool) -> None:
+    """End a model's rows and free its memory. Worker thread only."""
+    from mlx_integrations.runtime._mlx import mx
+
+    worker.drop_step(slot)
+    name = slot.folder.path.name
+    # At exit only daemon threads can still be waiting; telling them would print a traceback over the exit.
+    slot.lane.close(None if is_exit else lambda: RuntimeClosedError(f"`{name}` was unloaded.", hint=_SEND_AGAIN))
+    del slot.lane
+    gc.collect()  # modules and caches refer to each other
+    mx.clear_cache()
+
+
+def _free_abandoned(worker: Worker, slots: dict[Path, _Slot], stop_hook: Callable[[bool], None]) -> None:
+    """Free the models of a runtime that nobody refers to any more, on the thread where that must happen."""
+
+    def free_all() -> None:
+        worker.remove_stop_hook(stop_hook)
+        while slots:
+            _free(worker, slots.popitem()[1], is_exit=False)
+
+    with suppress(RuntimeClosedError):
+        worker.post(free_all)

@@ -17,7 +17,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import ParamSpec, TypeVar
+from functools import partial
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from mlx_integrations.errors import RuntimeClosedError
 
@@ -27,7 +28,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _JOIN_TIMEOUT_SECONDS = 60.0
+_EXIT_STUCK = 70  # EX_SOFTWARE: a step did not end, and leaving its thread behind would abort the process
 _logger = logging.getLogger(__name__)
+
+
+class _Command(NamedTuple):
+    run: Callable[[], None]
+    on_refusal: Callable[[Exception], None] | None
 
 
 class Worker:
@@ -41,13 +48,15 @@ class Worker:
     def __init__(self, name: str = "mlx", *, on_stop: Callable[[], None] | None = None) -> None:
         self._name = name
         self._on_stop = on_stop
-        self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
         self._steps: dict[object, Callable[[], bool]] = {}
         self._ticks: dict[object, Callable[[], float | None]] = {}
-        self._stop_hooks: list[Callable[[], None]] = []
+        self._tick_due: float | None = None
+        self._stop_hooks: list[Callable[[bool], None]] = []
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._closed: RuntimeClosedError | None = None
+        self._refusal: tuple[str, str | None] | None = None
+        self._is_exit = False
         self.last_step_seconds = 0.0
         """How long the latest round of steps took."""
 
@@ -56,19 +65,23 @@ class Worker:
         """Whether the caller is on the worker's own thread."""
         return threading.current_thread() is self._thread
 
-    def post(self, command: Callable[[], None]) -> None:
+    def post(self, command: Callable[[], None], *, on_refusal: Callable[[Exception], None] | None = None) -> None:
         """Run `command` on the thread, soon, without waiting. It must not raise.
+
+        Args:
+            command: What to run.
+            on_refusal: Called instead, with the error, if the thread ends before it gets there.
 
         Raises:
             RuntimeClosedError: The worker was stopped, or this process was forked after it started.
         """
         with self._lock:
-            if self._closed is not None:
-                raise self._closed
+            if self._refusal is not None:
+                raise self._refused()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
-        self._commands.put(command)
+            self._commands.put(_Command(command, on_refusal))
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
         """Run `function` on the thread and return a future for its result or exception."""
@@ -85,7 +98,7 @@ class Worker:
         if self.is_current_thread:
             command()
         else:
-            self.post(command)
+            self.post(command, on_refusal=future.set_exception)
         return future
 
     def set_step(self, key: object, step: Callable[[], bool]) -> None:
@@ -97,91 +110,132 @@ class Worker:
         self._steps.pop(key, None)
 
     def set_tick(self, key: object, tick: Callable[[], float | None]) -> None:
-        """Call `tick` when idle; it returns the seconds until it wants to be called again. Worker thread only."""
+        """Call `tick` soon; it returns the seconds until it wants to be called again. Worker thread only."""
         self._ticks[key] = tick
+        self._tick_due = 0.0
 
     def drop_tick(self, key: object) -> None:
         """Forget a tick. Worker thread only."""
         self._ticks.pop(key, None)
 
-    def add_stop_hook(self, hook: Callable[[], None]) -> None:
-        """Run `hook` on the thread before it ends. Worker thread only."""
+    def add_stop_hook(self, hook: Callable[[bool], None]) -> None:
+        """Run `hook` on the thread before it ends; it is told whether the process ends. Worker thread only."""
         self._stop_hooks.append(hook)
 
-    def remove_stop_hook(self, hook: Callable[[], None]) -> None:
+    def remove_stop_hook(self, hook: Callable[[bool], None]) -> None:
         """Forget a hook. Worker thread only."""
         if hook in self._stop_hooks:
             self._stop_hooks.remove(hook)
 
-    def close(self) -> None:
-        """Stop the thread and wait for it; what was running stops where it is."""
+    def close(self, *, is_exit: bool = False) -> None:
+        """Stop the thread and wait for it; what was running stops where it is.
+
+        Args:
+            is_exit: The interpreter is about to end.
+        """
         with self._lock:
-            self._closed = self._closed or RuntimeClosedError("The MLX worker thread has stopped.")
+            is_first = self._refusal is None
+            self._refusal = self._refusal or ("The MLX worker thread has stopped.", None)
+            self._is_exit = is_exit
             thread = self._thread
-        if thread is None or not thread.is_alive() or self.is_current_thread:
+            if is_first:
+                self._commands.put(None)
+        if thread is None or self.is_current_thread:
             return
-        self._commands.put(None)
-        thread.join(_JOIN_TIMEOUT_SECONDS)
+        deadline = time.monotonic() + _JOIN_TIMEOUT_SECONDS
+        while thread.is_alive() and time.monotonic() < deadline:
+            try:
+                thread.join(deadline - time.monotonic())
+            except KeyboardInterrupt:
+                # Leaving a thread that uses MLX behind would abort the process; it ends after its current step.
+                continue
+        if is_exit and thread.is_alive():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(_EXIT_STUCK)
 
     def abandon(self) -> None:
         """Mark the worker as unusable: the child of a fork has no such thread, and MLX does not survive a fork."""
         self._lock = threading.Lock()
-        self._closed = RuntimeClosedError(
+        self._refusal = (
             "This process was forked from one that had used MLX, which does not survive a fork.",
-            hint="Start child processes with the `spawn` method.",
+            "Start child processes with the `spawn` method.",
         )
         self._thread = None
+
+    def _refused(self) -> RuntimeClosedError:
+        message, hint = self._refusal or ("The MLX worker thread has stopped.", None)
+        return RuntimeClosedError(message, hint=hint)
 
     def _run(self) -> None:
         try:
             while self._run_commands():
+                self._run_ticks()
                 self._run_steps()
         finally:
+            with self._lock:
+                self._refusal = self._refusal or ("The MLX worker thread has ended unexpectedly.", None)
             self._steps.clear()
             self._ticks.clear()
             while self._stop_hooks:
-                self._stop_hooks.pop()()
+                self._guarded("A stop hook", partial(self._stop_hooks.pop(), self._is_exit))
+            self._refuse_waiting()
             if self._on_stop is not None:
                 self._on_stop()
 
+    def _refuse_waiting(self) -> None:
+        """Tell whoever posted a command that the thread did not come to."""
+        while True:
+            try:
+                command = self._commands.get_nowait()
+            except queue.Empty:
+                return
+            if command is not None and command.on_refusal is not None and not self._is_exit:
+                command.on_refusal(self._refused())
+
     def _run_commands(self) -> bool:
         """Run what is queued, waiting for something when there is nothing to step. False means stop."""
-        wait_seconds = 0.0 if self._steps else self._run_ticks()
+        wait_seconds = 0.0 if self._steps else self._seconds_to_tick()
         try:
             command = self._commands.get(block=wait_seconds != 0.0, timeout=wait_seconds or None)
             while command is not None:
-                self._run_command(command)
+                self._guarded("A command", command.run)
                 command = self._commands.get_nowait()
         except queue.Empty:
             return True
         return False
 
-    def _run_command(self, command: Callable[[], None]) -> None:
-        try:
-            command()
-        except Exception:
-            # Commands report their own failures; a bug in one must not end the thread for everybody.
-            _logger.exception("A command of the MLX worker failed")
+    def _seconds_to_tick(self) -> float | None:
+        return None if self._tick_due is None else max(self._tick_due - time.monotonic(), 0.0)
 
-    def _run_ticks(self) -> float | None:
-        """Call the ticks; return how long may be waited (`None`: for ever)."""
-        waits = [wait for tick in list(self._ticks.values()) if (wait := tick()) is not None]
-        return max(min(waits), 0.001) if waits else None
+    def _run_ticks(self) -> None:
+        """Call the ticks if one of them is due."""
+        now = time.monotonic()
+        if self._tick_due is None or now < self._tick_due:
+            return
+        waits = [self._guarded("A tick", tick) for tick in list(self._ticks.values())]
+        seconds = [wait for wait in waits if wait is not None]
+        self._tick_due = now + max(min(seconds), 0.001) if seconds else None
 
     def _run_steps(self) -> None:
         if not self._steps:
             return
         started = time.perf_counter()
         for key, step in list(self._steps.items()):
-            try:
-                more = step()
-            except Exception:
-                # A lane deals with its own failures; whatever still escapes must not end the thread for the others.
-                _logger.exception("A step of the MLX worker failed")
-                more = False
-            if not more:
+            if not self._guarded("A step", step):
                 self._steps.pop(key, None)
         self.last_step_seconds = time.perf_counter() - started
+
+    def _guarded(self, what: str, function: Callable[[], T]) -> T | None:
+        """Run something that should not raise; a bug in it must not end the thread for everybody else.
+
+        A panic in a Rust library arrives as a `BaseException`.
+        """
+        try:
+            return function()
+        except BaseException:
+            _logger.exception("%s of the MLX worker failed", what)
+            return None
 
 
 _process_worker: Worker | None = None
@@ -203,7 +257,7 @@ def get_worker() -> Worker:
     with _process_lock:
         if _process_worker is None:
             _process_worker = Worker("mlx-runtime", on_stop=_release_mlx)
-            atexit.register(_process_worker.close)
+            atexit.register(_process_worker.close, is_exit=True)
         return _process_worker
 
 

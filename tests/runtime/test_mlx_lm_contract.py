@@ -46,7 +46,6 @@ def test_functions_take_what_we_give_them() -> None:
 
     assert _parameters(lambda: load_model)[:3] == ["model_path", "lazy", "strict"]
     assert _parameters(lambda: _mlx.make_prompt_cache)[:1] == ["model"]
-    assert _parameters(lambda: _mlx.apply_top_p) == ["logprobs", "top_p"]
     assert {"logit_bias", "repetition_context_size"} <= set(_parameters(lambda: _mlx.make_logits_processors))
 
 

@@ -98,9 +98,10 @@ def test_ticks_run_when_idle_and_ask_for_their_next_time() -> None:
 def test_closing_runs_the_hooks_on_the_thread_and_refuses_new_commands() -> None:
     names: list[str] = []
     worker = Worker("closing", on_stop=lambda: names.append("last"))
-    worker.call(worker.add_stop_hook, lambda: names.append(threading.current_thread().name)).result()
+    hook = lambda is_exit: names.append(f"{threading.current_thread().name}, exit: {is_exit}")  # noqa: E731
+    worker.call(worker.add_stop_hook, hook).result()
     worker.close()
-    assert names == ["closing", "last"]
+    assert names == ["closing, exit: False", "last"]
     with pytest.raises(RuntimeClosedError):
         worker.call(lambda: None)
     worker.close()  # twice is once
@@ -111,3 +112,73 @@ def test_a_worker_that_never_started_closes() -> None:
     worker.close()
     with pytest.raises(RuntimeClosedError):
         worker.post(lambda: None)
+
+
+def test_commands_that_the_thread_did_not_come_to_are_refused() -> None:
+    worker = Worker()
+    running, go_on = threading.Event(), threading.Event()
+
+    def block() -> None:
+        running.set()
+        go_on.wait(5)
+        raise SystemExit  # guarded like everything else
+
+    worker.post(block)
+    running.wait(5)
+    closing = threading.Thread(target=worker.close)
+    closing.start()
+    while True:
+        try:
+            late = worker.call(lambda: 1)
+        except RuntimeClosedError:
+            break
+        assert not late.done()
+    go_on.set()
+    closing.join(5)
+    assert not closing.is_alive()
+
+
+def test_every_refusal_is_an_error_of_its_own() -> None:
+    worker = Worker()
+    worker.close()
+    errors = []
+    for _ in range(2):
+        with pytest.raises(RuntimeClosedError) as caught:
+            worker.post(lambda: None)
+        errors.append(caught.value)
+    assert errors[0] is not errors[1]
+
+
+def test_a_panic_in_a_step_or_a_tick_does_not_end_the_thread() -> None:
+    class Panic(BaseException):
+        """What a Rust library raises."""
+
+    worker = Worker()
+
+    def fail() -> bool:
+        raise Panic
+
+    def start() -> None:
+        worker.set_step("a", fail)
+        worker.set_tick("b", fail)
+
+    worker.call(start).result()
+    assert worker.call(lambda: 42).result(5) == 42
+    worker.close()
+
+
+def test_ticks_run_while_steps_keep_the_thread_busy() -> None:
+    worker = Worker()
+    ticked = threading.Event()
+
+    def tick() -> float | None:
+        ticked.set()
+        return None
+
+    def start() -> None:
+        worker.set_step("busy", lambda: not ticked.is_set())
+        worker.set_tick("t", tick)
+
+    worker.call(start).result()
+    assert ticked.wait(5)
+    worker.close()

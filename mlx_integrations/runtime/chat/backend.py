@@ -110,8 +110,8 @@ class MLXChatBackend:
         job = self._check(request)
         channel = SyncChannel()
         row = job.row(channel)
-        self._runtime.submit(self._folder, row)
         try:
+            self._runtime.submit(self._folder, row)
             while not job.answer.is_done:
                 yield from job.answer.feed(channel.get())
         finally:
@@ -122,8 +122,9 @@ class MLXChatBackend:
         job = await asyncio.to_thread(self._check, request)
         channel = AsyncChannel()
         row = job.row(channel)
-        self._runtime.submit(self._folder, row)
+        channel.on_lost = row.cancel
         try:
+            self._runtime.submit(self._folder, row)
             while not job.answer.is_done:
                 for chunk in job.answer.feed(await channel.get()):
                     yield chunk
@@ -143,12 +144,18 @@ class MLXChatBackend:
                 prompt_tokens=len(prompt),
                 limit_tokens=window,
             )
+        if prompt and max(prompt) >= text.logits_size:
+            raise InvalidRequestError(
+                f"The prompt contains the token {max(prompt)}; `{self._model_id}` knows {text.logits_size} tokens.",
+                field="messages",
+                hint="The tokenizer does not belong to these weights, or the text uses a token that was added later.",
+            )
         if not prompt:
             raise InvalidRequestError("The prompt is empty.", field="messages", hint="Send some text.")
         sampling = resolve_sampling(
             request.sampling,
             generation_config=self._folder.generation_config,
-            vocabulary_size=text.vocabulary_size,
+            vocabulary_size=text.logits_size,
             prompt_tokens=len(prompt),
             context_window=window,
             default_max_tokens=self._runtime.settings.default_max_tokens,

@@ -3,6 +3,7 @@
 import asyncio
 import queue
 from collections import deque
+from collections.abc import Callable
 
 from mlx_integrations.runtime.chat.rows import Event
 
@@ -29,6 +30,8 @@ class AsyncChannel:
         self._events: deque[Event] = deque()
         self._ready = asyncio.Event()
         self._is_waking = False
+        self.on_lost: Callable[[], None] = _do_nothing
+        """Called when the loop is gone, with nobody left to read."""
 
     def post(self, event: Event) -> None:
         """Hand over an event; from the worker thread."""
@@ -39,8 +42,9 @@ class AsyncChannel:
         try:
             self._loop.call_soon_threadsafe(self._wake)
         except RuntimeError:
-            # The loop was closed with the stream still open; nobody waits any more.
+            # The loop was closed with the stream still open.
             self._events.clear()
+            self.on_lost()
 
     def _wake(self) -> None:
         self._is_waking = False
@@ -56,3 +60,7 @@ class AsyncChannel:
                 if self._events:
                     continue
                 await self._ready.wait()
+
+
+def _do_nothing() -> None:
+    pass

@@ -68,7 +68,10 @@ class ModelText:
         stops = [vocabulary[marker] for marker in self.syntax.stop_markers if marker in vocabulary]
         own = [*folder.end_ids(), *wrapper.eos_token_ids, *stops]
         self.end_ids = tuple(dict.fromkeys(token_id for token_id in own if token_id is not None))
-        self.vocabulary_size = max(_declared_vocabulary(folder), backend.get_vocab_size(with_added_tokens=True))
+        known = backend.get_vocab_size(with_added_tokens=True)
+        # Either may be the larger: logits are padded, and tokens are added without resizing the embedding.
+        self.logits_size = _declared_vocabulary(folder) or known
+        self.vocabulary_size = max(self.logits_size, known)
         added = backend.get_added_tokens_decoder()
         self._control_tokens = ControlTokens(token.content for token in added.values() if token.special)
         self._hidden_ids = frozenset(

@@ -64,7 +64,11 @@ class Row:
     on_end: list[Callable[[], None]] = field(default_factory=list)
     cancelled: bool = False
     has_begun: bool = False
-    failure: Exception | None = None
+    failure: BaseException | None = None
+
+    def cancel(self) -> None:
+        """Let go of the row at the next step; from any thread."""
+        self.cancelled = True
 
     def end(self, event: Event | None = None) -> None:
         """Send the last event and let go of everything. Worker thread only."""

@@ -4,14 +4,15 @@ Rows with the same settings and no seed share one sampler object: mlx-lm then sa
 has its own random key, split at each step, so its answer does not depend on what else is in the batch.
 """
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from mlx_integrations.runtime._mlx import apply_min_p, apply_top_k, apply_top_p, make_logits_processors, mx
+from mlx_integrations.runtime._mlx import make_logits_processors, mx
 from mlx_integrations.runtime.chat.sampling import Sampling
 
-__all__ = ["make_processors", "make_row_sampler"]
+__all__ = ["Processor", "Sampler", "make_processors", "make_row_sampler"]
 
 Sampler = Callable[[Any], Any]
 Processor = Callable[[Any, Any], Any]
@@ -73,18 +74,23 @@ def _sampler(
     *,
     key: Any,
 ) -> Sampler:
-    """The filters of mlx-lm in mlx-lm's order, then a draw; `key` None draws from the thread's own state."""
+    """The filters in mlx-lm's order, then a draw; `key` None draws from the thread's own state.
+
+    mlx-lm's own filters are compiled with their number as a constant: on the CPU backend every new value of `top_p`
+    would run a C++ compiler on the worker thread, for half a second.
+    """
     next_key = _key_source(key)
 
     def sample(logprobs: Any) -> Any:
+        logprobs = logprobs.astype(mx.float32)
         if top_p < 1.0:
-            logprobs = apply_top_p(logprobs, top_p)
+            logprobs = _keep_nucleus(logprobs, top_p)
         if min_p > 0.0:
-            logprobs = apply_min_p(logprobs, min_p)
+            logprobs = _keep_likely(logprobs, min_p)
         if xtc_probability > 0.0:
             logprobs = _exclude_top_choices(logprobs, xtc_probability, xtc_threshold, next_key())
         if top_k > 0:
-            logprobs = apply_top_k(logprobs, top_k)
+            logprobs = _keep_strongest(logprobs, top_k)
         return mx.random.categorical(logprobs * (1.0 / temperature), key=next_key())
 
     return sample
@@ -101,6 +107,27 @@ def _key_source(key: Any) -> Callable[[], Any]:
         return fresh
 
     return next_key
+
+
+def _keep_nucleus(logprobs: Any, top_p: float) -> Any:
+    """Keep the smallest set of tokens whose probabilities reach `top_p` together (https://arxiv.org/abs/1904.09751)."""
+    ordered = mx.sort(logprobs, axis=-1)
+    probabilities = mx.softmax(ordered, axis=-1)
+    mass_above = mx.cumsum(probabilities, axis=-1, reverse=True, inclusive=False)
+    weakest_kept = mx.argmax(mass_above < top_p, axis=-1, keepdims=True)
+    threshold = mx.take_along_axis(ordered, weakest_kept, axis=-1)
+    return mx.where(logprobs < threshold, -mx.inf, logprobs)
+
+
+def _keep_likely(logprobs: Any, min_p: float) -> Any:
+    """Keep tokens at least `min_p` times as likely as the likeliest (https://arxiv.org/abs/2407.01082)."""
+    return mx.where(logprobs < logprobs.max(axis=-1, keepdims=True) + math.log(min_p), -mx.inf, logprobs)
+
+
+def _keep_strongest(logprobs: Any, top_k: int) -> Any:
+    """Keep the `top_k` likeliest tokens; of equals at the edge, all."""
+    edge = mx.topk(logprobs, top_k, axis=-1).min(axis=-1, keepdims=True)
+    return mx.where(logprobs < edge, -mx.inf, logprobs)
 
 
 def _exclude_top_choices(logprobs: Any, probability: float, threshold: float, key: Any) -> Any:

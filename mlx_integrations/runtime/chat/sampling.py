@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from mlx_integrations.errors import ContextOverflowError, InvalidRequestError
@@ -11,6 +12,10 @@ from mlx_integrations.types import SamplingParams
 __all__ = ["MAX_TOP_LOGPROBS", "Sampling", "resolve_sampling"]
 
 MAX_TOP_LOGPROBS = 20  # as in the OpenAI API
+_MAX_TEMPERATURE = 1000.0  # all tokens are as good as equally likely long before
+_GREEDY_BELOW = 1e-5  # dividing by less overflows, and the draw has no choice left
+_MAX_BIAS = 10_000.0  # far beyond any logit, and small enough to stay exact in float32
+_MAX_PENALTY = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +69,15 @@ def resolve_sampling(
         )
     top_logprobs = _check_count("top_logprobs", params.top_logprobs, 0, MAX_TOP_LOGPROBS)
     return Sampling(
-        temperature=pick.number("temperature", _default_temperature(generation_config), low=0.0),
+        temperature=_temperature(pick, generation_config),
         top_p=pick.number("top_p", 1.0, low=0.0, high=1.0, low_open=True),
         top_k=_top_k(pick, vocabulary_size),
         min_p=pick.number("min_p", 0.0, low=0.0, high=1.0),
         xtc_probability=pick.number("xtc_probability", 0.0, low=0.0, high=1.0),
         xtc_threshold=pick.number("xtc_threshold", 0.1, low=0.0, high=0.5),
-        repetition_penalty=pick.number("repetition_penalty", 1.0, low=0.0, low_open=True),
-        presence_penalty=pick.number("presence_penalty", 0.0),
-        frequency_penalty=pick.number("frequency_penalty", 0.0),
+        repetition_penalty=pick.number("repetition_penalty", 1.0, low=0.0, high=_MAX_PENALTY, low_open=True),
+        presence_penalty=pick.number("presence_penalty", 0.0, low=-_MAX_PENALTY, high=_MAX_PENALTY),
+        frequency_penalty=pick.number("frequency_penalty", 0.0, low=-_MAX_PENALTY, high=_MAX_PENALTY),
         logit_bias=_check_bias(params.logit_bias, vocabulary_size),
         seed=None if params.seed is None else _check_count("seed", params.seed, None),
         max_tokens=min(max_tokens, room),
@@ -112,9 +117,11 @@ class _Picker:
         return float(own) if own is not None and _in_range(own, low, high, low_open) else default
 
 
-def _default_temperature(generation_config: Mapping[str, Any]) -> float:
+def _temperature(pick: _Picker, generation_config: Mapping[str, Any]) -> float:
     """transformers samples only with `do_sample`; its temperature is then 1 unless the file says otherwise."""
-    return 1.0 if generation_config.get("do_sample") and "temperature" not in generation_config else 0.0
+    is_unsaid = generation_config.get("do_sample") and "temperature" not in generation_config
+    value = pick.number("temperature", 1.0 if is_unsaid else 0.0, low=0.0, high=_MAX_TEMPERATURE)
+    return value if value >= _GREEDY_BELOW else 0.0
 
 
 def _top_k(pick: _Picker, vocabulary_size: int) -> int:
@@ -125,9 +132,10 @@ def _top_k(pick: _Picker, vocabulary_size: int) -> int:
 
 
 def _in_range(value: Any, low: float, high: float, low_open: bool) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real):
         return False
-    return (low < value if low_open else low <= value) and value <= high
+    number: Any = value
+    return bool((low < number if low_open else low <= number) and number <= high)
 
 
 def _range_hint(field: str, low: float, high: float, low_open: bool) -> str:
@@ -140,33 +148,34 @@ def _range_hint(field: str, low: float, high: float, low_open: bool) -> str:
 def _check_count(field: str, value: Any, low: int | None, high: int | None = None) -> int:
     if (
         isinstance(value, bool)
-        or not isinstance(value, int)
-        or (low is not None and value < low)
-        or (high is not None and value > high)
+        or not isinstance(value, Integral)
+        or (low is not None and int(value) < low)
+        or (high is not None and int(value) > high)
     ):
         bounds = "" if low is None else f", at least {low}" + (f" and at most {high}" if high is not None else "")
         raise InvalidRequestError(
             f"`{field}` cannot be `{value!r}`.", field=field, hint=f"`{field}` is a whole number{bounds}."
         )
-    return value
+    return int(value)
 
 
 def _check_bias(bias: Mapping[int, float] | None, vocabulary_size: int) -> tuple[tuple[int, float], ...]:
-    checked = []
+    checked: list[tuple[int, float]] = []
     for token_id, value in (bias or {}).items():
         # The OpenAI API writes token ids as strings. An id beyond the vocabulary is an out-of-bounds write in MLX.
-        number = int(token_id) if isinstance(token_id, str) and token_id.isdigit() else token_id
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < vocabulary_size:
+        is_digits = isinstance(token_id, str) and token_id.isascii() and token_id.isdecimal()
+        number = int(token_id) if is_digits else token_id
+        if isinstance(number, bool) or not isinstance(number, Integral) or not 0 <= number < vocabulary_size:
             raise InvalidRequestError(
                 f"`logit_bias` names the token id `{token_id!r}`.",
                 field="logit_bias",
                 hint=f"Token ids of this model are 0 to {vocabulary_size - 1}.",
             )
-        if not _in_range(value, -math.inf, math.inf, False):
+        if not _in_range(value, -_MAX_BIAS, _MAX_BIAS, False):
             raise InvalidRequestError(
                 f"`logit_bias` of token {number} cannot be `{value!r}`.",
                 field="logit_bias",
-                hint="Give finite numbers, usually between -100 and 100.",
+                hint=f"Give numbers from -{_MAX_BIAS:g} to {_MAX_BIAS:g}; 100 usually decides.",
             )
-        checked.append((number, float(value)))
+        checked.append((int(number), float(value)))
     return tuple(sorted(checked))

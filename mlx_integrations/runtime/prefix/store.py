@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_integrations.runtime._mlx import can_trim_prompt_cache, copy_caches, mx, trim_prompt_cache
+from mlx_integrations.runtime._mlx import can_trim_prompt_cache, copy_caches, own_arrays, trim_prompt_cache
 
 __all__ = ["PrefixStore", "common_prefix_length"]
 
@@ -43,6 +43,11 @@ def common_prefix_length(a: bytes, b: bytes) -> int:
     return low
 
 
+def _covers(entry: _Entry, packed: bytes) -> bool:
+    """Whether the entry serves every prompt that a cache of `packed` would serve."""
+    return entry.is_trimmable and entry.tokens.startswith(packed)
+
+
 class PrefixStore:
     """Least recently used caches of one model, within a budget.
 
@@ -55,6 +60,11 @@ class PrefixStore:
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self.cache_bytes = 0
         """What the kept caches take."""
+
+    def set_budget(self, budget_bytes: int) -> None:
+        """Change the budget; what no longer fits goes, oldest first."""
+        self._budget_bytes = budget_bytes
+        self._shrink()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -83,7 +93,7 @@ class PrefixStore:
         return caches, best_length
 
     def put(self, tokens: Sequence[int], caches: list[Any]) -> None:
-        """Keep the cache of a sequence; a shorter one that it contains is dropped.
+        """Keep the cache of a sequence; a shorter one whose every use it can serve is dropped.
 
         Args:
             tokens: What the cache holds, exactly.
@@ -92,25 +102,29 @@ class PrefixStore:
         if self._budget_bytes <= 0 or len(tokens) < _MIN_TOKENS:
             return
         packed = _packed(tokens)
-        for known in list(self._entries):
-            if known.startswith(packed) and self._entries[known].is_trimmable:
-                self._entries.move_to_end(known)
-                return
-            if packed.startswith(known):
-                self._drop(known)
-        mx.eval([cache.state for cache in caches])
+        covering = next((k for k, entry in self._entries.items() if _covers(entry, packed)), None)
+        if covering is not None:
+            self._entries.move_to_end(covering)
+            return
+        own_arrays(caches)
         cache_bytes = sum(cache.nbytes for cache in caches)
         if cache_bytes > self._budget_bytes:
             return
-        self._entries[packed] = _Entry(packed, caches, cache_bytes, bool(can_trim_prompt_cache(caches)))
+        new = _Entry(packed, caches, cache_bytes, bool(can_trim_prompt_cache(caches)))
+        for known in [known for known in self._entries if known == packed or _covers(new, known)]:
+            self._drop(known)
+        self._entries[packed] = new
         self.cache_bytes += cache_bytes
-        while self.cache_bytes > self._budget_bytes:
-            self._drop(next(iter(self._entries)))
+        self._shrink()
 
     def clear(self) -> None:
         """Drop everything."""
         self._entries.clear()
         self.cache_bytes = 0
+
+    def _shrink(self) -> None:
+        while self.cache_bytes > max(self._budget_bytes, 0):
+            self._drop(next(iter(self._entries)))
 
     def _drop(self, packed: bytes) -> None:
         self.cache_bytes -= self._entries.pop(packed).cache_bytes

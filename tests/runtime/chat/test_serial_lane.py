@@ -23,7 +23,7 @@ def serial(tiny_model: TinyModel, runtime: Runtime) -> MLXChatBackend:
     runtime.load(backend.path)
 
     def swap() -> None:
-        from mlx_integrations.runtime.chat.lanes import SerialLane
+        from mlx_integrations.runtime.chat.serial_lane import SerialLane
 
         slot = runtime._slots[backend.path]
         slot.lane = SerialLane(slot.lane._model, prefill_step_tokens=16)
