@@ -1,6 +1,7 @@
 """Continuous batching: rows of one model decoded together on mlx-lm's `BatchGenerator`. Worker thread only."""
 
 import logging
+import traceback
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -79,9 +80,9 @@ class BatchLane:
         """Drop cancelled rows, decode one token for every running row, read a slice of waiting prompts."""
         try:
             return self._step()
-        except BaseException as failure:
+        except BaseException as failure:  # noqa: BLE001  (logged as text: a record would hold the frames)
             # The caches may be one token ahead: nothing of this batch can be trusted, and everybody must hear of it.
-            _logger.exception("A decoding step failed")
+            _logger.error("A decoding step failed: %s", traceback.format_exc())
             error = failure.with_traceback(None)
             self.close(lambda: generation_error(error))
             self._generator = self._new_generator()

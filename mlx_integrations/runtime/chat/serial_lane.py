@@ -1,6 +1,7 @@
 """One row after another, for models whose caches cannot be merged into a batch. Worker thread only."""
 
 import logging
+import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -57,8 +58,9 @@ class SerialLane:
                 row = self._waiting.popleft()
                 self._current = _SerialRow(self._model, row, self._prefill_step_tokens)
             more = self._current is not None and not self._current.row.cancelled and self._current.advance()
-        except BaseException as error:  # this row alone: the next one starts with a cache of its own
-            _logger.exception("A decoding step failed")
+        except BaseException as error:  # noqa: BLE001  (logged as text: a record would hold the frames)
+            # This row alone: the next one starts with a cache of its own.
+            _logger.error("A decoding step failed: %s", traceback.format_exc())
             if row is not None:
                 row.post(FailEvent(generation_error(error)))
             more = False
