@@ -227,15 +227,14 @@ class _Tour:
             if isinstance(message, AIMessage):
                 for call in message.tool_calls:
                     calls[str(call["id"])] = call["name"], call["args"]
-                    shown = ", ".join(f"{name}={value!r}" for name, value in call["args"].items())
-                    self._line("model", f"{call['name']}({shown})", style="yellow")
+                    self._line("model", _call(call["name"], call["args"]), style="yellow")
                 if not message.tool_calls:
                     answer = str(message.text)
                     self._line("model", answer)
             elif isinstance(message, ToolMessage):
                 tool, arguments = calls[message.tool_call_id]
                 steps.append(Step(tool=tool, arguments=arguments, result=str(message.text)))
-                self._line("tool", f"{tool} -> {message.text}", style="green")
+                self._line("tool", f"{_call(tool, arguments)} -> {message.text}", style="green")
         return AgentRun(question=question, steps=tuple(steps), answer=answer)
 
     def _heading(self, title: str, code: str) -> None:
@@ -256,6 +255,10 @@ def _messages(agent: Any, question: str) -> Iterator[Any]:
     for update in agent.stream({"messages": [HumanMessage(question)]}, stream_mode="updates"):
         for change in update.values():
             yield from (change or {}).get("messages", ())
+
+
+def _call(tool: str, arguments: dict[str, Any]) -> str:
+    return f"{tool}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"
 
 
 def _completion_tokens(answers: list[AIMessage]) -> int:

@@ -69,7 +69,12 @@ def test_every_step_of_the_agent_is_shown_and_returned(scripted: tuple[TourResul
         ),
         answer="The answer is 30.0.",
     )
-    for line in ("lookup_price(item='notebooks')", "calculator -> 30.0", "The answer is 6.0.", "lookup_price -> 39.50"):
+    for line in (
+        "lookup_price(item='notebooks')",
+        "calculator(expression='12 * 2.50') -> 30.0",
+        "The answer is 6.0.",
+        "lookup_price(item='chair') -> 39.50",
+    ):
         assert line in page
 
 
