@@ -69,6 +69,7 @@ __all__ = [
     "make_logits_processors",
     "make_prompt_cache",
     "mx",
+    "new_batch_generator",
     "nn",
     "own_arrays",
     "tree_flatten",
@@ -109,6 +110,17 @@ def load_weights(model_path: Path, *, cpu_float32: bool) -> Any:
 
 def _as_float32(value: Any) -> Any:
     return value.astype(mx.float32) if mx.issubdtype(value.dtype, mx.floating) else value
+
+
+def new_batch_generator(model: Any, **options: Any) -> Any:
+    """A `BatchGenerator` that leaves the wired memory limit as it set it.
+
+    Each one restores what it found when it is closed (mlx_lm/generate.py); with several models, closing the first would
+    unwire the others. The recommended limit is meant for the whole process and may stay.
+    """
+    generator = BatchGenerator(model, **options)
+    generator._old_wired_limit = None
+    return generator
 
 
 @lru_cache(maxsize=64)

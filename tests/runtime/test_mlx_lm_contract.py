@@ -30,6 +30,15 @@ def test_the_batch_generator_takes_what_we_give_it(method: str) -> None:
     assert set(BATCH_GENERATOR[method]) <= set(_parameters(get))
 
 
+def test_the_generator_restores_the_wired_limit_from_the_field_that_we_clear() -> None:
+    def source() -> str:
+        from mlx_integrations.runtime._mlx import BatchGenerator
+
+        return inspect.getsource(BatchGenerator.close)
+
+    assert "self._old_wired_limit is not None" in get_worker().call(source).result()
+
+
 def test_responses_have_the_fields_we_read() -> None:
     def fields() -> list[str]:
         from mlx_lm.generate import GenerationBatch

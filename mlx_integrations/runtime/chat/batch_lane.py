@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from mlx_integrations.runtime._mlx import BatchGenerator, end_sequences
+from mlx_integrations.runtime._mlx import end_sequences, new_batch_generator
 from mlx_integrations.runtime.chat.row_tools import end_row, generation_error, guarded, row_processors, token_event
 from mlx_integrations.runtime.chat.rows import EndEvent, FailEvent, Row, StartEvent
 from mlx_integrations.runtime.chat.samplers import make_row_sampler
@@ -37,7 +37,7 @@ class BatchLane:
         self._generator = self._new_generator()
 
     def _new_generator(self) -> Any:
-        return BatchGenerator(
+        return new_batch_generator(
             self._model,
             completion_batch_size=self._max_batch_size,
             prefill_batch_size=min(_PREFILL_BATCH_SIZE, self._max_batch_size),
