@@ -7,6 +7,7 @@ signatures used here against the installed version.
 import copy
 import importlib.util
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -38,7 +39,9 @@ try:
     from mlx.utils import tree_flatten, tree_map
 
     _advisory = os.environ.get("TRANSFORMERS_NO_ADVISORY_WARNINGS")
-    with _open_file_limit_kept():
+    with _open_file_limit_kept(), warnings.catch_warnings():
+        # In a notebook, tqdm (through transformers) complains about a widget that nothing here uses.
+        warnings.filterwarnings("ignore", message="IProgress not found")
         from mlx_lm.generate import BatchGenerator, StopSequences
         from mlx_lm.models.cache import (
             ArraysCache,

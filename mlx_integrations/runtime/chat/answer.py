@@ -109,7 +109,10 @@ class Answer:
         rest = self._detokenizer.flush()
         deltas = [*(self._parser.feed(rest) if rest else []), *self._parser.finish(reason)]
         chunks = self._chunks(deltas, ())
-        if self._stop.matched is None and (held := self._stop.flush()):
+        if self._stop.matched is not None:
+            chunks.append(self._finish("stop"))
+            return chunks
+        if held := self._stop.flush():
             self._text.append(held)
             chunks.append(ChatChunk(text=held))
         if reason == "stop" and isinstance(self._output, JsonSchemaFormat) and not self._has_calls:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from llguidance import LLMatcher
 
-from mlx_integrations.errors import ContextOverflowError, InvalidRequestError
+from mlx_integrations.errors import ContextOverflowError, InvalidRequestError, UnsupportedSchemaError
 from mlx_integrations.runtime.chat.answer import Answer
 from mlx_integrations.runtime.chat.channels import AsyncChannel, SyncChannel
 from mlx_integrations.runtime.chat.grammar import answer_grammar
@@ -188,7 +188,15 @@ class MLXChatBackend:
             may_think=self.text.capabilities.reasoning,
             in_reasoning=in_reasoning,
         )
-        return None if grammar is None else compiler.compile(grammar)
+        if grammar is None:
+            return None
+        try:
+            return compiler.compile(grammar)
+        except UnsupportedSchemaError:
+            # Each tool alone can be enforced, all together are too much: an ordinary answer does not need them.
+            if request.tool_choice.mode == "auto" and request.output is None:
+                return None
+            raise
 
 
 def _check_tool_names(request: ChatRequest) -> None:

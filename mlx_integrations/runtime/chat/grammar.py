@@ -5,6 +5,7 @@ in the caller's thread) -> `grammar_mask.GrammarProcessor` (one per row, on the 
 The text is llguidance's Lark dialect (https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md).
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,11 @@ _MAX_PARALLEL_CALLS = 16
 _ANYTHING = r"/(.|\n)*/"
 _BLANK = r"/[\n ]{0,4}/"
 _HEADER = "%llguidance {}\n"
-_BARE_SLASH = re.compile(r"(?<!\\)/")
+_ANY_OBJECT = grammar_schema({"type": "object"})
+_SHAPES = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
+_ESCAPE_SLASH_OR_BREAK = re.compile(r"\\.|/|\n", re.DOTALL)
+_PROBE_STEPS = 4
+_MAX_KNOWN_SCHEMAS = 1024
 
 
 class GrammarCompiler:
@@ -43,6 +48,8 @@ class GrammarCompiler:
         }
         longest_first = sorted(self._special_ids, key=len, reverse=True)
         self._special = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if longest_first else None
+        self._end_ids = tuple(end_ids)
+        self._problems: dict[bytes, str] = {}
 
     def literal(self, text: str) -> str:
         """Lark for a fixed text; special tokens in it are matched as the tokens they are."""
@@ -65,10 +72,47 @@ class GrammarCompiler:
         Raises:
             UnsupportedSchemaError: llguidance cannot compile it; the message is its own.
         """
-        problem = LLMatcher.validate_grammar(lark, self._tokenizer)
-        if problem and not problem.startswith("WARNING"):
-            raise UnsupportedSchemaError(f"The grammar cannot be compiled: {_first_words(problem)}.")
-        return LLMatcher(self._tokenizer, lark, log_level=0)
+        matcher = LLMatcher(self._tokenizer, lark, log_level=0)
+        if not matcher.is_error():
+            matcher.compute_bitmask()  # the first token may be one too many
+        if matcher.is_error():
+            raise UnsupportedSchemaError(f"The grammar cannot be compiled: {_first_words(matcher.get_error())}.")
+        return matcher
+
+    def check_schema(self, schema: str) -> str:
+        """`schema` (from `grammar_schema`) itself, if it can be enforced; tried once for each schema.
+
+        Raises:
+            UnsupportedSchemaError: llguidance cannot compile it, or it is too much for it.
+        """
+        key = hashlib.sha256(schema.encode()).digest()
+        problem = self._problems.get(key)
+        if problem is None:
+            problem = self._problem(schema)
+            if len(self._problems) >= _MAX_KNOWN_SCHEMAS:
+                self._problems.clear()
+            self._problems[key] = problem
+        if problem:
+            raise UnsupportedSchemaError(problem)
+        return schema
+
+    def _problem(self, schema: str) -> str:
+        """What is wrong with a schema, empty if nothing; some limits of llguidance show after the first tokens only."""
+        try:
+            matcher = self.compile(f"{_HEADER}start: %json {schema}\n")
+        except UnsupportedSchemaError as error:
+            return str(error.args[0])
+        for _ in range(_PROBE_STEPS):
+            allowed = int.from_bytes(matcher.compute_bitmask(), "little")
+            for end_id in self._end_ids:
+                allowed &= ~(1 << end_id)
+            if matcher.is_error() or not allowed:
+                break
+            lowest = (allowed & -allowed).bit_length() - 1
+            matcher.consume_token(lowest)
+        if matcher.is_error():
+            return f"The schema is too much for the grammar engine: {_first_words(matcher.get_error())}."
+        return ""
 
 
 def answer_grammar(
@@ -102,11 +146,12 @@ def answer_grammar(
             )
         body = rules.calls(tools, syntax, at_most=1 if mode == "tool" else _most_calls(request, syntax))
     elif request.output is not None:
-        body = rules.add("output", _output(request.output))
+        body = rules.add("output", _output(request.output, compiler))
         if syntax.answer_prefix:
             body = f"{rules.compiler.literal(syntax.answer_prefix)} {body}"
         if request.tools and mode == "auto":
-            body = f"({body} | {rules.calls(request.tools, syntax, at_most=_most_calls(request, syntax))})"
+            calls = rules.calls(request.tools, syntax, at_most=_most_calls(request, syntax), is_forced=False)
+            body = f"({body} | {calls})"
     elif request.tools and mode == "auto":
         return _auto_grammar(request, syntax, rules, in_reasoning=in_reasoning)
     else:
@@ -128,17 +173,31 @@ class _Rules:
     def text(self, start: str) -> str:
         return _HEADER + f"start: {start}\n" + "\n".join(self._rules) + "\n"
 
-    def calls(self, tools: Sequence[ToolSpec], syntax: OutputSyntax, *, at_most: int) -> str:
-        """One to `at_most` calls as the family writes them."""
+    def calls(self, tools: Sequence[ToolSpec], syntax: OutputSyntax, *, at_most: int, is_forced: bool = True) -> str:
+        """One to `at_most` calls as the family writes them.
+
+        A tool whose schema cannot be enforced takes any object where no call is forced: it must not stand in the way
+        of an ordinary answer, nor of the other tools.
+        """
         literal, call = self.compiler.literal, syntax.call
         names = []
         for number, tool in enumerate(tools):
             head = literal(call.before_name + json.dumps(tool.name, ensure_ascii=False)[1:-1] + call.before_arguments)
-            self.add(f"arguments_{number}", f"%json {grammar_schema(_object_schema(tool))}")
+            self.add(f"arguments_{number}", f"%json {self._arguments(tool, is_forced=is_forced)}")
             names.append(self.add(f"call_{number}", f"{head} arguments_{number} {literal(call.after_call)}"))
         self.add("call", " | ".join(names))
         more = f" ({literal(call.between)} call){{0,{at_most - 1}}}" if at_most > 1 else ""
         return self.add("calls", f"{literal(call.begin)} call{more} {literal(call.end)}")
+
+    def _arguments(self, tool: ToolSpec, *, is_forced: bool) -> str:
+        try:
+            return self.compiler.check_schema(grammar_schema(_object_schema(tool)))
+        except UnsupportedSchemaError as error:
+            if not is_forced:
+                return _ANY_OBJECT
+            raise UnsupportedSchemaError(
+                f"The parameters of the tool `{tool.name}` cannot be enforced. {error.args[0]}", keywords=error.keywords
+            ) from error
 
     def after_thinking(self, body: str, syntax: OutputSyntax, *, in_reasoning: bool) -> str:
         """Let the thinking come first where the model thinks."""
@@ -158,20 +217,16 @@ class _Rules:
 def _auto_grammar(request: ChatRequest, syntax: OutputSyntax, rules: _Rules, *, in_reasoning: bool) -> str | None:
     """Free text, in which a call that is begun must become a whole call of an offered tool.
 
-    Only where the family writes JSON calls behind an unmistakable marker; elsewhere the parser alone judges. A tool
-    whose schema cannot be enforced does not stand in the way of an ordinary answer.
+    Only where the family writes JSON calls behind an unmistakable marker; elsewhere the parser alone judges.
     """
     trigger = syntax.call_trigger
     if not trigger:
-        return None
-    try:
-        rules.calls(request.tools, syntax, at_most=1)  # for the rules of the arguments and of one call
-    except UnsupportedSchemaError:
         return None
     literal, call = rules.compiler.literal, syntax.call
     whole = call.begin + call.before_name
     if not whole.startswith(trigger):
         return None
+    rules.calls(request.tools, syntax, at_most=1, is_forced=False)  # for the rules of the arguments and of one call
     heads = []
     for number, tool in enumerate(request.tools):
         name = json.dumps(tool.name, ensure_ascii=False)[1:-1]
@@ -215,20 +270,26 @@ def _forced_tools(request: ChatRequest) -> Sequence[ToolSpec]:
     return named
 
 
-def _output(output: JsonSchemaFormat | JsonObjectFormat | RegexFormat) -> str:
+def _output(output: JsonSchemaFormat | JsonObjectFormat | RegexFormat, compiler: GrammarCompiler) -> str:
     match output:
         case JsonSchemaFormat(schema=schema):
-            return f"%json {grammar_schema(schema)}"
+            return f"%json {compiler.check_schema(grammar_schema(schema))}"
         case JsonObjectFormat():
-            return f"%json {grammar_schema({'type': 'object'})}"
+            return f"%json {_ANY_OBJECT}"
         case RegexFormat(pattern=pattern):
-            # Lark regexes are anchored at both ends by themselves and end at an unescaped slash.
-            inner = pattern.removeprefix("^").removesuffix("$").replace("\n", r"\n")
-            return "/" + _BARE_SLASH.sub(r"\/", inner) + "/"
+            return _lark_regex(pattern)
+
+
+def _lark_regex(pattern: str) -> str:
+    """A regex as Lark writes it: on one line, between slashes, anchored at both ends whether it says so or not."""
+    in_lark = {"/": r"\/", "\n": r"\n", "\\\n": r"\n"}
+    return "/" + _ESCAPE_SLASH_OR_BREAK.sub(lambda found: in_lark.get(found[0], found[0]), pattern) + "/"
 
 
 def _object_schema(tool: ToolSpec) -> Mapping[str, object]:
-    return {"type": "object", "properties": {}, **tool.parameters}
+    if _SHAPES.isdisjoint(tool.parameters):
+        return {"type": "object", "properties": {}, **tool.parameters}
+    return {"type": "object", **tool.parameters}
 
 
 def _first_words(problem: str) -> str:

@@ -6,17 +6,19 @@ settings on the way and fails when two threads meet there.
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from mlx_integrations.errors import ModelLoadError
-from mlx_integrations.runtime.chat.control_tokens import ControlTokens, split_at_marks
+from mlx_integrations.runtime.chat.control_tokens import ControlTokens, split_at_marks, unescape_marks
 from mlx_integrations.runtime.chat.detokenize import Detokenizer
 from mlx_integrations.runtime.chat.grammar import GrammarCompiler
+from mlx_integrations.runtime.chat.json_schema import check_depth
 from mlx_integrations.runtime.chat.prompts import ChatTemplate, RenderedPrompt, prompt_token_ids
 from mlx_integrations.runtime.chat.syntax import OutputSyntax, UpstreamToolParser, detect_syntax
 from mlx_integrations.runtime.folder import ModelFolder
-from mlx_integrations.types import ChatRequest, ModelCapabilities
+from mlx_integrations.types import ChatRequest, JsonSchemaFormat, ModelCapabilities
 
 __all__ = ["ModelText", "load_model_text"]
 
@@ -116,8 +118,17 @@ class ModelText:
         return ids
 
     def prompt(self, request: ChatRequest) -> tuple[RenderedPrompt, list[int]]:
-        """The prompt of a request and its token ids; only the template writes control tokens."""
+        """The prompt of a request and its token ids; only the template writes control tokens.
+
+        Raises:
+            RequestError: The messages, tools or schema cannot be written as a prompt.
+        """
+        for tool in request.tools:
+            check_depth(tool.parameters, f"The parameters of the tool `{tool.name}`")
+        if isinstance(request.output, JsonSchemaFormat):
+            check_depth(request.output.schema, "The JSON Schema")
         rendered = self.template.render(self._control_tokens.disarm(request))
+        rendered = replace(rendered, text=unescape_marks(rendered.text))
         return rendered, prompt_token_ids(self, rendered)
 
     def decode(self, ids: Sequence[int]) -> str:

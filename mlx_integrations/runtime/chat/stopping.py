@@ -8,6 +8,9 @@ __all__ = ["StopMatcher"]
 class StopMatcher:
     """Watches a stream of text for the first of several strings.
 
+    The first is the one that is complete first, and the longest of those that end there: what reading character by
+    character finds, however the text is cut into pieces.
+
     Args:
         stops: Strings that end the answer; none of them empty.
     """
@@ -25,9 +28,9 @@ class StopMatcher:
         if self.matched is not None:
             return ""
         text = self._held + text
-        found = [(at, -len(stop), stop) for stop in self._stops if (at := text.find(stop)) >= 0]
+        found = [(at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
-            at, _, self.matched = min(found)
+            _, at, self.matched = min(found)
             self._held = ""
             return text[:at]
         keep = self._could_begin_in(text)

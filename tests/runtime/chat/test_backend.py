@@ -191,7 +191,7 @@ def test_usage_counts_prompt_and_answer(llama: MLXChatBackend) -> None:
 def test_max_tokens_is_kept_within_the_window(tiny_model: TinyModel, runtime: Runtime) -> None:
     path = tiny_model("llama", name="small_window", max_position_embeddings=64)
     backend = MLXChatBackend(path, runtime=runtime)
-    request = ask("hi", max_tokens=1000)
+    request = ask("hi", max_tokens=1000, logit_bias={2: -1000.0})
     usage = ChatResult.join(backend.stream(request)).finish.usage
     assert usage.prompt_tokens + usage.completion_tokens == 64
 
