@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--checkpoints", type=Path, default=Path("demo-checkpoints"), help="folder for checkpoints")
     parser.add_argument("--workers", type=int, default=2, help="processes for training")
-    parser.add_argument("--cases", type=int, default=100, help="cases of each skill in the evaluation")
+    parser.add_argument("--cases", type=int, default=60, help="cases of each skill in the evaluation")
     parser.add_argument("--show", type=int, default=0, help="print that many wrong turns")
     arguments = parser.parse_args(argv)
     unknown = [step for step in arguments.steps if step not in _STEPS]

@@ -18,7 +18,7 @@ from mlx_integrations.demo.recipe.draw import Draw
 from mlx_integrations.demo.recipe.render import MODEL_FOLDER, answer_text, render
 from mlx_integrations.demo.recipe.shape import SHAPE
 
-CASES_PER_SKILL: Final = 100
+CASES_PER_SKILL: Final = 60
 MOST_QUESTIONS: Final = 2
 _MOST_NEW_TOKENS: Final = 128
 _ROWS: Final = 64
