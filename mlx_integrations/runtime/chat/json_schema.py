@@ -173,7 +173,13 @@ def _as_enforced(base: Any) -> Any:
         if all(map(_is_python_regex, schema.get("patternProperties", ()))):
             yield from known["additionalProperties"](validator, value, instance, schema) or ()
 
+    def items(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        # A list is the older way to write `prefixItems`.
+        rule = jsonschema.Draft7Validator.VALIDATORS["items"] if isinstance(value, list) else known["items"]
+        yield from rule(validator, value, instance, schema) or ()
+
     changed = {
+        "items": items,
         "multipleOf": multiple_of,
         "pattern": pattern,
         "patternProperties": pattern_properties,
