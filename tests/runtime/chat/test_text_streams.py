@@ -7,8 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from mlx_integrations.runtime.chat.answer import Answer
 from mlx_integrations.runtime.chat.detokenize import Detokenizer
+from mlx_integrations.runtime.chat.rows import EndEvent, TokenEvent
 from mlx_integrations.runtime.chat.stopping import StopMatcher
+from mlx_integrations.runtime.chat.syntax import detect_syntax
+from mlx_integrations.types import ChatResult, JsonSchemaFormat
 from tests.tiny_models import build_tokenizer
 
 
@@ -65,6 +69,30 @@ def test_metaspace_tokenizers_stream_what_they_decode(sentencepiece_like: Tokeni
     assert stream(sentencepiece_like, ids)[1] == sentencepiece_like.decode(ids)
 
 
+@given(ids=st.lists(st.integers(0, 264), max_size=60))
+@settings(max_examples=500)
+def test_invalid_bytes_are_streamed_as_they_are_decoded(sentencepiece_like: Tokenizer, ids: list[int]) -> None:
+    assert stream(sentencepiece_like, ids)[1] == sentencepiece_like.decode(ids)
+
+
+@given(ids=st.lists(st.integers(1, 256), min_size=60, max_size=200))
+def test_endless_bytes_never_raise(sentencepiece_like: Tokenizer, ids: list[int]) -> None:
+    assert stream(sentencepiece_like, [*ids, 258])[1].endswith(" hello")
+
+
+def test_a_long_text_in_bytes_is_shown_before_it_ends(sentencepiece_like: Tokenizer) -> None:
+    text = "ไม่มีคำใดที่รู้จัก" * 10
+    ids = [byte + 1 for byte in text.encode()]
+    pieces, whole = stream(sentencepiece_like, ids)
+    assert whole == text
+    assert sum(map(bool, pieces)) > 100
+
+
+def test_bytes_that_turn_out_invalid_after_they_were_shown_do_not_end_the_stream(sentencepiece_like: Tokenizer) -> None:
+    ids = [ord("x") + 1] * 70 + [0xFF + 1, 258, 259, 258]
+    assert stream(sentencepiece_like, ids)[1] == "x" * 70 + "\ufffd hello world hello"
+
+
 def test_leading_spaces_stay(tokenizer: Tokenizer) -> None:
     for text in (" hello", "    indented", "\n\n  x", "\ttab"):
         assert stream(tokenizer, tokenizer.encode(text).ids)[1] == text
@@ -107,9 +135,36 @@ def test_the_first_stop_string_ends_the_text_wherever_it_is_cut(text: str, stops
         assert not any(stop in text for stop in stops)
         assert shown + matcher.flush() == text
     else:
-        # Cut by cut, a stop string that is complete wins over one that begins earlier and is not.
+        # A stop string that is complete wins over one that begins earlier and is not.
         assert text.startswith(shown + matcher.matched)
         assert not any(stop in shown for stop in stops)
+    one_by_one = StopMatcher(stops)
+    assert "".join(map(one_by_one.feed, text)) == shown
+    assert one_by_one.matched == matcher.matched
+
+
+@pytest.mark.parametrize("pieces", [["abcd"], ["a", "b", "c", "d"], ["ab", "cd"]])
+def test_the_stop_string_that_is_complete_first_wins(pieces: list[str]) -> None:
+    matcher = StopMatcher(["abcd", "bc", "c"])
+    assert "".join(map(matcher.feed, pieces)) == "a"
+    assert matcher.matched == "bc"  # the longer of the two that end there
+
+
+def test_a_stop_string_that_shows_up_at_the_very_end_is_the_reason(sentencepiece_like: Tokenizer) -> None:
+    syntax = detect_syntax(chat_template=None, vocabulary={}, model_type="llama", upstream=None)
+    answer = Answer(
+        model_id="m",
+        prompt_tokens=1,
+        detokenizer=Detokenizer(sentencepiece_like),
+        parser=syntax.parser(tools=(), in_reasoning=False, forced_call=False),
+        stops=("END",),
+        decode=lambda ids: "",
+        output=JsonSchemaFormat(schema={"type": "null"}),
+    )
+    chunks = [chunk for byte in b"so END." for chunk in answer.feed(TokenEvent(token_id=byte + 1))]
+    assert not chunks  # bytes are held back while more may follow
+    result = ChatResult.join(answer.feed(EndEvent(reason="length")))
+    assert (result.text, result.finish.reason, result.finish.stop_string) == ("so ", "stop", "END")
 
 
 def test_text_that_could_begin_a_stop_string_is_held_back() -> None:
