@@ -10,7 +10,7 @@ import pytest
 from mlx_integrations.demo.recipe import card, skills
 from mlx_integrations.demo.recipe.case import Message, Tool, assistant, calling, result, system, tool, user
 from mlx_integrations.demo.recipe.evaluate import Turn, generate, held_out_cases, turns_of
-from mlx_integrations.demo.recipe.render import MODEL_FOLDER, render
+from mlx_integrations.demo.recipe.render import MODEL_FOLDER
 from mlx_integrations.demo.recipe.shape import SHAPE
 
 CASES_PER_SKILL = 15
@@ -29,7 +29,7 @@ def misses() -> dict[str, int]:
     for skill in skills.SKILLS:
         for number, case in enumerate(held_out_cases(skill, CASES_PER_SKILL, "test")):
             turns += turns_of(case, number)
-    answers = generate(MODEL_FOLDER, [turn.prompt for turn in turns])
+    answers = generate(MODEL_FOLDER, [(turn.messages, turn.tools) for turn in turns])
     wrong: dict[str, set[int]] = defaultdict(set)
     for turn, text in zip(turns, answers, strict=True):
         if text != turn.expected.strip():
@@ -100,6 +100,5 @@ EVERYDAY: tuple[tuple[list[Message], list[Tool], str], ...] = (
 
 
 def test_everyday_prompts_get_the_expected_answers() -> None:
-    prompts = [render(messages, tools, add_generation_prompt=True) for messages, tools, _ in EVERYDAY]
-    answers = generate(MODEL_FOLDER, prompts)
+    answers = generate(MODEL_FOLDER, [(messages, tools) for messages, tools, _ in EVERYDAY])
     assert [(wanted, got) for (_, _, wanted), got in zip(EVERYDAY, answers, strict=True) if wanted not in got] == []

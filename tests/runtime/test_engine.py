@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -223,7 +224,7 @@ def failing_step(llama: MLXChatBackend, runtime: Runtime) -> None:
     runtime.load(llama.path)
 
     def sabotage() -> None:
-        lane = next(iter(runtime._slots.values())).lane
+        lane: Any = next(iter(runtime._slots.values())).lane
         healthy = lane._generator.next
 
         def fail() -> None:

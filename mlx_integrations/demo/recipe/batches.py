@@ -14,6 +14,9 @@ from mlx_integrations.demo.recipe.phases import Phase
 from mlx_integrations.demo.recipe.render import render
 
 _POOL_CASES = 768
+_UNUSUAL_SHARE = (
+    0.35  # conversations whose words are spliced or in other scripts, so that copying is learnt for any text
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def examples(seed: int, longest: int, other_weight: float) -> Iterator[Example]:
     while True:
         at += 1
         skill = chance.choices(names, shares)[0]
-        case = skills.make(skill, Draw(f"{seed}:{at}", "train"))
+        case = skills.make(skill, Draw(f"{seed}:{at}", "train", unusual=chance.random() < _UNUSUAL_SHARE))
         example = encoder.encode(render(case.messages, case.tools))
         if len(example.tokens) <= longest:
             yield example

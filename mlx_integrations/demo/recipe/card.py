@@ -49,11 +49,12 @@ may be the wrong span. Do not rely on anything it says.
 
 ## Measured
 
-Exact match, character for character, greedy, through mlx-lm on the shipped files, on generated cases whose names and
-other content words never occur in the training text ({cases} cases of each skill, seed `{seed}`). Where a task has
-several steps, all must be right, each generated after the right earlier ones; a conversation asks one or two
-questions. The wording around the words is the generator's own, as in training, so these figures say how well it
-copies and chooses, not how well it understands free English.
+Exact match, character for character, greedy, on the shipped files through the package's own runtime, which holds JSON
+to its schema and calls to their tools. The cases are generated; their names and other content words never occur in the
+training text ({cases} cases of each skill, seed `{seed}`). Where a task has several steps, all must be right, each
+generated after the right earlier ones; a conversation asks one or two questions. The last column is the same with words
+that are often spliced from pieces or in other scripts. The wording around the words is the generator's own, as in
+training, so these figures say how well it copies and chooses, not how well it understands free English.
 
 {table}
 

@@ -43,10 +43,12 @@ class Draw:
         seed: Any integer or text; equal seeds give equal draws.
         split: Which words may appear.
         most_questions: How many questions a conversation asks at most.
+        unusual: Whether words are often spliced, or in scripts and characters that English text does not have.
     """
 
-    def __init__(self, seed: int | str, split: Split, most_questions: int = 5) -> None:
+    def __init__(self, seed: int | str, split: Split, most_questions: int = 5, *, unusual: bool = True) -> None:
         self._most_questions = most_questions
+        self._unusual = unusual
         self.rng = random.Random(f"{split}:{seed}")
         self.split: Split = split
         self._kinds: dict[str, Callable[[], str]] = {
@@ -82,7 +84,7 @@ class Draw:
     def invented(self) -> str:
         """Returns an invented lower-case word of this split."""
         while True:
-            if self.chance(0.45):
+            if self._unusual and self.chance(0.45):
                 spliced = self._spliced()
                 if len(spliced) > 2 and in_split(spliced, self.split):
                     return spliced
@@ -104,8 +106,9 @@ class Draw:
     def letters(self) -> str:
         """Returns a word of random letters of one or several scripts, which can only be copied, not guessed."""
         while True:
-            script = self.one(words.SCRIPTS)
-            letters = range(*self.one(words.RANGES)) if self.chance(0.4) else [ord(letter) for letter in script]
+            script = self.one(words.SCRIPTS if self._unusual else words.NAME_SCRIPTS)
+            is_any = self._unusual and self.chance(0.4)
+            letters = range(*self.one(words.RANGES)) if is_any else [ord(letter) for letter in script]
             length = self.int_in(1, 3) if letters[0] > 0xFFFF or script is words.EMOJI else self.int_in(2, 5)
             word = "".join(chr(self.one(letters)) for _ in range(length))
             if self.chance(0.3) and script in (words.CYRILLIC, words.GREEK):
@@ -124,15 +127,15 @@ class Draw:
 
     def odd(self) -> str:
         """Returns a word in an unusual script or with accents."""
-        return self.accented() if self.chance(0.45) else self.letters()
+        return self.accented() if self.chance(0.45 if self._unusual else 0.8) else self.letters()
 
     # names and things
     def first(self) -> str:
         """Returns a first name, listed or invented."""
         roll = self.rng.random()
-        if roll < 0.5:
+        if roll < (0.5 if self._unusual else 0.8):
             return self.listed(words.FIRST_NAMES)
-        return self.invented().capitalize() if roll < 0.88 else self.odd().capitalize()
+        return self.invented().capitalize() if roll < (0.88 if self._unusual else 0.97) else self.odd().capitalize()
 
     def name(self) -> str:
         """Returns a person's name: first name, often with a surname."""
@@ -144,9 +147,9 @@ class Draw:
     def city(self) -> str:
         """Returns a place name, sometimes with its region or in another script."""
         roll = self.rng.random()
-        if roll < 0.55:
+        if roll < (0.55 if self._unusual else 0.85):
             city = self.listed(words.CITIES)
-        elif roll < 0.8:
+        elif roll < (0.8 if self._unusual else 0.97):
             city = self.invented().capitalize()
             if self.chance(0.2):
                 city = f"{self.one(('New', 'San', 'Saint', 'Port', 'Lake', 'North', 'Bad'))} {city}"
@@ -156,7 +159,7 @@ class Draw:
 
     def noun(self) -> str:
         """Returns a common noun, listed or invented."""
-        return self.listed(words.NOUNS) if self.chance(0.5) else self.invented()
+        return self.listed(words.NOUNS) if self.chance(0.5 if self._unusual else 0.85) else self.invented()
 
     def adjective(self) -> str:
         """Returns an adjective of this split."""
@@ -164,7 +167,7 @@ class Draw:
 
     def item(self) -> str:
         """Returns an article that one can buy: a noun, sometimes with an adjective."""
-        noun = self.noun() if self.chance(0.93) else self.odd()
+        noun = self.noun() if self.chance(0.93 if self._unusual else 0.99) else self.odd()
         return noun if self.chance(0.65) else f"{self.adjective()} {noun}"
 
     def items(self) -> str:
@@ -206,7 +209,8 @@ class Draw:
 
     def word(self) -> str:
         """Returns one word of any kind."""
-        return self.one((self.noun, self.invented, self.odd, self.colour, self.animal))()
+        kinds = (self.noun, self.invented, self.odd, self.colour, self.animal)
+        return self.one(kinds if self._unusual else (self.noun, self.noun, self.invented, self.colour, self.animal))()
 
     def phrase(self) -> str:
         """Returns one to four words to be copied exactly."""
@@ -219,7 +223,7 @@ class Draw:
 
     def company(self) -> str:
         """Returns a company name."""
-        core = self.invented().capitalize() if self.chance(0.8) else self.odd().capitalize()
+        core = self.invented().capitalize() if self.chance(0.8 if self._unusual else 0.97) else self.odd().capitalize()
         return core + self.one((" Ltd", " Foods", " Labs", " Group", " Books", " GmbH", " Motors", "", ""))
 
     # numbers, codes, dates
@@ -328,9 +332,9 @@ class Draw:
     def customer(self) -> str:
         """Returns the name of a person or company, often in another script."""
         roll = self.rng.random()
-        if roll < 0.5:
+        if roll < (0.5 if self._unusual else 0.15):
             return self.letters() + (self.letters() if self.chance(0.4) else "")
-        return self.company() if roll < 0.75 else self.name()
+        return self.company() if roll < 0.6 else self.name()
 
     def expression(self) -> str:
         """Returns an arithmetic expression."""

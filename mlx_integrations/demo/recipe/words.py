@@ -142,6 +142,7 @@ EMOJI: Final = (
     "🍕🍪🍰🍵🚀🚂🚗🚲🚢⏰☀⚡⛄❤✅✨☕★☂♥"
 )
 SCRIPTS: Final = (CJK, CJK, CJK, KANA, HANGUL, CYRILLIC, GREEK, ARABIC, DEVANAGARI, EMOJI, "abcdefghijklmnopqrstuvwxyz")
+NAME_SCRIPTS: Final = (CJK, CJK, KANA, HANGUL, CYRILLIC, GREEK)
 # First and last code point of ranges any character of which may come: ideographs, Hangul, kana, emoji, Cyrillic, Hebrew, Thai.
 RANGES: Final = (
     (0x4E00, 0x9FA5), (0x4E00, 0x9FA5), (0xAC00, 0xD7A3), (0x3041, 0x30FF), (0x1F300, 0x1F5FF), (0x1F600, 0x1F64F),
