@@ -96,10 +96,17 @@ class ToolChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonSchemaFormat:
-    """The whole answer is JSON that satisfies `schema`."""
+    """The whole answer is JSON that satisfies `schema`.
+
+    Attributes:
+        schema: The JSON Schema.
+        name: What it describes.
+        is_prompted: Whether the prompt shows the schema; otherwise the messages have to say what is wanted.
+    """
 
     schema: Mapping[str, Any]
     name: str = "response"
+    is_prompted: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,9 +161,10 @@ def written_tools(tools: Sequence[ToolSpec]) -> str:
 
 def written_output_instruction(output: OutputFormat | None, messages: Sequence[ChatMessage]) -> str:
     """What the model is told about the format of its answer; the grammar enforces it in any case."""
-    if isinstance(output, JsonSchemaFormat):
+    if isinstance(output, JsonSchemaFormat) and output.is_prompted:
         return "Reply with JSON that matches this JSON Schema:\n" + dump(output.schema)
-    if isinstance(output, JsonObjectFormat) and not any("json" in message.content.lower() for message in messages):
+    is_json = isinstance(output, JsonObjectFormat | JsonSchemaFormat)
+    if is_json and not any("json" in message.content.lower() for message in messages):
         return "Reply with a JSON object."
     return ""
 
