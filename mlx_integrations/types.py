@@ -96,17 +96,10 @@ class ToolChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonSchemaFormat:
-    """The whole answer is JSON that satisfies `schema`.
-
-    Attributes:
-        schema: The JSON Schema.
-        name: What it describes.
-        is_prompted: Whether the prompt shows the schema; otherwise the messages have to say what is wanted.
-    """
+    """The whole answer is JSON that satisfies `schema`."""
 
     schema: Mapping[str, Any]
     name: str = "response"
-    is_prompted: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,9 +39,7 @@ def output_format(response_format: Any) -> OutputFormat | None:
     if kind == "text":
         return None
     if kind == "json_object":
-        # With a schema, as llama.cpp's server takes it: the answer is held to it, the prompt does not show it.
-        schema = response_format.get("schema")
-        return JsonSchemaFormat(schema=schema, is_prompted=False) if isinstance(schema, Mapping) else JsonObjectFormat()
+        return JsonObjectFormat()
     if kind == "regex" and isinstance(response_format.get("pattern"), str):
         return RegexFormat(pattern=response_format["pattern"])
     if kind == "json_schema":

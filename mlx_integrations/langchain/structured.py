@@ -151,12 +151,9 @@ def structured_output(
         bound = model.bind_tools([tool], tool_choice=parser.tool_name, parallel_tool_calls=False, **traced, **options)
     else:
         response_format: dict[str, Any] = {"type": "json_object"}
-        if schema is not None:
-            as_schema = schema_response_format(schema)
-            is_shown = method == "json_schema"
-            response_format = (
-                as_schema if is_shown else {**response_format, "schema": as_schema["json_schema"]["schema"]}
-            )
+        if method == "json_schema":
+            assert schema is not None
+            response_format = schema_response_format(schema)
         bound = model.bind_tools(tools or [], response_format=response_format, **traced, **options)
     return _with_raw(bound, parser) if include_raw else bound | parser
 

@@ -16,7 +16,7 @@ from mlx_integrations.langchain.errors import InvalidOutputError, TruncatedOutpu
 from mlx_integrations.langchain.formats import json_schema
 from mlx_integrations.langchain.structured import StructuredOutputParser
 from mlx_integrations.testing import FakeAnswer
-from mlx_integrations.types import InvalidToolCall, JsonSchemaFormat, ToolCall, ToolChoice
+from mlx_integrations.types import InvalidToolCall, JsonObjectFormat, JsonSchemaFormat, ToolCall, ToolChoice
 from tests.langchain.fakes import ADD, add, fake_model
 
 
@@ -87,7 +87,7 @@ async def test_every_kind_of_schema_goes_with_every_method(schema: Any, method: 
         described = request.output.schema.get("$defs", {}).get("Person", request.output.schema)
         assert set(described["properties"]) >= {"name", "age"}
     else:
-        assert isinstance(request.output, JsonSchemaFormat) and not request.output.is_prompted
+        assert request.output == JsonObjectFormat()
 
 
 def test_enums_literals_and_recursion_are_in_the_schema() -> None:

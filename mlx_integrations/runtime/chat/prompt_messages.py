@@ -161,10 +161,9 @@ def written_tools(tools: Sequence[ToolSpec]) -> str:
 
 def written_output_instruction(output: OutputFormat | None, messages: Sequence[ChatMessage]) -> str:
     """What the model is told about the format of its answer; the grammar enforces it in any case."""
-    if isinstance(output, JsonSchemaFormat) and output.is_prompted:
+    if isinstance(output, JsonSchemaFormat):
         return "Reply with JSON that matches this JSON Schema:\n" + dump(output.schema)
-    is_json = isinstance(output, JsonObjectFormat | JsonSchemaFormat)
-    if is_json and not any("json" in message.content.lower() for message in messages):
+    if isinstance(output, JsonObjectFormat) and not any("json" in message.content.lower() for message in messages):
         return "Reply with a JSON object."
     return ""
 

@@ -512,12 +512,3 @@ def test_a_model_that_does_not_think_is_not_allowed_to_begin(compiler: GrammarCo
     assert accepts(compiler, thinking, answer)
     assert not accepts(compiler, thoughtless, answer)
     assert accepts(compiler, thoughtless, "{}")
-
-
-def test_a_schema_that_is_not_shown_is_enforced_all_the_same(llama: MLXChatBackend) -> None:
-    output = JsonSchemaFormat(schema=CITY.parameters, is_prompted=False)
-    rendered, _ = llama.text.prompt(replace(ASK, output=output))
-    assert "Paris" not in rendered.text
-    assert "JSON" in rendered.text
-    answer = json.loads(ChatResult.join(llama.stream(replace(ASK, output=output))).text)
-    assert answer["city"] in ("Paris", "東京")
