@@ -337,8 +337,8 @@ class ChatMLX(BaseChatModel):
             schema: A pydantic class, a `TypedDict`, a JSON Schema, or a tool in the form of OpenAI or Anthropic.
                 Answers are instances of a pydantic class, dictionaries otherwise. May be left out for `json_mode`.
             method: `json_schema`: the grammar lets the model write only what satisfies the schema.
-                `function_calling`: a forced call of a tool with these arguments. `json_mode`: any JSON object; the
-                prompt has to say which.
+                `function_calling`: a forced call of a tool with these arguments. `json_mode`: as `json_schema`; without
+                a schema, any JSON object, and the prompt has to say which.
             include_raw: Whether to return a dictionary of `raw` (the message), `parsed` and `parsing_error`, and not to
                 raise when parsing fails.
             strict: Accepted for exchange with other models: answers are held to the schema in any case.

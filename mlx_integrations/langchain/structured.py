@@ -150,10 +150,8 @@ def structured_output(
         parser.tool_name = tool["function"]["name"]
         bound = model.bind_tools([tool], tool_choice=parser.tool_name, parallel_tool_calls=False, **traced, **options)
     else:
-        response_format: dict[str, Any] = {"type": "json_object"}
-        if method == "json_schema":
-            assert schema is not None
-            response_format = schema_response_format(schema)
+        # Elsewhere `json_mode` promises no more than JSON; here the grammar can hold it to its schema as well.
+        response_format = {"type": "json_object"} if schema is None else schema_response_format(schema)
         bound = model.bind_tools(tools or [], response_format=response_format, **traced, **options)
     return _with_raw(bound, parser) if include_raw else bound | parser
 

@@ -82,12 +82,10 @@ async def test_every_kind_of_schema_goes_with_every_method(schema: Any, method: 
         assert request.tool_choice == ToolChoice(mode="tool", name=name)
         assert request.parallel_tool_calls is False
         assert set(request.tools[0].parameters["properties"]) >= {"name", "age"}
-    elif method == "json_schema":
+    else:
         assert isinstance(request.output, JsonSchemaFormat)
         described = request.output.schema.get("$defs", {}).get("Person", request.output.schema)
         assert set(described["properties"]) >= {"name", "age"}
-    else:
-        assert request.output == JsonObjectFormat()
 
 
 def test_enums_literals_and_recursion_are_in_the_schema() -> None:
@@ -114,8 +112,9 @@ def test_a_schema_may_be_a_tool_or_have_no_title(schema: dict[str, Any], method:
 
 
 def test_json_mode_needs_no_schema() -> None:
-    model, _ = fake_model('{"any": "thing"}')
+    model, backend = fake_model('{"any": "thing"}')
     assert model.with_structured_output(method="json_mode").invoke("Who?") == {"any": "thing"}
+    assert backend.requests[0].output == JsonObjectFormat()
 
 
 def test_a_dictionary_grows_while_it_streams() -> None:
