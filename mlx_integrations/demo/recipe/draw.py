@@ -332,7 +332,7 @@ class Draw:
     def customer(self) -> str:
         """Returns the name of a person or company, often in another script."""
         roll = self.rng.random()
-        if roll < (0.5 if self._unusual else 0.15):
+        if roll < (0.5 if self._unusual else 0.35):
             return self.letters() + (self.letters() if self.chance(0.4) else "")
         return self.company() if roll < 0.6 else self.name()
 
