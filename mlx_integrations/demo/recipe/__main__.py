@@ -24,6 +24,8 @@ def _tokenizer(_: argparse.Namespace) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     from mlx_integrations.demo.recipe import card, train
 
+    if arguments.go_on:
+        train.start_from_shipped(arguments.checkpoints)
     progress = train.train(arguments.checkpoints, workers=arguments.workers)
     card.write_training(progress)
 
@@ -70,6 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         "steps", nargs="*", metavar="step", help=f"any of {', '.join(_STEPS)}; all of them when none is named"
     )
     parser.add_argument("--checkpoints", type=Path, default=Path("demo-checkpoints"), help="folder for checkpoints")
+    parser.add_argument("--go-on", action="store_true", help="train the last phase only, from the shipped weights")
     parser.add_argument("--workers", type=int, default=2, help="processes for training")
     parser.add_argument("--cases", type=int, default=60, help="cases of each skill in the evaluation")
     parser.add_argument("--show", type=int, default=0, help="print that many wrong turns")

@@ -73,7 +73,8 @@ model was used. A sixth of all content words, listed and invented ones alike, is
 {phases}
 
 To do it again, with the `train` extra installed: `python -m mlx_integrations.demo.recipe`. Same seeds give the same
-text; the weights may differ in the last digits between machines.{note}
+text; the weights may differ in the last digits between machines.{note} To train on from the shipped weights, add a phase
+to `phases.py` and run the step `train` with `--go-on`.
 
 ## Prompt format
 

@@ -6,16 +6,18 @@ import json
 import math
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 import torch  # type: ignore[import-not-found, unused-ignore]
+from safetensors.torch import load_file
 
 from mlx_integrations.demo.recipe import batches
 from mlx_integrations.demo.recipe.network import Llama
 from mlx_integrations.demo.recipe.optimiser import MuonAdamW
 from mlx_integrations.demo.recipe.phases import PHASES, Phase
+from mlx_integrations.demo.recipe.render import MODEL_FOLDER
 from mlx_integrations.demo.recipe.shape import SHAPE
 
 _REPORT_STEPS: Final = 50
@@ -69,6 +71,23 @@ def train(folder: Path, *, workers: int = 2, phases: tuple[Phase, ...] = PHASES)
     meeting.unlink(missing_ok=True)
     torch.multiprocessing.spawn(_work, (workers, folder.resolve(), phases), nprocs=workers)
     return Progress(**json.loads((folder / "progress.json").read_text(encoding="utf-8")))
+
+
+def start_from_shipped(folder: Path, phases: tuple[Phase, ...] = PHASES, model: Path = MODEL_FOLDER) -> None:
+    """Writes the shipped weights as the outcome of all phases but the last, so that training goes on from them.
+
+    Args:
+        folder: Where checkpoints go; those that are there already stay.
+        phases: What `train` will be asked to run; add one to the end first.
+        model: The folder of the shipped weights.
+    """
+    weights = load_file(str(model / "model.safetensors"))
+    recorded = json.loads((model / "training.json").read_text(encoding="utf-8"))
+    progress = {field.name: recorded[field.name] for field in fields(Progress)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for phase in phases[:-1]:
+        if not (folder / f"{phase.name}.pt").exists():
+            torch.save({"weights": weights, "average": weights, "progress": progress}, folder / f"{phase.name}.pt")
 
 
 def _work(rank: int, workers: int, folder: Path, phases: tuple[Phase, ...]) -> None:
