@@ -4,6 +4,7 @@
       ConfigurationError (ValueError)        something was set up wrongly, before any request
         MissingExtraError (ImportError)      an optional dependency is not installed
         ModelNotFoundError (LookupError)     no model goes by that name here
+      EmbeddingMismatchError               a store holds vectors of another embedding model
       RequestError (ValueError)              this request can never succeed as written
         InvalidRequestError                  a field has an impossible value
         UnsupportedContentError              images, audio or files for a model that reads text
@@ -26,12 +27,13 @@
 Every class has `is_retryable`, a `hint` that says what to do next, typed fields, and survives pickling.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 __all__ = [
     "ConfigurationError",
     "ContextOverflowError",
+    "EmbeddingMismatchError",
     "GenerationError",
     "InsufficientMemoryError",
     "InvalidOutputError",
@@ -109,6 +111,29 @@ class ModelNotFoundError(ConfigurationError, LookupError):
         super().__init__(message, hint=hint)
         self.model = model
         self.suggestions = tuple(suggestions)
+
+
+class EmbeddingMismatchError(ConfigurationError):
+    """A store holds vectors that cannot be compared with those of the model it was opened with.
+
+    `stored` and `current` are the two fingerprints, as plain values; `fields` names what differs.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        store: str,
+        stored: Mapping[str, Any],
+        current: Mapping[str, Any],
+        fields: Sequence[str] = (),
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.store = store
+        self.stored = dict(stored)
+        self.current = dict(current)
+        self.fields = tuple(fields)
 
 
 class RequestError(MLXIntegrationsError, ValueError):

@@ -1,12 +1,17 @@
 """Frozen records that cross rooms; no behaviour beyond checking and joining.
 
 A chat call is one `ChatRequest` in and a stream of `ChatChunk`s out: any number of chunks with deltas, then exactly
-one last chunk whose `finish` is set. `ChatResult.join` folds such a stream into one answer.
+one last chunk whose `finish` is set. `ChatResult.join` folds such a stream into one answer. An embedding call is texts
+and `EmbeddingOptions` in and a stream of `EmbeddingChunk`s out, in the order of the texts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:  # a type only: importing this module stays fast
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "Attachment",
@@ -14,6 +19,11 @@ __all__ = [
     "ChatMessage",
     "ChatRequest",
     "ChatResult",
+    "EmbeddingCapabilities",
+    "EmbeddingChunk",
+    "EmbeddingOptions",
+    "EmbeddingResult",
+    "EmbeddingSide",
     "Finish",
     "FinishReason",
     "InvalidToolCall",
@@ -33,6 +43,7 @@ __all__ = [
 
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls"]
+EmbeddingSide = Literal["query", "document"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,3 +303,83 @@ class ModelCapabilities:
     reasoning: bool = False
     structured_output: bool = True
     vision: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingOptions:
+    """How texts become vectors. `None` means: as the model's own files say.
+
+    Attributes:
+        side: Whether the texts ask or are to be found; models that know prompts have one for each.
+        prompt: Put before every text, as it stands, instead of the model's own prompt; `""` for none.
+        dimensions: Keep the first so many coordinates (Matryoshka), normalised again if `normalize` holds.
+        normalize: Whether vectors have length 1.
+        batch_tokens: Tokens of one batch at most, padding included; a longer text is a batch of its own.
+    """
+
+    side: EmbeddingSide = "document"
+    prompt: str | None = None
+    dimensions: int | None = None
+    normalize: bool | None = None
+    batch_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EmbeddingChunk:
+    """Vectors of consecutive texts.
+
+    Attributes:
+        first: Position of the first of these texts among all, from 0.
+        vectors: (texts, dimensions), float32.
+        tokens: What the model read for them: prompts and special tokens included, padding not.
+        truncated: Positions, among all texts, of those that were longer than the model reads.
+    """
+
+    first: int
+    vectors: "NDArray[np.float32]"
+    tokens: int
+    truncated: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EmbeddingResult:
+    """All vectors of one call: the stream, joined. Attributes as in `EmbeddingChunk`."""
+
+    vectors: "NDArray[np.float32]"
+    tokens: int
+    truncated: tuple[int, ...] = ()
+
+    @classmethod
+    def join(cls, chunks: Iterable[EmbeddingChunk]) -> "EmbeddingResult":
+        """Fold a stream into one result; one without texts has vectors of shape (0, 0)."""
+        import numpy as np
+
+        parts = list(chunks)
+        return cls(
+            vectors=np.concatenate([part.vectors for part in parts]) if parts else np.zeros((0, 0), np.float32),
+            tokens=sum(part.tokens for part in parts),
+            truncated=tuple(position for part in parts for position in part.truncated),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingCapabilities:
+    """What an embedding model does, as data.
+
+    Attributes:
+        dimensions: Coordinates of a whole vector.
+        max_tokens: A text is cut after so many, prompt and special tokens included.
+        pooling: How token vectors become one, such as `mean`, `cls` or `lasttoken`.
+        normalize: Whether its vectors have length 1.
+        query_prompt: Put before a query.
+        document_prompt: Put before a document.
+        similarity: The measure it was trained for: `cosine`, `dot`, `euclidean` or `manhattan`.
+    """
+
+    dimensions: int
+    max_tokens: int
+    pooling: str
+    normalize: bool
+    query_prompt: str = ""
+    document_prompt: str = ""
+    similarity: str = "cosine"

@@ -43,12 +43,12 @@ class Draw:
         seed: Any integer or text; equal seeds give equal draws.
         split: Which words may appear.
         most_questions: How many questions a conversation asks at most.
-        unusual: Whether words are often spliced, or in scripts and characters that English text does not have.
+        unusual: Whether words are often spliced or in scripts that English text does not have, and texts are twisted.
     """
 
     def __init__(self, seed: int | str, split: Split, most_questions: int = 5, *, unusual: bool = True) -> None:
         self._most_questions = most_questions
-        self._unusual = unusual
+        self.unusual = unusual
         self.rng = random.Random(f"{split}:{seed}")
         self.split: Split = split
         self._kinds: dict[str, Callable[[], str]] = {
@@ -59,6 +59,10 @@ class Draw:
     def chance(self, probability: float) -> bool:
         """Returns True with the given probability, 0 to 1."""
         return self.rng.random() < probability
+
+    def rather(self, plain: float, unusual: float) -> bool:
+        """Returns True with one probability in ordinary text and with another in unusual text, each 0 to 1."""
+        return self.chance(unusual if self.unusual else plain)
 
     def one(self, options: Sequence[T]) -> T:
         """Returns one of `options`."""
@@ -84,7 +88,7 @@ class Draw:
     def invented(self) -> str:
         """Returns an invented lower-case word of this split."""
         while True:
-            if self._unusual and self.chance(0.45):
+            if self.unusual and self.chance(0.45):
                 spliced = self._spliced()
                 if len(spliced) > 2 and in_split(spliced, self.split):
                     return spliced
@@ -106,8 +110,8 @@ class Draw:
     def letters(self) -> str:
         """Returns a word of random letters of one or several scripts, which can only be copied, not guessed."""
         while True:
-            script = self.one(words.SCRIPTS if self._unusual else words.NAME_SCRIPTS)
-            is_any = self._unusual and self.chance(0.4)
+            script = self.one(words.SCRIPTS if self.unusual else words.NAME_SCRIPTS)
+            is_any = self.unusual and self.chance(0.4)
             letters = range(*self.one(words.RANGES)) if is_any else [ord(letter) for letter in script]
             length = self.int_in(1, 3) if letters[0] > 0xFFFF or script is words.EMOJI else self.int_in(2, 5)
             word = "".join(chr(self.one(letters)) for _ in range(length))
@@ -127,39 +131,39 @@ class Draw:
 
     def odd(self) -> str:
         """Returns a word in an unusual script or with accents."""
-        return self.accented() if self.chance(0.45 if self._unusual else 0.8) else self.letters()
+        return self.accented() if self.chance(0.45 if self.unusual else 0.8) else self.letters()
 
     # names and things
     def first(self) -> str:
         """Returns a first name, listed or invented."""
         roll = self.rng.random()
-        if roll < (0.5 if self._unusual else 0.8):
+        if roll < (0.5 if self.unusual else 0.92):
             return self.listed(words.FIRST_NAMES)
-        return self.invented().capitalize() if roll < (0.88 if self._unusual else 0.97) else self.odd().capitalize()
+        return self.invented().capitalize() if roll < (0.88 if self.unusual else 0.99) else self.odd().capitalize()
 
     def name(self) -> str:
         """Returns a person's name: first name, often with a surname."""
         first = self.first()
-        if self.chance(0.5):
+        if not self.rather(0.3, 0.5):
             return first
-        return f"{first} {self.accented().capitalize() if self.chance(0.12) else self.invented().capitalize()}"
+        return f"{first} {self.accented().capitalize() if self.rather(0.03, 0.12) else self.invented().capitalize()}"
 
     def city(self) -> str:
         """Returns a place name, sometimes with its region or in another script."""
         roll = self.rng.random()
-        if roll < (0.55 if self._unusual else 0.85):
+        if roll < (0.55 if self.unusual else 0.95):
             city = self.listed(words.CITIES)
-        elif roll < (0.8 if self._unusual else 0.97):
+        elif roll < (0.8 if self.unusual else 0.99):
             city = self.invented().capitalize()
             if self.chance(0.2):
                 city = f"{self.one(('New', 'San', 'Saint', 'Port', 'Lake', 'North', 'Bad'))} {city}"
         else:
             city = self.odd().capitalize() if self.chance(0.9) else self.odd()
-        return f"{city}, {self.one(words.REGIONS)}" if self.chance(0.12) else city
+        return f"{city}, {self.one(words.REGIONS)}" if self.rather(0.03, 0.12) else city
 
     def noun(self) -> str:
         """Returns a common noun, listed or invented."""
-        return self.listed(words.NOUNS) if self.chance(0.5 if self._unusual else 0.85) else self.invented()
+        return self.listed(words.NOUNS) if self.rather(0.96, 0.5) else self.invented()
 
     def adjective(self) -> str:
         """Returns an adjective of this split."""
@@ -167,7 +171,7 @@ class Draw:
 
     def item(self) -> str:
         """Returns an article that one can buy: a noun, sometimes with an adjective."""
-        noun = self.noun() if self.chance(0.93 if self._unusual else 0.99) else self.odd()
+        noun = self.noun() if self.chance(0.93 if self.unusual else 0.99) else self.odd()
         return noun if self.chance(0.65) else f"{self.adjective()} {noun}"
 
     def items(self) -> str:
@@ -177,31 +181,31 @@ class Draw:
 
     def colour(self) -> str:
         """Returns a colour word."""
-        return self.listed(words.COLOURS) if self.chance(0.8) else self.invented()
+        return self.listed(words.COLOURS) if self.rather(0.97, 0.8) else self.invented()
 
     def food(self) -> str:
         """Returns a dish."""
-        return self.listed(words.FOODS) if self.chance(0.7) else self.invented()
+        return self.listed(words.FOODS) if self.rather(0.97, 0.7) else self.invented()
 
     def animal(self) -> str:
         """Returns an animal."""
-        return self.listed(words.ANIMALS) if self.chance(0.8) else self.invented()
+        return self.listed(words.ANIMALS) if self.rather(0.97, 0.8) else self.invented()
 
     def job(self) -> str:
         """Returns an occupation."""
-        return self.listed(words.JOBS) if self.chance(0.8) else self.invented()
+        return self.listed(words.JOBS) if self.rather(0.97, 0.8) else self.invented()
 
     def hobby(self) -> str:
         """Returns a pastime."""
-        return self.listed(words.HOBBIES) if self.chance(0.8) else self.invented()
+        return self.listed(words.HOBBIES) if self.rather(0.97, 0.8) else self.invented()
 
     def topic(self) -> str:
         """Returns a field of knowledge."""
-        return self.listed(words.TOPICS) if self.chance(0.8) else self.invented()
+        return self.listed(words.TOPICS) if self.rather(0.97, 0.8) else self.invented()
 
     def country(self) -> str:
         """Returns a country."""
-        return self.listed(words.COUNTRIES) if self.chance(0.8) else self.invented().capitalize()
+        return self.listed(words.COUNTRIES) if self.rather(0.97, 0.8) else self.invented().capitalize()
 
     def weather(self) -> str:
         """Returns a weather word; a closed list, the same in both splits."""
@@ -210,7 +214,7 @@ class Draw:
     def word(self) -> str:
         """Returns one word of any kind."""
         kinds = (self.noun, self.invented, self.odd, self.colour, self.animal)
-        return self.one(kinds if self._unusual else (self.noun, self.noun, self.invented, self.colour, self.animal))()
+        return self.one(kinds if self.unusual else (self.noun, self.noun, self.adjective, self.colour, self.animal))()
 
     def phrase(self) -> str:
         """Returns one to four words to be copied exactly."""
@@ -218,12 +222,13 @@ class Draw:
 
     def title(self) -> str:
         """Returns a title such as one of a book, song or meeting."""
-        text = " ".join(self.one((self.noun, self.adjective, self.invented))() for _ in range(self.int_in(1, 3)))
+        kinds = (self.noun, self.adjective, self.invented if self.unusual else self.noun)
+        text = " ".join(self.one(kinds)() for _ in range(self.int_in(1, 3)))
         return text.capitalize() if self.chance(0.5) else text.title()
 
     def company(self) -> str:
         """Returns a company name."""
-        core = self.invented().capitalize() if self.chance(0.8 if self._unusual else 0.97) else self.odd().capitalize()
+        core = self.invented().capitalize() if self.chance(0.8 if self.unusual else 0.97) else self.odd().capitalize()
         return core + self.one((" Ltd", " Foods", " Labs", " Group", " Books", " GmbH", " Motors", "", ""))
 
     # numbers, codes, dates
@@ -311,7 +316,7 @@ class Draw:
 
     def unit(self) -> str:
         """Returns a unit of measure; a closed list, with some invented ones."""
-        return self.one(words.UNITS) if self.chance(0.9) else self.invented()
+        return self.one(words.UNITS) if self.rather(0.98, 0.9) else self.invented()
 
     def currency(self) -> str:
         """Returns a currency."""
@@ -319,7 +324,7 @@ class Draw:
 
     def language(self) -> str:
         """Returns a language."""
-        return self.one(words.LANGUAGES) if self.chance(0.8) else self.invented().capitalize()
+        return self.one(words.LANGUAGES) if self.rather(0.97, 0.8) else self.invented().capitalize()
 
     def level(self) -> str:
         """Returns low, medium or high."""
@@ -327,12 +332,14 @@ class Draw:
 
     def style(self) -> str:
         """Returns a manner of speaking."""
-        return self.one((self.noun, self.adjective, self.job, self.invented, self.noun))()
+        return self.one(
+            (self.noun, self.adjective, self.job, self.invented if self.unusual else self.adjective, self.noun)
+        )()
 
     def customer(self) -> str:
         """Returns the name of a person or company, often in another script."""
         roll = self.rng.random()
-        if roll < (0.5 if self._unusual else 0.35):
+        if roll < (0.5 if self.unusual else 0.35):
             return self.letters() + (self.letters() if self.chance(0.4) else "")
         return self.company() if roll < 0.6 else self.name()
 

@@ -103,7 +103,7 @@ def offer(draw: Draw, kind: ToolKind) -> Offer:
             schema["description"] = draw.one(param.descriptions)
         properties[name] = schema
     required = [name for name, param in zip(names, kind.params, strict=True) if param.required]
-    description = draw.one(kind.descriptions) if draw.chance(0.93) else ""
+    description = draw.one(kind.descriptions) if draw.rather(0.99, 0.93) else ""
     if draw.chance(0.3):
         description = description.rstrip(".")
     return Offer(kind, tool(restyled(draw, draw.one(kind.names)), description, properties, required), tuple(names))
@@ -112,10 +112,10 @@ def offer(draw: Draw, kind: ToolKind) -> Offer:
 def restyled(draw: Draw, name: str) -> str:
     """Returns a snake_case tool name as it is, or in camelCase, or with a suffix."""
     roll = draw.rng.random()
-    if roll < 0.08:
+    if roll < (0.08 if draw.unusual else 0.04):
         head, *tail = name.split("_")
         return head + "".join(part.capitalize() for part in tail)
-    if roll < 0.14:
+    if roll < (0.14 if draw.unusual else 0.07):
         return name + draw.one(("_tool", "_v2", "_api", "_function"))
     return name
 
@@ -139,10 +139,12 @@ _KEYS: tuple[tuple[str, str, str], ...] = (
 
 def invented_kind(draw: Draw) -> ToolKind:
     """Returns a tool that exists nowhere else: a verb, a noun and keys, known only from its name and description."""
-    verb, noun = draw.one(_VERBS), draw.noun() if draw.chance(0.8) else f"{draw.adjective()} {draw.noun()}"
+    verb, noun = draw.one(_VERBS), draw.noun() if draw.rather(0.9, 0.8) else f"{draw.adjective()} {draw.noun()}"
     key, type_, slot = draw.one(_KEYS)
     snake = noun.replace(" ", "_")
-    name = draw.one((f"{verb}_{snake}", f"{verb}_{snake}", f"{verb}_{snake}_by_{key}", f"{snake}_{verb}", snake))
+    name = f"{verb}_{snake}"
+    if draw.unusual:
+        name = draw.one((name, name, f"{name}_by_{key}", f"{snake}_{verb}", snake))
     said = draw.one(("{slot}", "{slot}", "{slot}", "{key} {slot}", "the {key} {slot}", "'{slot}'", '"{slot}"'))
     said = said.replace("{key}", key).replace("{slot}", slot)
     capital = verb.capitalize()
@@ -175,7 +177,7 @@ def invented_kind(draw: Draw) -> ToolKind:
         f"Tool for the {noun}: {verb} it by {key}.",
     )
     params = [Param((key,), type_, slot, (f"The {key} of the {noun}.",))]
-    if draw.chance(0.3):
+    if draw.rather(0.2, 0.3):
         params, asks = _more_params(draw, params, asks)
     return ToolKind((name,), descriptions, tuple(params), asks)
 
@@ -200,7 +202,7 @@ def _more_params(draw: Draw, params: list[Param], asks: tuple[str, ...]) -> tupl
 
 def named_kind(draw: Draw) -> ToolKind:
     """Returns a function that the user calls by its name, such as ``value of blur_function(3)``."""
-    stem = draw.one((draw.adjective, draw.invented, draw.noun))()
+    stem = draw.one((draw.adjective, draw.invented if draw.unusual else draw.noun, draw.noun))()
     name = draw.one((f"{stem}_function", f"{stem}_{draw.noun()}", f"do_{stem}", stem, f"{stem}_op", f"f_{stem}"))
     key, type_, slot = draw.one(_KEYS)
     if draw.chance(0.4):
@@ -230,10 +232,9 @@ def any_kind(draw: Draw) -> ToolKind:
     """Returns a known or an invented kind of tool."""
     from mlx_integrations.demo.recipe.toolkinds import KINDS
 
-    roll = draw.rng.random()
-    if roll < 0.6:
+    if draw.rather(0.84, 0.6):
         return draw.one(KINDS)
-    return invented_kind(draw) if roll < 0.88 else named_kind(draw)
+    return invented_kind(draw) if draw.chance(0.7) else named_kind(draw)
 
 
 def clash(first: Offer, second: Offer) -> bool:

@@ -13,12 +13,12 @@ from pathlib import Path
 from llguidance import LLMatcher
 
 from mlx_integrations.errors import ContextOverflowError, InvalidRequestError, UnsupportedSchemaError
+from mlx_integrations.runtime.channels import AsyncChannel, SyncChannel
 from mlx_integrations.runtime.chat.answer import Answer
-from mlx_integrations.runtime.chat.channels import AsyncChannel, SyncChannel
 from mlx_integrations.runtime.chat.grammar import answer_grammar
 from mlx_integrations.runtime.chat.model_text import ModelText, load_model_text
 from mlx_integrations.runtime.chat.prompt_messages import clean_text
-from mlx_integrations.runtime.chat.rows import Row
+from mlx_integrations.runtime.chat.rows import Event, Row
 from mlx_integrations.runtime.chat.sampling import Sampling, resolve_sampling
 from mlx_integrations.runtime.engine import Runtime
 from mlx_integrations.runtime.folder import read_folder
@@ -37,7 +37,7 @@ class _Job:
     end_ids: tuple[int, ...]
     answer: Answer
 
-    def row(self, channel: SyncChannel | AsyncChannel) -> Row:
+    def row(self, channel: SyncChannel[Event] | AsyncChannel[Event]) -> Row:
         """The job as the worker thread takes it."""
         return Row(
             prompt=self.prompt,
@@ -108,7 +108,7 @@ class MLXChatBackend:
     def stream(self, request: ChatRequest) -> Generator[ChatChunk, None, None]:
         """Answer in pieces; the last one carries `finish`. Closing the generator frees the row at the next step."""
         job = self._check(request)
-        channel = SyncChannel()
+        channel: SyncChannel[Event] = SyncChannel()
         row = job.row(channel)
         try:
             self._runtime.submit(self._folder, row)
@@ -120,7 +120,7 @@ class MLXChatBackend:
     async def astream(self, request: ChatRequest) -> AsyncGenerator[ChatChunk, None]:
         """The same for event loops; checking a long prompt happens off the loop."""
         job = await asyncio.to_thread(self._check, request)
-        channel = AsyncChannel()
+        channel: AsyncChannel[Event] = AsyncChannel()
         row = job.row(channel)
         channel.on_lost = row.cancel
         try:

@@ -172,11 +172,26 @@ def _weather_at(draw: Draw) -> Chain:
     return messages, [find, forecast]
 
 
+_DETAILS: Final = (
+    "email",
+    "phone",
+    "address",
+    "status",
+    "total",
+    "balance",
+    "owner",
+    "city",
+    "age",
+    "budget",
+    "deadline",
+)
+
+
 def _id_then(draw: Draw) -> Chain:
     """An id found by name, then a record found by the id."""
     thing, detail = (
         draw.one(("customer", "user", "order", "project", "account", "member", "device", draw.noun())),
-        draw.noun(),
+        draw.noun() if draw.rather(0.4, 1.0) else draw.one(_DETAILS),
     )
     who, code, value = draw.fill(
         {},
@@ -223,7 +238,9 @@ def _id_then(draw: Draw) -> Chain:
 
 def _of_of(draw: Draw) -> Chain:
     """``the A of the B of X``: B of X first, then A of that, in two or three steps with invented tools."""
-    depth = 3 if draw.chance(0.25) else 2
+    if draw.rather(0.6, 0.0):
+        return _cost_of_many(draw)
+    depth = 3 if draw.rather(0.1, 0.25) else 2
     nouns = [draw.fill({}, slot)[0] for slot in ("{noun1}", "{noun2}", "{noun3}")][:depth]
     if len(set(nouns)) < depth:
         return _cost_of_many(draw)

@@ -76,11 +76,11 @@ def _entity(draw: Draw) -> tuple[str, tuple[facts.Fact, ...]]:
 
 def _fact(draw: Draw, entity: str, options: tuple[facts.Fact, ...]) -> Stated:
     roll = draw.rng.random()
-    if roll < 0.25:
+    if roll < (0.25 if draw.unusual else 0.15):
         return _free_fact(draw, entity)
-    if roll < 0.4:
+    if roll < (0.4 if draw.unusual else 0.27):
         return _policy(draw)
-    if roll < 0.55 and options is not facts.PERSON:
+    if roll < (0.55 if draw.unusual else 0.42) and options is not facts.PERSON:
         options = facts.ANY
     at = draw.int_in(0, len(options) - 1)
     sentences, questions = options[at]
@@ -110,19 +110,19 @@ _AFTER: Final = (
 def _longer(draw: Draw, sentence: str) -> str:
     """Returns the sentence as it is or with something before or after it."""
     roll = draw.rng.random()
-    if roll < 0.12:
+    if roll < (0.12 if draw.unusual else 0.03):
         lowered = (
             sentence[0].lower() + sentence[1:] if sentence.startswith(("The ", "Our ", "A ", "You ")) else sentence
         )
         return draw.fill({}, draw.one(_BEFORE))[0] + lowered
-    if roll < 0.28:
+    if roll < (0.28 if draw.unusual else 0.1):
         return sentence[:-1] + draw.fill({}, draw.one(_AFTER))[0] + "."
     return sentence
 
 
 def _asked(draw: Draw, question: str) -> str:
     """Returns the question as it is or in a frame such as ``Do you know``."""
-    if draw.chance(0.12):
+    if draw.rather(0.05, 0.12):
         frame = draw.one(("{q} Answer from the text.", "Please tell me: {q}", "I would like to know: {q}", "According to the text, {l}",
                           "{q} I cannot find it.", "In the text, {l}", "My question is: {q}"))  # fmt: skip
         return frame.replace("{q}", _capital(question)).replace("{l}", question[0].lower() + question[1:])
@@ -144,19 +144,18 @@ _TAILS: Final = (
 )  # fmt: skip
 _PRESENT_ASKED: Final = (
     "What does {e} {do}?", "What does {e} {do}?", "Tell me what {e} {does}.", "Which things does {e} {do}?",
-    "Does {e} {do} something?", "What is it that {e} {does}?", "Where does {e} {do} something?", "When does {e} {do}?",
-    "Who {does} {o}?", "What {does} {o}?", "How does {e} {do} {o}?", "Why does {e} {do} {o}?",
+    "What is it that {e} {does}?", "When does {e} {do} {o}?", "Where does {e} {do} {o}?", "Who {does} {o}?", "What {does} {o}?",
 )  # fmt: skip
 _PAST_ASKED: Final = (
     "What did {e} {do}?", "What did {e} {do}?", "Tell me what {e} {did}.", "Which things did {e} {do}?", "When did {e} {do} {o}?",
-    "Where did {e} {do} {o}?", "Who {did} {o}?", "Who {did} {o}?", "What {did} {o}?", "How did {e} {do} {o}?",
+    "Where did {e} {do} {o}?", "Who {did} {o}?", "Who {did} {o}?", "What {did} {o}?",
 )  # fmt: skip
 
 
 def _free_fact(draw: Draw, entity: str) -> Stated:
     """Returns a fact with a verb and an object of any kind; now and then the verb itself is invented."""
     at = draw.int_in(0, len(facts.VERBS) - 1)
-    do, does, did = facts.VERBS[at] if draw.chance(0.85) else facts.regular(draw.invented())
+    do, does, did = facts.VERBS[at] if draw.rather(1.0, 0.85) else facts.regular(draw.invented())
     past = draw.chance(0.4)
     known = {"e": entity, "do": do, "does": does, "did": did}
     known["o"] = draw.fill(known, draw.one(_OBJECTS))[0]
@@ -190,7 +189,7 @@ def passages(draw: Draw, sentences: int) -> tuple[list[str], list[Stated], State
         if any(fact.is_like(other) for other in stated):
             continue
         entity = _capital(subjects[at][0])
-        if texts[at] and fact.sentence.startswith(entity + " ") and draw.chance(0.05):
+        if texts[at] and fact.sentence.startswith(entity + " ") and draw.rather(0.01, 0.05):
             pronoun = draw.one(("He", "She")) if subjects[at][1] is facts.PERSON else "It"
             fact = replace(fact, sentence=pronoun + fact.sentence.removeprefix(entity))
         stated.append(fact)
@@ -205,7 +204,7 @@ def passages(draw: Draw, sentences: int) -> tuple[list[str], list[Stated], State
 def _bundle(draw: Draw, texts: list[str]) -> str:
     """Returns the passages as one text, as retrieval chains write them."""
     draw.rng.shuffle(texts)
-    if draw.chance(0.15):
+    if draw.rather(0.06, 0.15):
         texts = [f"{draw.one(('# ', '## ', '### ', ''))}{draw.title()}\n\n{text}" for text in texts]
     form = draw.int_in(0, 7)
     if form == 0:
@@ -288,7 +287,8 @@ _UNSAID: Final = (
 def make(draw: Draw) -> Case:
     """Returns passages with one or two questions about them."""
     roll = draw.rng.random()
-    count = draw.int_in(1, 4) if roll < 0.45 else draw.int_in(5, 9) if roll < 0.85 else draw.int_in(10, 36)
+    few, some = (0.45, 0.85) if draw.unusual else (0.55, 0.95)
+    count = draw.int_in(1, 4) if roll < few else draw.int_in(5, 9) if roll < some else draw.int_in(10, 36)
     texts, stated, missing = passages(draw, count)
     text = _bundle(draw, texts)
     asked = draw.some(stated, draw.questions())
@@ -298,7 +298,7 @@ def make(draw: Draw) -> Case:
         vague = draw.chance(0.25) and word not in text
         pairs.insert(draw.int_in(0, len(pairs)), (question if vague else missing.question, NOT_IN_TEXT))
     (question, answer), *more = pairs
-    messages = [*_ask(draw, text, chatty(draw, question) if draw.chance(0.4) else question), assistant(answer)]
+    messages = [*_ask(draw, text, chatty(draw, question) if draw.rather(0.2, 0.4) else question), assistant(answer)]
     for question, answer in more:
         messages += [user(question), assistant(answer)]
     return Case("passages", tuple(messages))

@@ -101,7 +101,12 @@ def _other(draw: Draw) -> Field:
     """Returns a field with a name that exists nowhere else."""
     noun = draw.noun()
     name = draw.one((noun, f"{noun}_{draw.one(('name', 'type', 'text', 'note'))}", f"{draw.adjective()}_{noun}"))
-    kinds = (("string", "{word}"), ("string", "{phrase}"), ("string", "{title}"), ("string", "{odd}"))
+    kinds = (
+        ("string", "{word}"),
+        ("string", "{phrase}"),
+        ("string", "{title}"),
+        ("string", "{odd}" if draw.unusual else "{colour}"),
+    )
     numbers = (("integer", "{integer}"), ("number", "{number}"), ("array", "{word}"))
     type_, slot = draw.one(kinds + numbers)
     return Field((name,), type_, slot, ("The {n} is {v}.", "{s} has the {n} {v}.", "As {n} take {v}.", "{n}: {v}."))
@@ -134,7 +139,7 @@ def _fill(draw: Draw, spec: _Spec, subject: str) -> _Filled:
     value, written = _value(draw, spec)
     if spec.field.type == "boolean":
         said = spec.field.said[0 if value else 1]
-    elif draw.chance(0.3):
+    elif draw.rather(0.15, 0.3):
         said = draw.one(SAID_OF_ARRAYS if spec.field.type == "array" else SAID_OF_ANY)
     else:
         said = draw.one(spec.field.said)
@@ -169,7 +174,9 @@ class _Form:
 def _form(draw: Draw) -> _Form:
     """Returns a schema with one to seven fields, sometimes with an object inside."""
     title, described = draw.one(_TITLES) if draw.chance(0.8) else draw.noun().capitalize(), draw.chance(0.3)
-    fields = draw.some(FIELDS, draw.int_in(0, 4)) + [_other(draw) for _ in range(draw.one((0, 0, 0, 1, 1, 2)))]
+    fields = draw.some(FIELDS, draw.int_in(0, 4)) + [
+        _other(draw) for _ in range(draw.one((0, 0, 0, 1, 1, 2) if draw.unusual else (0, 0, 0, 0, 0, 1)))
+    ]
     if draw.chance(0.8) or not fields:
         fields.insert(0, NAME)
     specs: dict[str, _Spec] = {}
@@ -215,16 +222,16 @@ def _address(draw: Draw, keys: tuple[str, ...], subject: str) -> _Filled:
 def _text(draw: Draw, filled: list[_Filled], subject: str, with_name: bool) -> str:
     """Returns the text that states the record, as sentences or as a list."""
     said = [one for one in filled if one.value is not None]
-    if draw.chance(0.3):
+    if draw.rather(0.2, 0.3):
         draw.rng.shuffle(said)
     if draw.chance(0.3):
         separator = draw.one((", ", "\n", "; ", " | ", "\n- "))
         return separator.join(f"{one.name.replace('_', ' ')}: {one.written}" for one in said)
-    if draw.chance(0.04):
+    if draw.rather(0.0, 0.04):
         separator = draw.one((", ", ", ", "; ", "\n"))
         return separator.join(one.written for one in filled if one.value is not None)
     sentences = [one.sentence for one in said if one.sentence]
-    if with_name and draw.chance(0.35):
+    if with_name and draw.rather(0.2, 0.35):
         sentences = _fluent(draw, sentences, subject)
     text = " ".join(sentences)
     if with_name and subject not in text:

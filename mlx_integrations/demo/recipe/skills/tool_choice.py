@@ -13,7 +13,8 @@ from mlx_integrations.demo.recipe.toolbox import Call, Offer, any_kind, clash, o
 
 def make(draw: Draw) -> Case:
     """Returns a question with one to eight tools and the right call, calls or refusal."""
-    total = draw.one((1, 1, 2, 2, 3, 3, 4, 5, 6, 8)) if draw.chance(0.97) else draw.int_in(9, 20)
+    most = draw.one((1, 1, 2, 2, 3, 3, 4, 5, 6, 8) if draw.unusual else (1, 2, 2, 3, 3, 4, 5, 6))
+    total = most if draw.chance(0.97) else draw.int_in(9, 20)
     messages: list[Message] = maybe_system(draw, 0.3)
     roll = draw.rng.random()
     if roll < 0.1:
@@ -31,14 +32,16 @@ def make(draw: Draw) -> Case:
             offered = offer(draw, any_kind(draw))
         question, calls = ask_twice(draw, offered, {})
         return _case(draw, messages, question, calls, [offered], total)
-    if roll < 0.25:
+    if roll < (0.25 if draw.unusual else 0.23):
         first, second = offer(draw, any_kind(draw)), offer(draw, any_kind(draw))
         if not clash(first, second):
             one, call = ask_for(draw, first, {})
             two, call_two = ask_for(draw, second, {})
             lowered = two[0].lower() + two[1:] if two[1:2].islower() else two
             question = draw.one(
-                (f"{one} {two}", f"{one.rstrip('.?')} and {lowered}", f"{one.rstrip('.?')}, then {lowered}")
+                (f"{one.rstrip('.?')}, then {lowered}",)
+                if not draw.unusual
+                else (f"{one} {two}", f"{one.rstrip('.?')} and {lowered}", f"{one.rstrip('.?')}, then {lowered}")
             )
             return _case(draw, messages, question, [call, call_two], [first, second], max(total, 2))
     offered = offer(draw, any_kind(draw))

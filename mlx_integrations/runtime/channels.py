@@ -4,13 +4,14 @@ import asyncio
 import queue
 from collections import deque
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
-from mlx_integrations.runtime.chat.rows import Event
+Event = TypeVar("Event")
 
 __all__ = ["AsyncChannel", "SyncChannel"]
 
 
-class SyncChannel:
+class SyncChannel(Generic[Event]):
     """For a caller that may block its thread."""
 
     def __init__(self) -> None:
@@ -22,7 +23,7 @@ class SyncChannel:
         return self._events.get()
 
 
-class AsyncChannel:
+class AsyncChannel(Generic[Event]):
     """For a task on an event loop; made on that loop, which is woken once for however many events arrived."""
 
     def __init__(self) -> None:
