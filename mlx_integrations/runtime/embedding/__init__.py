@@ -1,0 +1,1 @@
+"""Text embedding: encoders, the modules of sentence-transformers, batching and the backend."""
