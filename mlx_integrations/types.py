@@ -5,7 +5,7 @@ one last chunk whose `finish` is set. `ChatResult.join` folds such a stream into
 and `EmbeddingOptions` in and a stream of `EmbeddingChunk`s out, in the order of the texts.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -315,6 +315,8 @@ class EmbeddingOptions:
         dimensions: Keep the first so many coordinates (Matryoshka), normalised again if `normalize` holds.
         normalize: Whether vectors have length 1.
         batch_tokens: Tokens of one batch at most, padding included; a longer text is a batch of its own.
+        on_progress: Called with the number of texts that have just been embedded, in the thread or task that reads the
+            stream.
     """
 
     side: EmbeddingSide = "document"
@@ -322,6 +324,7 @@ class EmbeddingOptions:
     dimensions: int | None = None
     normalize: bool | None = None
     batch_tokens: int | None = None
+    on_progress: Callable[[int], None] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

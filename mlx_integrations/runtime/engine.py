@@ -24,18 +24,19 @@ from mlx_integrations.errors import (
     ModelLoadError,
     QueueFullError,
     RuntimeClosedError,
-    UnsupportedArchitectureError,
 )
 from mlx_integrations.runtime.blas import preload_blas
-from mlx_integrations.runtime.chat.rows import FailEvent, Row
 from mlx_integrations.runtime.folder import ModelFolder, read_folder
 from mlx_integrations.runtime.hardware import Machine, describe_machine
+from mlx_integrations.runtime.lanes import Lane
+from mlx_integrations.runtime.loaders import ChatLoader, EmbeddingLoader, Kind, Loader
+from mlx_integrations.runtime.tasks import FailEvent, Task
 from mlx_integrations.runtime.worker import Worker, get_worker
 from mlx_integrations.settings import RuntimeSettings
 
 if TYPE_CHECKING:
     from mlx_integrations.runtime.chat.backend import MLXChatBackend
-    from mlx_integrations.runtime.chat.lanes import Lane
+    from mlx_integrations.runtime.embedding.backend import MLXEmbeddingBackend
 
 __all__ = ["LoadedModel", "Runtime"]
 
@@ -51,6 +52,7 @@ class LoadedModel:
 
     Attributes:
         path: Its folder.
+        kind: What it was loaded for.
         weight_bytes: What its weights take.
         active_requests: Requests and leases that hold it.
         idle_seconds: Since the last of them let go; 0 while any holds it.
@@ -58,6 +60,7 @@ class LoadedModel:
     """
 
     path: Path
+    kind: Kind
     weight_bytes: int
     active_requests: int
     idle_seconds: float
@@ -68,8 +71,8 @@ class LoadedModel:
 class _Slot:
     """A loaded model on the worker thread."""
 
-    folder: ModelFolder
-    lane: "Lane"
+    loader: Loader
+    lane: Lane
     weight_bytes: int
     leases: int = 0
     last_used: float = 0.0
@@ -97,8 +100,9 @@ class Runtime:
         self.settings = settings or RuntimeSettings()
         self._worker = worker or get_worker()
         self._clock = clock
-        self._slots: dict[Path, _Slot] = {}
-        self._backends: dict[Path, MLXChatBackend] = {}
+        self._slots: dict[tuple[Path, Kind], _Slot] = {}
+        self._chat_backends: dict[Path, MLXChatBackend] = {}
+        self._embedding_backends: dict[Path, MLXEmbeddingBackend] = {}
         self._machine: Machine | None = None
         self._stop_hook: Callable[[bool], None] = lambda is_exit: None
         self._lock = threading.Lock()
@@ -133,31 +137,55 @@ class Runtime:
         from mlx_integrations.runtime.chat.backend import MLXChatBackend
 
         folder = Path(path).expanduser().resolve()
-        backend = self._backends.get(folder)
+        backend = self._chat_backends.get(folder)
         if backend is None:
             # Made outside the lock, because it reads files; of two made at once, the first one stays.
             made = MLXChatBackend(folder, runtime=self, model_id=model_id)
             with self._lock:
-                backend = self._backends.setdefault(folder, made)
+                backend = self._chat_backends.setdefault(folder, made)
         return backend
 
-    def load(self, path: str | Path) -> None:
+    def embedding(self, path: str | Path, *, model_id: str | None = None) -> "MLXEmbeddingBackend":
+        """An embedding model on this runtime, the same one for every call with the same folder. Loads no weights yet.
+
+        Args:
+            path: The model's folder.
+            model_id: The name it is known by; the first one given counts.
+
+        Raises:
+            ModelLoadError: The folder is not an embedding model, or one with a part that is not supported.
+        """
+        from mlx_integrations.runtime.embedding.backend import MLXEmbeddingBackend
+
+        folder = Path(path).expanduser().resolve()
+        backend = self._embedding_backends.get(folder)
+        if backend is None:
+            made = MLXEmbeddingBackend(folder, runtime=self, model_id=model_id)
+            with self._lock:
+                backend = self._embedding_backends.setdefault(folder, made)
+        return backend
+
+    def load(self, path: str | Path, *, kind: Kind = "chat") -> None:
         """Load a model now instead of at its first request.
+
+        Args:
+            path: Its folder.
+            kind: What for; a folder may be loaded for both.
 
         Raises:
             ModelLoadError: The folder cannot be run.
             InsufficientMemoryError: It does not fit the budget.
         """
-        folder = read_folder(Path(path))
+        loader = _loader(path, kind)
         self._check_open()
-        self._worker.call(self._acquire, folder).result()
+        self._worker.call(self._acquire, loader).result()
 
     @contextmanager
-    def lease(self, path: str | Path) -> Iterator[None]:
+    def lease(self, path: str | Path, *, kind: Kind = "chat") -> Iterator[None]:
         """Keep a model loaded for as long as the block runs."""
-        folder = read_folder(Path(path))
+        loader = _loader(path, kind)
         self._check_open()
-        future = self._worker.call(self._lease, folder)
+        future = self._worker.call(self._lease, loader)
         try:
             future.result()
             yield
@@ -166,7 +194,7 @@ class Runtime:
             future.add_done_callback(self._give_back)
 
     def unload(self, path: str | Path, *, force: bool = False) -> bool:
-        """Free a model's memory.
+        """Free a model's memory, whatever it was loaded for.
 
         Args:
             path: Its folder.
@@ -184,8 +212,8 @@ class Runtime:
         """What is loaded now, most recently used first."""
         return self._worker.call(self._list_models).result()
 
-    def submit(self, folder: ModelFolder, row: Row) -> None:
-        """Start a checked request; its events go to `row.post`, a failing load included.
+    def submit(self, loader: Loader, task: Task) -> None:
+        """Start a checked request; its events go to `task.post`, a failing load included.
 
         Raises:
             QueueFullError: Too many requests are open.
@@ -197,11 +225,11 @@ class Runtime:
             if self._open_requests >= limit:
                 raise QueueFullError(f"{self._open_requests} requests are open; {limit} are the limit.")
             self._open_requests += 1
-        row.on_end.append(self._forget_request)
+        task.on_end.append(self._forget_request)
         try:
-            self._worker.post(lambda: self._admit(folder, row), on_refusal=lambda error: row.end(FailEvent(error)))
+            self._worker.post(lambda: self._admit(loader, task), on_refusal=lambda error: task.end(FailEvent(error)))
         except RuntimeClosedError:
-            row.end()
+            task.end()
             raise
 
     def close(self) -> None:
@@ -236,31 +264,31 @@ class Runtime:
         self._machine = describe_machine(mx.device_info(), backend=backend_name())
         return self._machine
 
-    def _admit(self, folder: ModelFolder, row: Row) -> None:
-        if row.cancelled:
-            row.end()
+    def _admit(self, loader: Loader, task: Task) -> None:
+        if task.cancelled:
+            task.end()
             return
         try:
             if self._is_closed:
                 raise RuntimeClosedError("The runtime was closed.")
-            slot = self._lease(folder)
+            slot = self._lease(loader)
         except MLXIntegrationsError as error:
-            row.end(FailEvent(error))
+            task.end(FailEvent(error))
             return
         except Exception as error:  # a bug of ours, but the caller is waiting to hear of it
             _logger.exception("A request could not be started")
-            row.end(FailEvent(error))
+            task.end(FailEvent(error))
             return
-        row.on_end.append(lambda: self._release(slot))
-        slot.lane.add(row)
-        self._worker.set_step(slot, slot.lane.step)
+        task.on_end.append(lambda: self._release(slot))
+        slot.lane.add(task)
+        self._worker.set_step(slot, slot.lane.step, is_background=slot.lane.is_background)
 
     def _give_back(self, future: "Future[_Slot]") -> None:
         if future.exception() is None:
             self._worker.call(self._release, future.result())
 
-    def _lease(self, folder: ModelFolder) -> _Slot:
-        slot = self._acquire(folder)
+    def _lease(self, loader: Loader) -> _Slot:
+        slot = self._acquire(loader)
         slot.leases += 1
         return slot
 
@@ -275,36 +303,34 @@ class Runtime:
         unload_idle = weakref.WeakMethod(self._unload_idle)
         self._worker.set_tick(id(self), lambda: tick() if (tick := unload_idle()) else None)
 
-    def _acquire(self, folder: ModelFolder) -> _Slot:
+    def _acquire(self, loader: Loader) -> _Slot:
         self._check_open()
-        slot = self._slots.get(folder.path)
+        key = (loader.path, loader.kind)
+        slot = self._slots.get(key)
         if slot is None:
-            slot = self._load(folder)
-            self._slots[folder.path] = slot
+            slot = self._load(loader)
+            self._slots[key] = slot
             self._share_prefix_budget()
         slot.last_used = self._clock()
         self._watch_idle()
         return slot
 
-    def _load(self, folder: ModelFolder) -> _Slot:
+    def _load(self, loader: Loader) -> _Slot:
         machine = self._import_mlx()
-        from mlx_integrations.runtime._mlx import has_architecture
-
-        if not has_architecture(folder.model_type):
-            raise UnsupportedArchitectureError(
-                f"mlx-lm cannot run models of type `{folder.model_type}` (`{folder.path}`).",
-                model_path=str(folder.path),
-                model_type=folder.model_type,
-            )
+        loader.check()
+        folder = loader.folder
         widened = machine.backend == "cpu" and self.settings.cpu_float32
         needed_bytes = folder.weight_bytes(as_float32=widened)
         self._make_room(folder, needed_bytes, self.settings.memory_budget_bytes or machine.usable_bytes)
         started = time.perf_counter()
         try:
-            lane = self._load_lane(folder)
+            lane = loader.load(self.settings, self._worker.background_seconds)
+        except ModelLoadError as error:
+            error.__traceback__ = None  # its frames hold the weights for as long as somebody keeps the error
+            raise
         except Exception as error:  # mlx-lm raises whatever a damaged checkpoint makes it stumble over
             _logger.debug("Loading %s failed", folder.path, exc_info=True)
-            error.__traceback__ = None  # its frames hold the weights for as long as somebody keeps the error
+            error.__traceback__ = None
             raise ModelLoadError(
                 f"`{folder.path}` could not be loaded: {error}.",
                 model_path=str(folder.path),
@@ -312,17 +338,7 @@ class Runtime:
             ) from error
         self.loads += 1
         _logger.info("Loaded %s in %.1f s", folder.path, time.perf_counter() - started)
-        return _Slot(folder=folder, lane=lane, weight_bytes=needed_bytes)
-
-    def _load_lane(self, folder: ModelFolder) -> "Lane":
-        from mlx_integrations.runtime._mlx import load_weights
-        from mlx_integrations.runtime.chat.lanes import make_lane
-
-        return make_lane(
-            load_weights(folder.path, cpu_float32=self.settings.cpu_float32),
-            max_batch_size=self.settings.max_batch_size,
-            prefill_step_tokens=self.settings.prefill_step_tokens,
-        )
+        return _Slot(loader=loader, lane=lane, weight_bytes=needed_bytes)
 
     def _make_room(self, folder: ModelFolder, needed_bytes: int, budget_bytes: int) -> None:
         """Unload idle models, the least recently used first, until the new one fits; none if it never will."""
@@ -339,7 +355,7 @@ class Runtime:
     def _too_large(
         self, folder: ModelFolder, needed_bytes: int, budget_bytes: int, available_bytes: int
     ) -> InsufficientMemoryError:
-        busy = ", ".join(f"`{slot.folder.path.name}`" for slot in self._slots.values() if slot.leases)
+        busy = ", ".join(f"`{slot.loader.path.name}`" for slot in self._slots.values() if slot.leases)
         available_bytes = max(available_bytes, 0)
         return InsufficientMemoryError(
             f"`{folder.path.name}` needs {needed_bytes / _GIB:.2f} GiB; {available_bytes / _GIB:.2f} GiB of the "
@@ -366,16 +382,15 @@ class Runtime:
             slot.lane.set_prefix_budget(min(limit, free_bytes // len(self._slots)))
 
     def _unload(self, path: Path, force: bool) -> bool:
-        slot = self._slots.get(path)
-        if slot is None:
-            return False
-        if slot.leases and not force:
-            raise ModelInUseError(f"`{path.name}` is in use by {slot.leases} requests.")
-        self._drop(slot)
-        return True
+        slots = [slot for slot in self._slots.values() if slot.loader.path == path]
+        if (leases := sum(slot.leases for slot in slots)) and not force:
+            raise ModelInUseError(f"`{path.name}` is in use by {leases} requests.")
+        for slot in slots:
+            self._drop(slot)
+        return bool(slots)
 
     def _drop(self, slot: _Slot, *, is_exit: bool = False) -> None:
-        del self._slots[slot.folder.path]
+        del self._slots[slot.loader.path, slot.loader.kind]
         _free(self._worker, slot, is_exit=is_exit)
         self._share_prefix_budget()
 
@@ -400,7 +415,8 @@ class Runtime:
         slots = sorted(self._slots.values(), key=lambda slot: -slot.last_used)
         return tuple(
             LoadedModel(
-                path=slot.folder.path,
+                path=slot.loader.path,
+                kind=slot.loader.kind,
                 weight_bytes=slot.weight_bytes,
                 active_requests=slot.leases,
                 idle_seconds=0.0 if slot.leases else now - slot.last_used,
@@ -427,12 +443,21 @@ class Runtime:
             self._open_requests -= 1
 
 
+def _loader(path: str | Path, kind: Kind) -> Loader:
+    """What loads a folder for this kind of use; reads its files."""
+    if kind == "embedding":
+        from mlx_integrations.runtime.embedding.model_files import read_sentence_model
+
+        return EmbeddingLoader(read_sentence_model(Path(path)))
+    return ChatLoader(read_folder(Path(path)))
+
+
 def _free(worker: Worker, slot: _Slot, *, is_exit: bool) -> None:
     """End a model's rows and free its memory. Worker thread only."""
     from mlx_integrations.runtime._mlx import mx
 
     worker.drop_step(slot)
-    name = slot.folder.path.name
+    name = slot.loader.path.name
     # At exit only daemon threads can still be waiting; telling them would print a traceback over the exit.
     slot.lane.close(None if is_exit else lambda: RuntimeClosedError(f"`{name}` was unloaded.", hint=_SEND_AGAIN))
     del slot.lane
@@ -440,7 +465,7 @@ def _free(worker: Worker, slot: _Slot, *, is_exit: bool) -> None:
     mx.clear_cache()
 
 
-def _free_abandoned(worker: Worker, slots: dict[Path, _Slot], stop_hook: Callable[[bool], None]) -> None:
+def _free_abandoned(worker: Worker, slots: dict[tuple[Path, Kind], _Slot], stop_hook: Callable[[bool], None]) -> None:
     """Free the models of a runtime that nobody refers to any more, on the thread where that must happen."""
 
     def free_all() -> None:

@@ -12,9 +12,11 @@ import atexit
 import logging
 import os
 import queue
+import statistics
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -29,12 +31,24 @@ T = TypeVar("T")
 
 _JOIN_TIMEOUT_SECONDS = 60.0
 _EXIT_STUCK = 70  # EX_SOFTWARE: a step did not end, and leaving its thread behind would abort the process
+_REMEMBERED_STEPS = 15
+_BACKGROUND_SHARE = 1.5  # of the other steps' time: what a reader of a stream hardly notices
+_LEAST_BACKGROUND_SECONDS = 0.002
 _logger = logging.getLogger(__name__)
 
 
 class _Command(NamedTuple):
     run: Callable[[], None]
     on_refusal: Callable[[Exception], None] | None
+
+
+class _Step:
+    """A registered step and how long it took lately."""
+
+    def __init__(self, run: Callable[[], bool], is_background: bool) -> None:
+        self.run = run
+        self.is_background = is_background
+        self.seconds: deque[float] = deque(maxlen=_REMEMBERED_STEPS)
 
 
 class Worker:
@@ -49,7 +63,7 @@ class Worker:
         self._name = name
         self._on_stop = on_stop
         self._commands: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
-        self._steps: dict[object, Callable[[], bool]] = {}
+        self._steps: dict[object, _Step] = {}
         self._ticks: dict[object, Callable[[], float | None]] = {}
         self._tick_due: float | None = None
         self._stop_hooks: list[Callable[[bool], None]] = []
@@ -101,9 +115,30 @@ class Worker:
             self.post(command, on_refusal=future.set_exception)
         return future
 
-    def set_step(self, key: object, step: Callable[[], bool]) -> None:
-        """Call `step` in every round until it returns False (nothing left to do). Worker thread only."""
-        self._steps[key] = step
+    def set_step(self, key: object, step: Callable[[], bool], *, is_background: bool = False) -> None:
+        """Call `step` in every round until it returns False (nothing left to do). Worker thread only.
+
+        Args:
+            key: Whose step it is; setting it again replaces it.
+            step: What to call.
+            is_background: Whether it asks `background_seconds` how long it may take.
+        """
+        known = self._steps.get(key)
+        if known is None:
+            self._steps[key] = _Step(step, is_background)
+        else:
+            known.run = step
+
+    def background_seconds(self) -> float | None:
+        """How long a background step may take, so that the others keep their pace; `None` if there are none.
+
+        Worker thread only.
+        """
+        others = [step.seconds for step in self._steps.values() if not step.is_background]
+        if not others:
+            return None
+        seconds = sum(statistics.median(times) for times in others if times)
+        return max(seconds * _BACKGROUND_SHARE, _LEAST_BACKGROUND_SECONDS)
 
     def drop_step(self, key: object) -> None:
         """Forget a step. Worker thread only."""
@@ -220,11 +255,13 @@ class Worker:
     def _run_steps(self) -> None:
         if not self._steps:
             return
-        started = time.perf_counter()
+        began = time.perf_counter()
         for key, step in list(self._steps.items()):
-            if not self._guarded("A step", step):
+            started = time.perf_counter()
+            if not self._guarded("A step", step.run):
                 self._steps.pop(key, None)
-        self.last_step_seconds = time.perf_counter() - started
+            step.seconds.append(time.perf_counter() - started)
+        self.last_step_seconds = time.perf_counter() - began
 
     def _guarded(self, what: str, function: Callable[[], T]) -> T | None:
         """Run something that should not raise; a bug in it must not end the thread for everybody else.

@@ -22,6 +22,7 @@ from mlx_integrations.runtime.chat.rows import Event, Row
 from mlx_integrations.runtime.chat.sampling import Sampling, resolve_sampling
 from mlx_integrations.runtime.engine import Runtime
 from mlx_integrations.runtime.folder import read_folder
+from mlx_integrations.runtime.loaders import ChatLoader
 from mlx_integrations.types import ChatChunk, ChatMessage, ChatRequest, ModelCapabilities, ToolChoice, ToolSpec
 
 __all__ = ["MLXChatBackend"]
@@ -62,6 +63,7 @@ class MLXChatBackend:
 
     def __init__(self, path: str | Path, *, runtime: Runtime, model_id: str | None = None) -> None:
         self._folder = read_folder(Path(path))
+        self._loader = ChatLoader(self._folder)
         self._runtime = runtime
         self._model_id = model_id or self._folder.path.name
         self._text: ModelText | None = None
@@ -111,7 +113,7 @@ class MLXChatBackend:
         channel: SyncChannel[Event] = SyncChannel()
         row = job.row(channel)
         try:
-            self._runtime.submit(self._folder, row)
+            self._runtime.submit(self._loader, row)
             while not job.answer.is_done:
                 yield from job.answer.feed(channel.get())
         finally:
@@ -124,7 +126,7 @@ class MLXChatBackend:
         row = job.row(channel)
         channel.on_lost = row.cancel
         try:
-            self._runtime.submit(self._folder, row)
+            self._runtime.submit(self._loader, row)
             while not job.answer.is_done:
                 for chunk in job.answer.feed(await channel.get()):
                     yield chunk

@@ -27,6 +27,7 @@ class BatchLane:
     """
 
     is_batched: ClassVar[bool] = True
+    is_background: ClassVar[bool] = False
 
     def __init__(self, model: Any, *, max_batch_size: int, prefill_step_tokens: int) -> None:
         self._model = model

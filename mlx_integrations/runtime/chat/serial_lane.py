@@ -25,6 +25,7 @@ class SerialLane:
     """
 
     is_batched: ClassVar[bool] = False
+    is_background: ClassVar[bool] = False
 
     def __init__(self, model: Any, *, prefill_step_tokens: int) -> None:
         self._model = model

@@ -26,7 +26,7 @@ def serial(tiny_model: TinyModel, runtime: Runtime) -> MLXChatBackend:
     def swap() -> None:
         from mlx_integrations.runtime.chat.serial_lane import SerialLane
 
-        slot: Any = runtime._slots[backend.path]
+        slot: Any = runtime._slots[backend.path, "chat"]
         slot.lane = SerialLane(slot.lane._model, prefill_step_tokens=16)
 
     get_worker().call(swap).result()
@@ -98,7 +98,7 @@ def test_grammar_holds_here_too(serial: MLXChatBackend) -> None:
 
 
 def test_a_failing_row_does_not_stop_the_next(serial: MLXChatBackend, runtime: Runtime) -> None:
-    slot: Any = runtime._slots[serial.path]
+    slot: Any = runtime._slots[serial.path, "chat"]
     healthy = slot.lane._model
 
     def broken(*_: object, **__: object) -> None:
