@@ -1,4 +1,4 @@
-"""Backends that answer from a script: for this project's tests and for yours. Deterministic, and without MLX.
+"""A chat backend that answers from a script.
 
     backend = FakeChatBackend(["Hello there.", ToolCall(id="1", name="search", arguments={"query": "mlx"})])
     llm = ChatMLX(model="fake", backend=backend)
