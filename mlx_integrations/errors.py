@@ -4,7 +4,8 @@
       ConfigurationError (ValueError)        something was set up wrongly, before any request
         MissingExtraError (ImportError)      an optional dependency is not installed
         ModelNotFoundError (LookupError)     no model goes by that name here
-      EmbeddingMismatchError               a store holds vectors of another embedding model
+        EmbeddingMismatchError               a store holds vectors of another embedding model
+        SidecarError                         the record beside a store cannot be read
       RequestError (ValueError)              this request can never succeed as written
         InvalidRequestError                  a field has an impossible value
         UnsupportedContentError              images, audio or files for a model that reads text
@@ -49,6 +50,7 @@ __all__ = [
     "QueueFullError",
     "RequestError",
     "RuntimeClosedError",
+    "SidecarError",
     "TruncatedOutputError",
     "UnknownToolError",
     "UnsupportedArchitectureError",
@@ -134,6 +136,14 @@ class EmbeddingMismatchError(ConfigurationError):
         self.stored = dict(stored)
         self.current = dict(current)
         self.fields = tuple(fields)
+
+
+class SidecarError(ConfigurationError):
+    """The record that says which model made a store's vectors cannot be read; `path` is where it is."""
+
+    def __init__(self, message: str, *, path: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
 
 
 class RequestError(MLXIntegrationsError, ValueError):

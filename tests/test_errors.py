@@ -5,6 +5,8 @@ import inspect
 import pickle
 import re
 import typing
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from mlx_integrations import errors
 from mlx_integrations.errors import MLXIntegrationsError
 
 CLASSES = [getattr(errors, name) for name in errors.__all__]
-_SAMPLES = {str: "value", int: 7}
+_SAMPLES = {str: "value", int: 7, Mapping[str, Any]: {"dimensions": 7}}
 
 
 def _make(cls: type[MLXIntegrationsError], **extra: object) -> MLXIntegrationsError:

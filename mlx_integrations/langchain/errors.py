@@ -15,6 +15,7 @@ from mlx_integrations import errors
 
 __all__ = [
     "ContextOverflowError",
+    "EmbeddingMismatchError",
     "GenerationError",
     "InsufficientMemoryError",
     "InvalidOutputError",
@@ -25,6 +26,7 @@ __all__ = [
     "ModelNotFoundError",
     "QueueFullError",
     "RuntimeClosedError",
+    "SidecarError",
     "TruncatedOutputError",
     "UnknownToolError",
     "UnsupportedArchitectureError",
@@ -37,6 +39,14 @@ __all__ = [
 
 class ModelNotFoundError(errors.ModelNotFoundError, exceptions.ModelNotFoundError):
     """No model goes by that name on this machine."""
+
+
+class EmbeddingMismatchError(errors.EmbeddingMismatchError, exceptions.LangChainException):
+    """A store holds vectors that cannot be compared with those of the model it was opened with."""
+
+
+class SidecarError(errors.SidecarError, exceptions.LangChainException):
+    """The record that says which model made a store's vectors cannot be read."""
 
 
 class InvalidRequestError(errors.InvalidRequestError, exceptions.ModelInvalidRequestError):
@@ -120,6 +130,8 @@ _TWINS: dict[type[errors.MLXIntegrationsError], type[errors.MLXIntegrationsError
     twin.__bases__[0]: twin
     for twin in (
         ModelNotFoundError,
+        EmbeddingMismatchError,
+        SidecarError,
         InvalidRequestError,
         UnsupportedContentError,
         UnknownToolError,

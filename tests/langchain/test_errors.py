@@ -14,6 +14,11 @@ from tests.langchain.fakes import fake_model
 
 EXAMPLES: list[tuple[errors.MLXIntegrationsError, type[Exception]]] = [
     (errors.ModelNotFoundError("m", model="x", suggestions=["y"]), exceptions.ModelNotFoundError),
+    (
+        errors.EmbeddingMismatchError("m", store="s", stored={"model": "a"}, current={"model": "b"}, fields=["model"]),
+        exceptions.LangChainException,
+    ),
+    (errors.SidecarError("m", path="x"), exceptions.LangChainException),
     (errors.InvalidRequestError("m", field="x"), exceptions.ModelInvalidRequestError),
     (errors.UnsupportedContentError("m", kind="image"), exceptions.ModelInvalidRequestError),
     (errors.UnknownToolError("m", tool_name="x", offered=["y"]), exceptions.ModelInvalidRequestError),
