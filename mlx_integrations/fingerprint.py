@@ -24,6 +24,16 @@ WITNESS_COORDINATES: Final = 16
 """How many coordinates of each vector are kept."""
 
 _TOLERANCE = 0.05  # of a vector's length: other hardware and quantisation stay below, other weights are near 1
+_KINDS = {
+    "model": (str,),
+    "revision": (str, type(None)),
+    "dimensions": (int,),
+    "pooling": (str,),
+    "normalize": (bool,),
+    "query_prompt": (str,),
+    "document_prompt": (str,),
+    "max_tokens": (int, type(None)),
+}
 _USE_FIELDS = ("dimensions", "pooling", "normalize", "query_prompt", "document_prompt")
 
 
@@ -35,7 +45,7 @@ class EmbeddingFingerprint:
         model: The name it was asked for by.
         revision: The commit of its repository, or a digest of its files; `None` if neither is known.
         dimensions: Coordinates of a vector, after truncation.
-        pooling: How token vectors become one.
+        pooling: How token vectors become one; empty if unknown.
         normalize: Whether vectors have length 1.
         query_prompt: Put before queries.
         document_prompt: Put before documents.
@@ -61,10 +71,12 @@ class EmbeddingFingerprint:
     def differences(self, other: "EmbeddingFingerprint") -> tuple[str, ...]:
         """The fields that keep the vectors of both from being compared; empty when they can be.
 
-        Where both have a witness, it stands for model and revision; otherwise those must be equal. `max_tokens` never
-        counts: it changes what is read of a long text, not what vectors mean.
+        Where both have a witness, it stands for model and revision; otherwise those must be equal. An unknown pooling
+        equals any. `max_tokens` never counts: it changes what is read of a long text, not what vectors mean.
         """
         found = [name for name in _USE_FIELDS if getattr(self, name) != getattr(other, name)]
+        if "pooling" in found and not (self.pooling and other.pooling):
+            found.remove("pooling")
         if self.witness and other.witness:
             if self.dimensions == other.dimensions and not _agree(self.witness, other.witness):
                 found.insert(0, "witness")
@@ -99,8 +111,12 @@ class EmbeddingFingerprint:
             made = cls(**known)
         except (TypeError, ValueError) as error:
             raise ValueError(f"not an embedding fingerprint: {error}") from error
-        if not isinstance(made.model, str) or not isinstance(made.dimensions, int) or made.dimensions < 1:
-            raise ValueError("not an embedding fingerprint: it names no model or no dimensions")
+        for name, kinds in _KINDS.items():
+            value = getattr(made, name)
+            if type(value) not in kinds:
+                raise ValueError(f"not an embedding fingerprint: `{name}` is `{value!r}`")
+        if made.dimensions < 1:
+            raise ValueError("not an embedding fingerprint: it has no dimensions")
         return made
 
 
@@ -108,4 +124,5 @@ def _agree(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) 
     """Whether two witnesses come from the same weights."""
     if [len(row) for row in first] != [len(row) for row in second]:
         return False
-    return all(math.dist(a, b) <= _TOLERANCE * max(math.hypot(*a), 1e-6) for a, b in zip(first, second, strict=True))
+    lengths = [max(math.hypot(*a), math.hypot(*b), 1e-6) for a, b in zip(first, second, strict=True)]
+    return all(math.dist(a, b) <= _TOLERANCE * size for a, b, size in zip(first, second, lengths, strict=True))

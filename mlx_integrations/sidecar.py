@@ -1,0 +1,164 @@
+"""The record beside a store that says which model made its vectors.
+
+It is a small JSON file, `mlxi-embedding.json` in a store's folder, or the store's own name with that added when the
+store is one file:
+
+    {"format": 1, "embedding": {"model": "minilm-l6-v2", "dimensions": 384, ...}}
+
+Reading it costs nothing, so it is read before anything is embedded or written.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from mlx_integrations.errors import EmbeddingMismatchError, SidecarError
+from mlx_integrations.fingerprint import EmbeddingFingerprint
+
+__all__ = ["SIDECAR_NAME", "check", "decode", "encode", "read_sidecar", "sidecar_of", "write_sidecar"]
+
+SIDECAR_NAME: Final = "mlxi-embedding.json"
+"""The file's name in a store's folder."""
+
+_FORMAT = 1
+_WAY_OUT = "Restore it, or delete it: the store then counts as one without a record."
+
+
+def sidecar_of(store: str | Path, *, is_file: bool | None = None) -> Path:
+    """Where the record of a store lies.
+
+    Args:
+        store: The store's folder, or its file.
+        is_file: Which of the two it is; looked up, and guessed from its suffix if it does not exist, when left out.
+    """
+    path = Path(store).expanduser()
+    if is_file is None:
+        is_file = not path.is_dir() if path.exists() else bool(path.suffix)
+    return path.with_name(f"{path.name}.{SIDECAR_NAME}") if is_file else path / SIDECAR_NAME
+
+
+def read_sidecar(path: Path) -> EmbeddingFingerprint | None:
+    """The fingerprint in a record; `None` if there is no such file.
+
+    Raises:
+        SidecarError: The file is there and cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SidecarError(f"`{path}` cannot be read: {error}.", path=str(path), hint=_WAY_OUT) from error
+    return decode(text, path)
+
+
+def write_sidecar(path: Path, fingerprint: EmbeddingFingerprint) -> None:
+    """Write a record, whole or not at all.
+
+    Raises:
+        SidecarError: It cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("x", encoding="utf-8") as file:
+                file.write(encode(fingerprint, indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        hint = "Make the place writable: without the record, the store cannot be told from one of another model."
+        raise SidecarError(f"`{path}` cannot be written: {error}.", path=str(path), hint=hint) from error
+
+
+def encode(fingerprint: EmbeddingFingerprint, *, indent: int | None = None) -> str:
+    """A record as text, for stores that keep it among their own metadata."""
+    return json.dumps({"format": _FORMAT, "embedding": fingerprint.to_dict()}, indent=indent)
+
+
+def decode(text: str, where: str | Path) -> EmbeddingFingerprint:
+    """The fingerprint in a record.
+
+    Args:
+        text: What `encode` wrote.
+        where: Named in errors.
+
+    Raises:
+        SidecarError: It is damaged, or written by a later version.
+    """
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(where, str(error)) from error
+    if not isinstance(record, dict) or not isinstance(record.get("embedding"), dict):
+        raise _damaged(where, "it has no `embedding`")
+    if record.get("format") != _FORMAT:
+        hint = "Update mlx-integrations: a later version reads what an earlier one wrote."
+        message = f"`{where}` has the format `{record.get('format')}`, and {_FORMAT} is the newest known."
+        raise SidecarError(message, path=str(where), hint=hint)
+    try:
+        return EmbeddingFingerprint.from_dict(record["embedding"])
+    except ValueError as error:
+        raise _damaged(where, str(error)) from error
+
+
+def check(stored: EmbeddingFingerprint, current: EmbeddingFingerprint, store: str) -> None:
+    """Refuse to let two models meet in one store.
+
+    Args:
+        stored: Of the model that made the store's vectors.
+        current: Of the model that is to add to it or ask it.
+        store: The store's name, for the message.
+
+    Raises:
+        EmbeddingMismatchError: Their vectors cannot be compared.
+    """
+    different = stored.differences(current)
+    if not different:
+        return
+    reasons = "; ".join(_reason(name, stored, current) for name in different)
+    raise EmbeddingMismatchError(
+        f"The vectors of {store} were made by {_described(stored)}, and it was opened with {_described(current)}: "
+        f"{reasons}. Nothing was written.",
+        store=store,
+        stored=stored.to_dict(),
+        current=current.to_dict(),
+        fields=different,
+        hint=_hint(different, stored, current),
+    )
+
+
+def _damaged(where: str | Path, reason: str) -> SidecarError:
+    return SidecarError(f"`{where}` is damaged: {reason}.", path=str(where), hint=_WAY_OUT)
+
+
+def _described(fingerprint: EmbeddingFingerprint) -> str:
+    return f"`{fingerprint.model}` ({fingerprint.dimensions} dimensions)"
+
+
+def _reason(name: str, stored: EmbeddingFingerprint, current: EmbeddingFingerprint) -> str:
+    if name == "witness":
+        return "the same texts get other vectors"
+    there, here = getattr(stored, name), getattr(current, name)
+    return f"`{name}` was {_shown(there)} and is {_shown(here)}"
+
+
+def _shown(value: Any) -> str:
+    return f"`{value}`" if value != "" else "empty"
+
+
+def _hint(different: Sequence[str], stored: EmbeddingFingerprint, current: EmbeddingFingerprint) -> str:
+    settings = [name for name in ("dimensions", "normalize", "query_prompt", "document_prompt") if name in different]
+    given = "".join(f", `{name}={getattr(stored, name)!r}`" for name in settings)
+    # Other settings give other vectors; only a difference that they do not explain is one of the weights.
+    is_explained = set(different) <= {*settings, "witness"} and different != ("witness",)
+    weights = "" if is_explained or stored.model != current.model else "the weights that it was made with, of "
+    return (
+        f"Open it with {weights}`{stored.model}`{given}; or fill a new store from its documents with `{current.model}`."
+    )
