@@ -8,8 +8,9 @@ import os
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -17,12 +18,23 @@ from pydantic_settings.sources import DotEnvSettingsSource
 
 from mlx_integrations.errors import ConfigurationError
 
-__all__ = ["ModelSettings", "RuntimeSettings", "Settings", "user_config_path"]
+__all__ = [
+    "DEFAULT_PROFILES",
+    "EmbeddingProfile",
+    "EmbeddingSettings",
+    "ModelSettings",
+    "RuntimeSettings",
+    "Settings",
+    "user_config_path",
+]
 
 ENV_PREFIX = "MLXI_"
 PROJECT_FILE = Path("mlxi.toml")
 DOTENV_FILE = Path(".env")
+DEFAULT_PROFILES: Final = ("projects", "user_profile")
+"""Embedding profiles that exist without being configured, with the default model."""
 _CONFIG_VARIABLE = "MLXI_CONFIG"
+_ANY_NAME = "<name>"
 
 
 class RuntimeSettings(BaseModel):
@@ -75,6 +87,53 @@ class ModelSettings(BaseModel):
         return tuple(path.expanduser() for path in value)
 
 
+class EmbeddingProfile(BaseModel):
+    """How one kind of text is embedded, wherever it is stored or asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | None = Field(default=None, min_length=1)
+    """The embedding model; `None` means `embedding.default`."""
+    dimensions: int | None = Field(default=None, ge=1)
+    """Coordinates to keep of each vector; `None` means all."""
+    allow_fallback: bool = False
+    """Whether a router may embed with another backend, such as a cloud, when this model cannot. Its vectors are other
+    ones, and the texts may leave this machine."""
+
+
+class EmbeddingSettings(BaseModel):
+    """Which embedding models are used, and what for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: str = Field(default="minilm-l6-v2", min_length=1)
+    """The embedding model that is used when none is named."""
+    profiles: dict[str, EmbeddingProfile] = Field(default_factory=dict, validate_default=True)
+    """By name; `projects` and `user_profile` always exist."""
+
+    @field_validator("profiles")
+    @classmethod
+    def _add_the_usual_ones(cls, value: dict[str, EmbeddingProfile]) -> dict[str, EmbeddingProfile]:
+        return {**{name: EmbeddingProfile() for name in DEFAULT_PROFILES}, **value}
+
+    def profile(self, name: str) -> EmbeddingProfile:
+        """A profile with its model filled in.
+
+        Raises:
+            ConfigurationError: There is no such profile; the hint names those that exist.
+        """
+        found = self.profiles.get(name)
+        if found is None:
+            near = difflib.get_close_matches(name, self.profiles, n=1)
+            known = ", ".join(f"`{known}`" for known in self.profiles)
+            hint = f"Did you mean `{near[0]}`?" if near else f"There are {known}."
+            raise ConfigurationError(
+                f"There is no embedding profile `{name}`.",
+                hint=f"{hint} A new one is a section `[embedding.profiles.{name}]` in `mlxi.toml`.",
+            )
+        return found if found.model else found.model_copy(update={"model": self.default})
+
+
 class Settings(BaseSettings):
     """All settings, read once and frozen.
 
@@ -96,6 +155,7 @@ class Settings(BaseSettings):
 
     runtime: RuntimeSettings = RuntimeSettings()
     models: ModelSettings = ModelSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
 
     def __init__(self, **values: Any) -> None:
         _check_keys(values, type(self), where="the arguments")
@@ -160,30 +220,54 @@ def _read_toml(path: Path, model: type[BaseModel]) -> dict[str, Any]:
 def _check_keys(values: Mapping[str, Any], model: type[BaseModel], *, where: str, prefix: str = "") -> None:
     """Refuse a key that no section has, at any depth."""
     for key, value in values.items():
+        name = f"{prefix}{key}"
         if key not in model.model_fields:
-            known = [*(name for name, _ in _leaves(Settings)), *Settings.model_fields]
-            raise _unknown(f"{prefix}{key}", known, where)
+            known = [*(_filled(leaf, name, ".") for leaf, _ in _leaves(Settings)), *Settings.model_fields]
+            raise _unknown(name, known, where)
         section = model.model_fields[key].annotation
-        if isinstance(value, Mapping) and isinstance(section, type) and issubclass(section, BaseModel):
-            _check_keys(value, section, where=where, prefix=f"{prefix}{key}.")
+        entry = _entry_of(section)
+        if not isinstance(value, Mapping):
+            continue
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            _check_keys(value, section, where=where, prefix=f"{name}.")
+        elif entry is not None:
+            for label, inner in value.items():
+                if isinstance(inner, Mapping):
+                    _check_keys(inner, entry, where=where, prefix=f"{name}.{label}.")
 
 
 def _check_variables(variables: Mapping[str, Any], *, where: str) -> None:
     """Refuse MLXI_* variables that set nothing: a misspelt one would otherwise be ignored in silence."""
-    known = {_CONFIG_VARIABLE, *(f"{ENV_PREFIX}{name.upper().replace('.', '__')}" for name, _ in _leaves(Settings))}
+    leaves = [f"{ENV_PREFIX}{leaf.upper().replace('.', '__')}" for leaf, _ in _leaves(Settings)]
     sections = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
-    for name in variables:
-        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known | sections:
-            raise _unknown(name.upper(), sorted(known), where)
+    for name in (name.upper() for name in variables):
+        known = {_CONFIG_VARIABLE, *(_filled(leaf, name, "__") for leaf in leaves)}
+        if name.startswith(ENV_PREFIX) and name not in known | sections:
+            raise _unknown(name, sorted(known), where)
 
 
 def _leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting as `section.name` with its default."""
+    """Every setting as `section.name` with its default; `<name>` stands for names that the user gives."""
     for name, field in model.model_fields.items():
+        entry = _entry_of(field.annotation)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _leaves(field.annotation, f"{prefix}{name}.")
+        elif entry is not None:
+            yield from _leaves(entry, f"{prefix}{name}.{_ANY_NAME}.")
         else:
             yield f"{prefix}{name}", field.default
+
+
+def _entry_of(annotation: Any) -> type[BaseModel] | None:
+    """What a dictionary of sections holds; `None` if it is none."""
+    values = get_args(annotation)[1:] if get_origin(annotation) is dict else ()
+    return next((value for value in values if isinstance(value, type) and issubclass(value, BaseModel)), None)
+
+
+def _filled(leaf: str, given: str, separator: str) -> str:
+    """A setting's name with `<name>` replaced by what `given` has in that place, if it has anything there."""
+    parts = zip_longest(leaf.split(separator), given.split(separator)[: leaf.count(separator) + 1])
+    return separator.join(mine if part.lower() == _ANY_NAME and mine else part for part, mine in parts)
 
 
 def _unknown(key: str, known: list[str], where: str) -> ConfigurationError:

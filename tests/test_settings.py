@@ -7,7 +7,15 @@ import pytest
 from pydantic import ValidationError
 
 from mlx_integrations.errors import ConfigurationError
-from mlx_integrations.settings import ModelSettings, RuntimeSettings, Settings, user_config_path
+from mlx_integrations.settings import (
+    DEFAULT_PROFILES,
+    EmbeddingProfile,
+    EmbeddingSettings,
+    ModelSettings,
+    RuntimeSettings,
+    Settings,
+    user_config_path,
+)
 
 EXAMPLE = Path(__file__).parent.parent / "config" / "mlxi.toml"
 
@@ -54,6 +62,43 @@ def test_folders_in_a_file_are_a_list(user_file: Path) -> None:
     assert Settings().models.folders == (Path.home() / "models", Path("/srv"))
 
 
+def test_profiles_exist_without_being_configured(user_file: Path) -> None:
+    embedding = Settings().embedding
+    assert tuple(embedding.profiles) == DEFAULT_PROFILES
+    for name in DEFAULT_PROFILES:
+        assert embedding.profile(name) == EmbeddingProfile(model="minilm-l6-v2")
+    assert Settings(embedding={"default": "bge"}).embedding.profile("projects").model == "bge"
+
+
+def test_profiles_come_from_every_source_key_by_key(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    user_file.write_text('[embedding.profiles.projects]\nmodel = "bge"\ndimensions = 64\n')
+    Path("mlxi.toml").write_text('[embedding.profiles."my notes"]\nmodel = "qwen"\nallow_fallback = true\n')
+    monkeypatch.setenv("MLXI_EMBEDDING__PROFILES__PROJECTS__DIMENSIONS", "128")
+    monkeypatch.setenv("MLXI_EMBEDDING__PROFILES__USER_PROFILE__MODEL", "nomic")
+    embedding = Settings(embedding={"profiles": {"projects": {"allow_fallback": True}}}).embedding
+    assert embedding.profile("projects") == EmbeddingProfile(model="bge", dimensions=128, allow_fallback=True)
+    assert embedding.profile("my notes") == EmbeddingProfile(model="qwen", allow_fallback=True)
+    assert embedding.profile("user_profile") == EmbeddingProfile(model="nomic")
+
+
+def test_a_profile_from_a_dotenv_file(user_file: Path) -> None:
+    Path(".env").write_text("MLXI_EMBEDDING__PROFILES__PROJECTS__MODEL=bge\n")
+    assert Settings().embedding.profile("projects").model == "bge"
+
+
+@pytest.mark.parametrize(("name", "hint"), [("project", "Did you mean `projects`?"), ("x", "There are `projects`, ")])
+def test_an_unknown_profile_is_answered_with_those_that_exist(user_file: Path, name: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"There is no embedding profile `{name}`") as caught:
+        Settings().embedding.profile(name)
+    assert caught.value.hint.startswith(hint)
+    assert f"[embedding.profiles.{name}]" in caught.value.hint
+
+
+def test_impossible_dimensions_of_a_profile_are_named(user_file: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"`embedding\.profiles\.notes\.dimensions` cannot be `0`"):
+        Settings(embedding={"profiles": {"notes": {"dimensions": 0}}})
+
+
 def test_settings_are_frozen(user_file: Path) -> None:
     settings = Settings()
     with pytest.raises(ValidationError):
@@ -69,6 +114,9 @@ def test_settings_are_frozen(user_file: Path) -> None:
         ({"max_batch_size": 1}, "runtime.max_batch_size"),
         ({"runtim": {}}, "runtime"),
         ({"models": {"defualt": "demo"}}, "models.default"),
+        ({"embedding": {"defualt": "minilm"}}, "embedding.default"),
+        ({"embedding": {"profiles": {"notes": {"modle": "minilm"}}}}, "embedding.profiles.notes.model"),
+        ({"embedding": {"profile": {}}}, "embedding.profiles.<name>.model"),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_nearest_one(
@@ -89,6 +137,23 @@ def test_a_misspelt_variable_is_not_ignored(user_file: Path, monkeypatch: pytest
     monkeypatch.setenv("MLXI_RUNTIME__MAX_BATCHSIZE", "1")
     with pytest.raises(ConfigurationError, match="Did you mean `MLXI_RUNTIME__MAX_BATCH_SIZE`"):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("MLXI_EMBEDDING__PROFILES__NOTES__MODLE", "MLXI_EMBEDDING__PROFILES__NOTES__MODEL"),
+        ("MLXI_EMBEDDING__PROFILES__NOTES__MODEL__X", "MLXI_EMBEDDING__PROFILES__NOTES__MODEL"),
+        ("MLXI_EMBEDDING__PROFILES", "MLXI_EMBEDDING__PROFILES__<NAME>__MODEL"),
+    ],
+)
+def test_a_misspelt_variable_of_a_profile_is_answered_with_the_profiles_name(
+    user_file: Path, monkeypatch: pytest.MonkeyPatch, name: str, suggestion: str
+) -> None:
+    monkeypatch.setenv(name, "minilm")
+    with pytest.raises(ConfigurationError) as caught:
+        Settings()
+    assert caught.value.hint == f"Did you mean `{suggestion}`?"
 
 
 def test_a_misspelt_variable_in_a_dotenv_file_is_not_ignored(user_file: Path) -> None:
@@ -130,7 +195,8 @@ def test_the_user_file_follows_the_platform(tmp_path: Path, monkeypatch: pytest.
 def test_the_example_file_shows_every_setting_with_its_default(user_file: Path) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     user_file.write_text(text)
-    assert Settings() == Settings.model_construct(runtime=RuntimeSettings(), models=ModelSettings()), "all commented"
+    plain = Settings.model_construct(runtime=RuntimeSettings(), models=ModelSettings(), embedding=EmbeddingSettings())
+    assert Settings() == plain, "all commented"
 
     lines = [line.removeprefix("# ") if line.startswith("# ") and " = " in line else line for line in text.splitlines()]
     user_file.write_text("\n".join(line for line in lines if not line.startswith("#")))
@@ -141,3 +207,8 @@ def test_the_example_file_shows_every_setting_with_its_default(user_file: Path) 
         if field.default is not None:
             assert shown["runtime"][name] == field.default, name
     assert Settings().models.default == "demo"
+    assert set(shown["embedding"]) == set(EmbeddingSettings.model_fields)
+    assert set(shown["embedding"]["profiles"]) == set(DEFAULT_PROFILES)
+    for profile in shown["embedding"]["profiles"].values():
+        assert set(profile) == set(EmbeddingProfile.model_fields)
+        assert (profile["model"], profile["allow_fallback"]) == (EmbeddingSettings().default, False)
