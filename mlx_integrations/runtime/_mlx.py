@@ -52,7 +52,7 @@ try:
         )
         from mlx_lm.sample_utils import make_logits_processors
         from mlx_lm.tokenizer_utils import TokenizerWrapper
-        from mlx_lm.utils import MODEL_REMAPPING, dequantize_model, load_model, load_tokenizer
+        from mlx_lm.utils import MODEL_REMAPPING, _get_classes, dequantize_model, load_model, load_tokenizer
     if _advisory is None:
         os.environ.pop("TRANSFORMERS_NO_ADVISORY_WARNINGS", None)
 except ImportError as error:
@@ -72,6 +72,7 @@ __all__ = [
     "make_logits_processors",
     "make_prompt_cache",
     "mx",
+    "new_backbone",
     "new_batch_generator",
     "nn",
     "own_arrays",
@@ -113,6 +114,19 @@ def load_weights(model_path: Path, *, cpu_float32: bool) -> Any:
 
 def _as_float32(value: Any) -> Any:
     return value.astype(mx.float32) if mx.issubdtype(value.dtype, mx.floating) else value
+
+
+def new_backbone(config: dict[str, Any]) -> Any:
+    """The layers of a decoder without its head, weights not loaded: `embed_tokens`, `layers` and `norm`.
+
+    Each layer is called with hidden states, a mask (`"causal"`, `None` or booleans) and a cache.
+
+    Raises:
+        ValueError: The configuration does not fit to mlx-lm's code.
+        TypeError: It lacks something that the code needs.
+    """
+    model_class, arguments_class = _get_classes(config)
+    return model_class(arguments_class.from_dict(config)).model
 
 
 def new_batch_generator(model: Any, **options: Any) -> Any:
