@@ -4,15 +4,28 @@ import threading
 from pathlib import Path
 
 from mlx_integrations.manager.locate import locate
-from mlx_integrations.protocols import ChatBackend
+from mlx_integrations.protocols import ChatBackend, EmbeddingBackend
 from mlx_integrations.runtime.engine import Runtime
 from mlx_integrations.settings import Settings
 
-__all__ = ["chat_backend", "get_runtime"]
+__all__ = ["chat_backend", "embedding_backend", "get_runtime", "get_settings"]
 
 _lock = threading.RLock()
 _runtime: Runtime | None = None
 _settings: Settings | None = None
+
+
+def get_settings() -> Settings:
+    """The settings that everything in this process shares; read at the first call.
+
+    Raises:
+        ConfigurationError: A file or variable sets something that does not exist, or to an impossible value.
+    """
+    global _settings
+    with _lock:
+        if _settings is None:
+            _settings = Settings()
+        return _settings
 
 
 def get_runtime() -> Runtime:
@@ -20,7 +33,7 @@ def get_runtime() -> Runtime:
     global _runtime
     with _lock:
         if _runtime is None or _runtime.is_closed:
-            _runtime = Runtime(_read_settings().runtime)
+            _runtime = Runtime(get_settings().runtime)
         return _runtime
 
 
@@ -35,13 +48,20 @@ def chat_backend(model: str | Path, runtime: Runtime | None = None) -> ChatBacke
         ModelNotFoundError: It is not on this machine.
         ModelLoadError: What is there is not a model.
     """
-    path = locate(model, _read_settings().models.folders)
+    path = locate(model, get_settings().models.folders)
     return (runtime or get_runtime()).chat(path, model_id=str(model))
 
 
-def _read_settings() -> Settings:
-    global _settings
-    with _lock:
-        if _settings is None:
-            _settings = Settings()
-        return _settings
+def embedding_backend(model: str | Path, runtime: Runtime | None = None) -> EmbeddingBackend:
+    """An embedding model by name. Reads configuration, no weights: those are loaded at the first request.
+
+    Args:
+        model: A folder, a name below a configured folder, or a Hub repository id in the local cache.
+        runtime: Where it runs; the shared one otherwise.
+
+    Raises:
+        ModelNotFoundError: It is not on this machine.
+        ModelLoadError: What is there is not an embedding model.
+    """
+    path = locate(model, get_settings().models.folders)
+    return (runtime or get_runtime()).embedding(path, model_id=str(model))

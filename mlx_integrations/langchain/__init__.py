@@ -11,13 +11,15 @@ from mlx_integrations.errors import MissingExtraError
 if TYPE_CHECKING:
     from mlx_integrations.langchain.chat_models import ChatMLX
     from mlx_integrations.langchain.context import context_budget
+    from mlx_integrations.langchain.embeddings import MLXEmbeddings
     from mlx_integrations.langchain.registration import register_with_langchain
     from mlx_integrations.langchain.summarization import summarization_middleware
 
-__all__ = ["ChatMLX", "context_budget", "register_with_langchain", "summarization_middleware"]
+__all__ = ["ChatMLX", "MLXEmbeddings", "context_budget", "register_with_langchain", "summarization_middleware"]
 
 _HOMES = {
     "ChatMLX": "mlx_integrations.langchain.chat_models",
+    "MLXEmbeddings": "mlx_integrations.langchain.embeddings",
     "context_budget": "mlx_integrations.langchain.context",
     "register_with_langchain": "mlx_integrations.langchain.registration",
     "summarization_middleware": "mlx_integrations.langchain.summarization",

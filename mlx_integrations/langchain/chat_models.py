@@ -40,7 +40,8 @@ from mlx_integrations.langchain.batching import shared_configs
 from mlx_integrations.langchain.errors import langchain_errors
 from mlx_integrations.langchain.formats import output_format, schema_response_format
 from mlx_integrations.langchain.messages import to_chat_messages
-from mlx_integrations.langchain.options import ALIASES, SAMPLING_OPTIONS, call_options, canonical, chat_request
+from mlx_integrations.langchain.names import OF_NO_USE_HERE, canonical
+from mlx_integrations.langchain.options import ALIASES, SAMPLING_OPTIONS, call_options, chat_request
 from mlx_integrations.langchain.profile import LazyProfile, profile_of
 from mlx_integrations.langchain.structured import Method, structured_output
 from mlx_integrations.langchain.tools import openai_tool, openai_tool_choice, tool_choice, tool_specs
@@ -50,7 +51,6 @@ from mlx_integrations.types import ChatMessage, ChatRequest, ChatResult
 __all__ = ["ChatMLX"]
 
 _DEFAULTS = (*SAMPLING_OPTIONS, "reasoning", "template_options")
-_OF_NO_USE_HERE = ("api_key", "base_url", "max_retries", "timeout")
 
 
 class ChatMLX(BaseChatModel):
@@ -117,11 +117,11 @@ class ChatMLX(BaseChatModel):
     def _check_names(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        given = {name: value for name, value in values.items() if name not in _OF_NO_USE_HERE}
+        given = {name: value for name, value in values.items() if name not in OF_NO_USE_HERE}
         if isinstance(given.get("profile"), LazyProfile):
             # LangChain makes variants of a model by passing all its fields on: the profile may be another model's.
             del given["profile"]
-        given = canonical(given, cls.model_fields)
+        given = canonical(given, cls.model_fields, ALIASES)
         if isinstance(given.get("stop"), str):
             given["stop"] = [given["stop"]]
         if isinstance(given.get("model"), PathLike):

@@ -1,8 +1,7 @@
 """The options of a call: which there are, under which names, and how they become a `ChatRequest`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -11,10 +10,11 @@ from pydantic import TypeAdapter, ValidationError
 from mlx_integrations.errors import InvalidRequestError
 from mlx_integrations.langchain.formats import output_format
 from mlx_integrations.langchain.messages import to_chat_messages
+from mlx_integrations.langchain.names import canonical
 from mlx_integrations.langchain.tools import tool_choice, tool_specs
 from mlx_integrations.types import ChatRequest, SamplingParams
 
-__all__ = ["ALIASES", "CALL_OPTIONS", "SAMPLING_OPTIONS", "call_options", "canonical", "chat_request", "unknown_option"]
+__all__ = ["ALIASES", "CALL_OPTIONS", "SAMPLING_OPTIONS", "call_options", "chat_request"]
 
 ALIASES = {
     "model_name": "model",
@@ -44,35 +44,9 @@ _NOT_OURS = ("stream", "strict", "ls_structured_output_format", "structured_outp
 _SAMPLING = TypeAdapter(SamplingParams)
 
 
-def canonical(options: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
-    """Replace aliases by our names.
-
-    Raises:
-        InvalidRequestError: An option is unknown, or given twice under two names.
-    """
-    names = set(known)
-    result: dict[str, Any] = {}
-    for given, value in options.items():
-        name = ALIASES.get(given, given)
-        if name not in names:
-            raise unknown_option(given, names)
-        if name in result and result[name] != value:
-            raise InvalidRequestError(f"`{name}` is given twice, as `{value!r}` and `{result[name]!r}`.", field=name)
-        result[name] = value
-    return result
-
-
-def unknown_option(name: str, known: Iterable[str]) -> InvalidRequestError:
-    """The error for an option that does not exist, with the one that was probably meant."""
-    names = sorted({*known, *ALIASES})
-    close = get_close_matches(name, names, n=1)
-    hint = f"Did you mean `{close[0]}`?" if close else "The options are " + ", ".join(f"`{item}`" for item in names)
-    return InvalidRequestError(f"There is no option `{name}`.", field=name, hint=hint)
-
-
 def call_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of one call under our names, without those that are langchain-core's own."""
-    return canonical({name: value for name, value in options.items() if name not in _NOT_OURS}, CALL_OPTIONS)
+    return canonical({name: value for name, value in options.items() if name not in _NOT_OURS}, CALL_OPTIONS, ALIASES)
 
 
 def chat_request(messages: Sequence[BaseMessage], options: Mapping[str, Any]) -> ChatRequest:

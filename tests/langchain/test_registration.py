@@ -2,15 +2,18 @@
 
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 from langchain.agents import create_agent
 from langchain.chat_models import base, init_chat_model
+from langchain.embeddings import base as embeddings_base
+from langchain.embeddings import init_embeddings
 from langchain_core.load import dumpd, load
 
 import mlx_integrations.langchain
 from mlx_integrations.errors import ConfigurationError
-from mlx_integrations.langchain import ChatMLX, register_with_langchain
+from mlx_integrations.langchain import ChatMLX, MLXEmbeddings, register_with_langchain
 
 
 def test_a_model_can_be_named_after_registering() -> None:
@@ -29,16 +32,26 @@ def test_a_model_can_be_chosen_at_run_time_after_registering() -> None:
     assert chosen == ChatMLX(model="demo", temperature=0.5)
 
 
+def test_an_embedding_model_can_be_named_after_registering() -> None:
+    register_with_langchain()
+    model = init_embeddings("mlx:minilm-l6-v2", dimensions=64, max_retries=1)
+    assert model == MLXEmbeddings(model="minilm-l6-v2", dimensions=64)
+    assert init_embeddings("minilm-l6-v2", provider="mlx") == MLXEmbeddings(model="minilm-l6-v2")
+
+
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 def test_a_registered_model_is_one_of_all_that_can_be_loaded() -> None:
     register_with_langchain()
-    model = ChatMLX(model="demo", temperature=0.5)
-    assert load(dumpd(model), allowed_objects="all", valid_namespaces=["mlx_integrations"]) == model
+    for model in (ChatMLX(model="demo", temperature=0.5), MLXEmbeddings(model="minilm-l6-v2", dimensions=9)):
+        assert load(dumpd(model), allowed_objects="all", valid_namespaces=["mlx_integrations"]) == model
 
 
+@pytest.mark.parametrize("module", [base, embeddings_base])
 @pytest.mark.parametrize("name", ["_BUILTIN_PROVIDERS", "_call"])
-def test_a_table_that_has_moved_is_an_error_with_a_way_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(base, name)
+def test_a_table_that_has_moved_is_an_error_with_a_way_out(
+    module: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(module, name)
     with pytest.raises(ConfigurationError, match="Pass the model itself"):
         register_with_langchain()
 
@@ -62,7 +75,7 @@ def test_importing_the_room_imports_no_langchain() -> None:
     assert _in_a_new_interpreter(code) == "False"
 
 
-@pytest.mark.parametrize("name", ["ChatMLX", "context_budget"])
+@pytest.mark.parametrize("name", ["ChatMLX", "MLXEmbeddings", "context_budget"])
 def test_the_model_needs_neither_langchain_nor_mlx(name: str) -> None:
     code = (
         f"import sys; from mlx_integrations.langchain import {name}\n"
@@ -72,7 +85,12 @@ def test_the_model_needs_neither_langchain_nor_mlx(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing", "name"), [("langchain_core", "ChatMLX"), ("langchain", "summarization_middleware")]
+    ("missing", "name"),
+    [
+        ("langchain_core", "ChatMLX"),
+        ("langchain_core", "MLXEmbeddings"),
+        ("langchain", "summarization_middleware"),
+    ],
 )
 def test_a_missing_extra_is_named_with_its_install_line(missing: str, name: str) -> None:
     code = (
