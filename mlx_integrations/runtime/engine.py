@@ -320,7 +320,7 @@ class Runtime:
         loader.check()
         folder = loader.folder
         widened = machine.backend == "cpu" and self.settings.cpu_float32
-        needed_bytes = folder.weight_bytes(as_float32=widened)
+        needed_bytes = loader.weight_bytes(as_float32=widened)
         self._make_room(folder, needed_bytes, self.settings.memory_budget_bytes or machine.usable_bytes)
         started = time.perf_counter()
         try:

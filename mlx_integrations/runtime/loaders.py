@@ -35,6 +35,10 @@ class Loader(Protocol):
         """The folder with the weights: the same one, or one inside it."""
         ...
 
+    def weight_bytes(self, *, as_float32: bool) -> int:
+        """Bytes of memory the weights take, as stored or widened to float32."""
+        ...
+
     def check(self) -> None:
         """Refuse what can never be loaded, before memory is made free for it. Worker thread only."""
         ...
@@ -55,6 +59,10 @@ class ChatLoader:
     def path(self) -> Path:
         """The folder that users name."""
         return self.folder.path
+
+    def weight_bytes(self, *, as_float32: bool) -> int:
+        """Bytes of memory the weights take."""
+        return self.folder.weight_bytes(as_float32=as_float32)
 
     def check(self) -> None:
         """Refuse an architecture that mlx-lm does not know."""
@@ -95,6 +103,10 @@ class EmbeddingLoader:
     def folder(self) -> ModelFolder:
         """The folder with the weights of the transformer."""
         return self.model.folder
+
+    def weight_bytes(self, *, as_float32: bool) -> int:
+        """Bytes of memory the weights take, those of the further modules included."""
+        return self.model.weight_bytes(as_float32=as_float32)
 
     def check(self) -> None:
         """Nothing: reading the files has refused everything that cannot be run."""

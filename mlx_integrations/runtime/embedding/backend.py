@@ -29,7 +29,7 @@ from mlx_integrations.types import EmbeddingCapabilities, EmbeddingChunk, Embedd
 __all__ = ["MLXEmbeddingBackend"]
 
 _WINDOW_TEXTS = 1024
-_WINDOW_CHARACTERS = 1_000_000
+_WINDOW_CHARACTERS = 200_000
 _SHORT_CHARACTERS = 20_000  # tokenised on the event loop: it takes a few milliseconds at most
 _FLIGHTS = 2  # windows on their way: one computed, one prepared
 _DEFAULTS = EmbeddingOptions()
@@ -198,7 +198,7 @@ class MLXEmbeddingBackend:
     def count_tokens(self, texts: Iterable[str], options: EmbeddingOptions = _DEFAULTS) -> list[int]:
         """Tokens of each text before it is cut, prompt and special tokens included."""
         prompt = self._plan(options).prompt
-        return [row.total_tokens for _, window in _windows(texts) for row in self.text.encode(window, prompt)]
+        return [count for _, window in _windows(texts) for count in self.text.count(window, prompt)]
 
     def fingerprint(self, options: EmbeddingOptions = _DEFAULTS) -> EmbeddingFingerprint:
         """What makes these vectors comparable with others; embeds a few fixed texts the first time.
