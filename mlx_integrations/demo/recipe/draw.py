@@ -218,12 +218,12 @@ class Draw:
 
     def phrase(self) -> str:
         """Returns one to four words to be copied exactly."""
-        return " ".join(self.word() for _ in range(self.int_in(1, 4)))
+        return " ".join(dict.fromkeys(self.word() for _ in range(self.int_in(1, 4))))
 
     def title(self) -> str:
         """Returns a title such as one of a book, song or meeting."""
         kinds = (self.noun, self.adjective, self.invented if self.unusual else self.noun)
-        text = " ".join(self.one(kinds)() for _ in range(self.int_in(1, 3)))
+        text = " ".join(dict.fromkeys(self.one(kinds)() for _ in range(self.int_in(1, 3))))
         return text.capitalize() if self.chance(0.5) else text.title()
 
     def company(self) -> str:

@@ -177,7 +177,7 @@ def invented_kind(draw: Draw) -> ToolKind:
         f"Tool for the {noun}: {verb} it by {key}.",
     )
     params = [Param((key,), type_, slot, (f"The {key} of the {noun}.",))]
-    if draw.rather(0.2, 0.3):
+    if draw.rather(0.1, 0.3):
         params, asks = _more_params(draw, params, asks)
     return ToolKind((name,), descriptions, tuple(params), asks)
 
@@ -232,7 +232,7 @@ def any_kind(draw: Draw) -> ToolKind:
     """Returns a known or an invented kind of tool."""
     from mlx_integrations.demo.recipe.toolkinds import KINDS
 
-    if draw.rather(0.84, 0.6):
+    if draw.rather(0.9, 0.6):
         return draw.one(KINDS)
     return invented_kind(draw) if draw.chance(0.7) else named_kind(draw)
 

@@ -16,10 +16,10 @@ SKILLS: Final[dict[str, tuple[Callable[[Draw], Case], float]]] = {
     "small_talk": (small_talk.make, 0.05),
     "passages": (passages.make, 0.25),
     "tool_choice": (tool_choice.make, 0.2),
-    "tool_results": (results.make, 0.13),
-    "agents": (agents.make, 0.15),
+    "tool_results": (results.make, 0.1),
+    "agents": (agents.make, 0.13),
     "memory": (memory.make, 0.08),
-    "schemas": (schemas.make, 0.16),
+    "schemas": (schemas.make, 0.19),
 }
 
 

@@ -161,7 +161,11 @@ def make(draw: Draw) -> Case:
     if draw.chance(0.12):
         topic, _, _, question, answer = _fact(draw)
         if topic not in facts:
-            about = answer.split(" is ")[0].removeprefix("Your ") if " is " in answer else "that"
+            about = (
+                answer.split(" is ")[0].removeprefix("Your ")
+                if answer.startswith("Your ") and " is " in answer
+                else "that"
+            )
             messages += [
                 user(question),
                 assistant(f"You have not told me {'your ' + about if about != 'that' else 'that'}."),

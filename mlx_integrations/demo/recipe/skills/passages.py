@@ -110,12 +110,12 @@ _AFTER: Final = (
 def _longer(draw: Draw, sentence: str) -> str:
     """Returns the sentence as it is or with something before or after it."""
     roll = draw.rng.random()
-    if roll < (0.12 if draw.unusual else 0.03):
+    if roll < (0.12 if draw.unusual else 0.0):
         lowered = (
             sentence[0].lower() + sentence[1:] if sentence.startswith(("The ", "Our ", "A ", "You ")) else sentence
         )
         return draw.fill({}, draw.one(_BEFORE))[0] + lowered
-    if roll < (0.28 if draw.unusual else 0.1):
+    if roll < (0.28 if draw.unusual else 0.03):
         return sentence[:-1] + draw.fill({}, draw.one(_AFTER))[0] + "."
     return sentence
 
@@ -161,12 +161,13 @@ def _free_fact(draw: Draw, entity: str) -> Stated:
     known["o"] = draw.fill(known, draw.one(_OBJECTS))[0]
     said = (
         "{e} " + draw.one(("will {do}", "can {do}", "must {do}"))
-        if draw.chance(0.08)
+        if draw.rather(0.0, 0.08)
         else "{e} {did}"
         if past
         else "{e} {does}"
     )
-    asked = draw.one(_PAST_ASKED if past else _PRESENT_ASKED)
+    forms = _PAST_ASKED if past else _PRESENT_ASKED
+    asked = draw.one(forms if draw.unusual else (*forms[:2], *forms[-2:]))
     sentence, question = draw.fill(known, said + " {o}" + draw.one(_TAILS) + ".", asked)
     like = (template.replace("{do}", do).replace("{does}", does).replace("{did}", did) for template in _PRESENT_ASKED)
     return Stated(_longer(draw, _capital(sentence)), _asked(draw, question), entity, frozenset(like))

@@ -124,7 +124,7 @@ def _spec(draw: Draw, field: Field, title: str, described: bool) -> _Spec:
     if described:
         text = draw.one(_DESCRIBED).replace("{n}", name.replace("_", " ")).replace("{t}", title.lower())
         schema = {"description": text, **schema}
-    if field.names is not NAME.names and draw.chance(0.1):
+    if field.names is not NAME.names and draw.rather(0.1, 0.22):
         inner = {key: schema.pop(key) for key in ("enum", "items", "type") if key in schema}
         schema = {"anyOf": [inner, {"type": "null"}], "default": None, **schema}
     return _Spec(field, name, schema, options)

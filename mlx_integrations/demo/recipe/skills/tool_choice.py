@@ -32,7 +32,7 @@ def make(draw: Draw) -> Case:
             offered = offer(draw, any_kind(draw))
         question, calls = ask_twice(draw, offered, {})
         return _case(draw, messages, question, calls, [offered], total)
-    if roll < (0.25 if draw.unusual else 0.23):
+    if roll < (0.25 if draw.unusual else 0.21):
         first, second = offer(draw, any_kind(draw)), offer(draw, any_kind(draw))
         if not clash(first, second):
             one, call = ask_for(draw, first, {})
