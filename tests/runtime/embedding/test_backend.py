@@ -42,7 +42,7 @@ def _batches(lane: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     stages = lane._network.stages
 
-    def counted(ids: Any, *arguments: Any) -> Iterator[Any]:
+    def counted(ids: Any, *arguments: Any) -> Any:
         sizes.append(len(ids))
         return stages(ids, *arguments)
 
@@ -82,9 +82,7 @@ def test_requests_that_wait_together_share_batches(
 ) -> None:
     alone = [_vectors(bert, [text]) for text in TEXTS]
     sizes = _batches(_lane(runtime, bert), monkeypatch)
-    hold, held = threading.Event(), threading.Event()
-    get_worker().call(lambda: (held.set(), hold.wait(30)))
-    held.wait(30)
+    hold = _hold_worker()
     found: dict[int, Any] = {}
 
     def embed(at: int) -> None:
@@ -99,6 +97,19 @@ def test_requests_that_wait_together_share_batches(
         thread.join(60)
     assert len(sizes) < len(TEXTS) / 2, sizes
     assert all(np.abs(found[at] - alone[at]).max() <= 1e-6 for at in found) and len(found) == len(TEXTS)
+
+
+def _hold_worker() -> threading.Event:
+    """Keep the worker thread waiting until the event is set."""
+    hold, held = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        held.set()
+        hold.wait(30)
+
+    get_worker().call(wait)
+    held.wait(30)
+    return hold
 
 
 def _until(is_true: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -200,9 +211,7 @@ def test_vectors_that_are_no_numbers_are_an_error(
 
 
 def test_unloading_is_refused_while_texts_wait_or_ends_them(bert: MLXEmbeddingBackend, runtime: Runtime) -> None:
-    hold, held = threading.Event(), threading.Event()
-    get_worker().call(lambda: (held.set(), hold.wait(30)))
-    held.wait(30)
+    hold = _hold_worker()
     errors: list[Exception] = []
 
     def embed() -> None:
