@@ -18,9 +18,20 @@ _ROPE_TYPES = ("default", "linear", "llama3")
 # What transformers' configuration classes take where config.json lacks a key; `null` is something else.
 _COMMON_DEFAULTS = {"rms_norm_eps": 1e-6, "rope_theta": 10_000.0}
 _CLASS_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "gemma3_text": {"rms_norm_eps": 1e-6, "sliding_window": 4096},
+    "gemma3_text": {
+        "head_dim": 256,
+        "num_key_value_heads": 4,
+        "query_pre_attn_scalar": 256,
+        "rms_norm_eps": 1e-6,
+        "sliding_window": 4096,
+    },
     "llama": {**_COMMON_DEFAULTS, "max_position_embeddings": 2048},
-    "mistral": {**_COMMON_DEFAULTS, "max_position_embeddings": 131_072, "sliding_window": 4096},
+    "mistral": {
+        **_COMMON_DEFAULTS,
+        "max_position_embeddings": 131_072,
+        "num_key_value_heads": 8,
+        "sliding_window": 4096,
+    },
     "qwen2": {**_COMMON_DEFAULTS, "max_position_embeddings": 32_768, "sliding_window": 4096, "max_window_layers": 28},
     "qwen3": {
         **_COMMON_DEFAULTS,
@@ -67,6 +78,8 @@ class Decoder(Encoder):
         super().__init__()
         fields = EncoderConfig(config, path)
         arguments, reaches = _FAMILIES[fields.model_type](fields, config)
+        for key in ("num_attention_heads", "num_hidden_layers"):
+            fields.size(key)  # mlx-lm would take defaults of its own
         self.hidden_size = fields.size("hidden_size")
         self.vocabulary_size = fields.size("vocab_size")
         self._looks_both_ways = _looks_both_ways(fields)

@@ -55,7 +55,8 @@ class SentenceModel:
         prompts: By name; `query` and `document` are always there.
         default_prompt_name: The prompt that texts get when nobody says whether they ask or are to be found.
         similarity: The measure the model was trained for.
-        truncate_dimensions: The model's own wish to keep only the first so many coordinates.
+        truncate_dimensions: The model's own wish to keep only the first so many coordinates. They are scaled to length
+            1 if the model normalises; sentence-transformers leaves them shorter.
     """
 
     path: Path

@@ -5,7 +5,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from mlx_integrations.errors import ModelLoadError
 from mlx_integrations.runtime._mlx import mx, tree_flatten
 from mlx_integrations.runtime.embedding.encoders import make_encoder
 from mlx_integrations.runtime.embedding.model_files import SentenceModel
@@ -28,13 +27,6 @@ def load_network(model: SentenceModel, *, cpu_float32: bool) -> "Network":
     """
     folder = model.folder
     encoder = make_encoder(folder.config, path=folder.path)
-    if encoder.hidden_size != model.pooling.hidden_size:
-        raise ModelLoadError(
-            f"The token vectors of `{folder.path}` have {encoder.hidden_size} coordinates, its pooling is made for "
-            f"{model.pooling.hidden_size}.",
-            model_path=str(model.path),
-            hint="The files belong to different models; download the model again.",
-        )
     load_encoder_weights(encoder, folder.weights, config=folder.config, cpu_float32=cpu_float32)
     # Vectors are scaled to length 1 at the very end, after they were cut to the dimensions asked for.
     specs = model.modules[:-1] if model.normalize else model.modules
