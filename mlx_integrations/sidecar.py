@@ -34,7 +34,7 @@ def sidecar_of(store: str | Path, *, is_file: bool | None = None) -> Path:
         store: The store's folder, or its file.
         is_file: Which of the two it is; looked up, and guessed from its suffix if it does not exist, when left out.
     """
-    path = Path(store).expanduser()
+    path = Path(store)
     if is_file is None:
         is_file = not path.is_dir() if path.exists() else bool(path.suffix)
     return path.with_name(f"{path.name}.{SIDECAR_NAME}") if is_file else path / SIDECAR_NAME

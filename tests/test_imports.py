@@ -40,7 +40,13 @@ def test_importing_the_package_loads_nothing_heavy(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["mlx_integrations.settings", "mlx_integrations.assembly", "mlx_integrations.testing"]
+    "module",
+    [
+        "mlx_integrations.settings",
+        "mlx_integrations.assembly",
+        "mlx_integrations.sidecar",
+        "mlx_integrations.testing",
+    ],
 )
 def test_importing_a_room_of_the_ground_floor_loads_no_framework(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {FRAMEWORKS!r} if name in sys.modules])"

@@ -26,7 +26,6 @@ def test_the_record_of_a_folder_lies_in_it_and_that_of_a_file_beside_it(tmp_path
     assert sidecar_of(tmp_path / "not yet") == tmp_path / "not yet" / SIDECAR_NAME
     assert sidecar_of(tmp_path / "not-yet.json") == tmp_path / f"not-yet.json.{SIDECAR_NAME}"
     assert sidecar_of(tmp_path / "index-v1.5", is_file=False) == tmp_path / "index-v1.5" / SIDECAR_NAME
-    assert sidecar_of("~/x", is_file=False) == Path.home() / "x" / SIDECAR_NAME
 
 
 def test_a_record_comes_back(tmp_path: Path) -> None:

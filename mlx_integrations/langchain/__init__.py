@@ -13,16 +13,27 @@ if TYPE_CHECKING:
     from mlx_integrations.langchain.context import context_budget
     from mlx_integrations.langchain.embeddings import MLXEmbeddings
     from mlx_integrations.langchain.registration import register_with_langchain
+    from mlx_integrations.langchain.store_guard import guarded, verify_store
     from mlx_integrations.langchain.summarization import summarization_middleware
 
-__all__ = ["ChatMLX", "MLXEmbeddings", "context_budget", "register_with_langchain", "summarization_middleware"]
+__all__ = [
+    "ChatMLX",
+    "MLXEmbeddings",
+    "context_budget",
+    "guarded",
+    "register_with_langchain",
+    "summarization_middleware",
+    "verify_store",
+]
 
 _HOMES = {
     "ChatMLX": "mlx_integrations.langchain.chat_models",
     "MLXEmbeddings": "mlx_integrations.langchain.embeddings",
     "context_budget": "mlx_integrations.langchain.context",
+    "guarded": "mlx_integrations.langchain.store_guard",
     "register_with_langchain": "mlx_integrations.langchain.registration",
     "summarization_middleware": "mlx_integrations.langchain.summarization",
+    "verify_store": "mlx_integrations.langchain.store_guard",
 }
 
 

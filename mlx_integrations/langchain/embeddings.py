@@ -52,7 +52,7 @@ class _Memo:
 
     def __init__(self) -> None:
         self.backend: tuple[str, Any, EmbeddingBackend] | None = None
-        self.fingerprint: tuple[EmbeddingBackend, EmbeddingOptions, str | None, EmbeddingFingerprint] | None = None
+        self.fingerprint: tuple[EmbeddingBackend, tuple[Any, ...], EmbeddingFingerprint] | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Memo)
@@ -206,20 +206,24 @@ class MLXEmbeddings(Serializable, Embeddings):
     def fingerprint(self) -> EmbeddingFingerprint:
         """What makes these vectors comparable with others; loads the model and embeds a few fixed texts."""
         with langchain_errors():
-            backend, options = self._backend(), self._fingerprint_options()
-            found = self._known_fingerprint(backend, options)
+            backend = self._backend()
+            found = self._known_fingerprint(backend)
             if found is None:
-                found = backend.fingerprint(options)
-                # The backend takes the prompt of documents for both sides, because a call has but one.
-                query_prompt = backend.capabilities.query_prompt if self.query_prompt is None else self.query_prompt
-                found = replace(found, query_prompt=query_prompt)
-                self._memo.fingerprint = (backend, options, self.query_prompt, found)
+                found = backend.fingerprint(self._options("document"))
+                found = replace(
+                    found,
+                    # Programs name one folder differently; a key of a cache should not depend on which was first.
+                    model=self.model if self.backend is None else backend.model_id,
+                    # The backend takes the prompt of documents for both sides, because a call has but one.
+                    query_prompt=backend.capabilities.query_prompt if self.query_prompt is None else self.query_prompt,
+                )
+                self._memo.fingerprint = (backend, self._fingerprint_key(), found)
             return found
 
     async def afingerprint(self) -> EmbeddingFingerprint:
         """The same for event loops."""
-        known = self._known_backend()
-        found = None if known is None else self._known_fingerprint(known, self._fingerprint_options())
+        backend = self._known_backend()
+        found = None if backend is None else self._known_fingerprint(backend)
         return await asyncio.to_thread(self.fingerprint) if found is None else found
 
     def cached(self, store: ByteStore, *, cache_queries: bool = True, batch_size: int = 1024) -> Embeddings:
@@ -278,9 +282,6 @@ class MLXEmbeddings(Serializable, Embeddings):
             batch_tokens=self.batch_tokens,
         )
 
-    def _fingerprint_options(self) -> EmbeddingOptions:
-        return replace(self._options("document"), batch_tokens=None)
-
     def _known_backend(self) -> EmbeddingBackend | None:
         """The backend, if nothing has to be read to find it."""
         if self.backend is not None or self._memo.backend is None:
@@ -302,11 +303,14 @@ class MLXEmbeddings(Serializable, Embeddings):
         self._memo.backend = (self.model, runtime, found)
         return found
 
-    def _known_fingerprint(self, backend: EmbeddingBackend, options: EmbeddingOptions) -> EmbeddingFingerprint | None:
+    def _known_fingerprint(self, backend: EmbeddingBackend) -> EmbeddingFingerprint | None:
         if self._memo.fingerprint is None:
             return None
-        by, for_options, query_prompt, found = self._memo.fingerprint
-        return found if by is backend and (for_options, query_prompt) == (options, self.query_prompt) else None
+        by, key, found = self._memo.fingerprint
+        return found if by is backend and key == self._fingerprint_key() else None
+
+    def _fingerprint_key(self) -> tuple[Any, ...]:
+        return self.model, self.dimensions, self.normalize, self.query_prompt, self.document_prompt
 
 
 def _one(text: str) -> list[str]:

@@ -537,6 +537,16 @@ async def test_an_event_loop_does_not_look_for_the_model(rooms: Rooms, monkeypat
     assert len(threads) == 1 and threads[0] != threading.get_ident()
 
 
+def test_a_fingerprint_has_the_name_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = FakeEmbeddingBackend(model_id="the first name that was given")
+    monkeypatch.setattr(assembly, "embedding_backend", lambda model, runtime=None: shared)
+    monkeypatch.setattr(assembly, "get_runtime", lambda: None)
+    embeddings = MLXEmbeddings(model="a")
+    assert embeddings.fingerprint().model == "a"
+    assert embeddings.model_copy(update={"model": "b"}).fingerprint().model == "b"
+    assert MLXEmbeddings(model="a", backend=shared).fingerprint() == shared.fingerprint()
+
+
 def test_a_new_model_name_or_runtime_is_looked_up_again(rooms: Rooms) -> None:
     embeddings = MLXEmbeddings(model="a")
     embeddings.embed_query("x")

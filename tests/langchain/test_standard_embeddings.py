@@ -47,3 +47,9 @@ class TestCachedEmbeddingsIntegration(TestMLXEmbeddingsIntegration):
     @pytest.fixture
     def model(self) -> Embeddings:
         return MLXEmbeddings(**self.embedding_model_params).cached(InMemoryByteStore())
+
+
+class TestMiniLMIntegration(TestMLXEmbeddingsIntegration):
+    @property
+    def embedding_model_params(self) -> dict[str, Any]:
+        return {"model": "minilm-l6-v2"}

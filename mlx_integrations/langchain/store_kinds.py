@@ -1,0 +1,220 @@
+"""What can be learnt from a vector store: where its record lies, how many vectors it has, and some of them.
+
+Stores are known by the names of their classes and asked through their own attributes: none of their packages is
+imported here, so that none has to be installed.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+from langchain_core.vectorstores import VectorStore
+
+from mlx_integrations.fingerprint import EmbeddingFingerprint
+from mlx_integrations.langchain.errors import InvalidRequestError
+from mlx_integrations.sidecar import decode, encode, read_sidecar, sidecar_of, write_sidecar
+
+__all__ = ["SAVING", "Sample", "StoreKind", "kind_of"]
+
+Sample = tuple[str, Sequence[float]]
+"""A text of a store and its vector."""
+
+_SAMPLES = 3
+_METADATA_KEY = "mlxi_embedding"
+
+
+class StoreKind:
+    """Any store: its record is a file, and nothing else is known of it.
+
+    Args:
+        path: Where the store lies, or is to lie.
+
+    Attributes:
+        saving: The method that writes the store to a disk, if it is kept in memory until then.
+    """
+
+    saving: ClassVar[str | None] = None
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+
+    def name(self, store: VectorStore) -> str:
+        """What messages call it."""
+        kind = type(store).__name__.removeprefix("Guarded").removesuffix("Store").removesuffix("Vector")
+        return f"the {kind} store" if self.path is None else f"the {kind} store at `{self.path}`"
+
+    def sidecar(self) -> Path | None:
+        """The file of its record; `None` as long as it has no place."""
+        return None if self.path is None else sidecar_of(self.path)
+
+    def read(self, store: VectorStore) -> EmbeddingFingerprint | None:
+        """Its record, if it has one.
+
+        Raises:
+            SidecarError: The record is damaged.
+        """
+        sidecar = self.sidecar()
+        return None if sidecar is None else read_sidecar(sidecar)
+
+    def write(self, store: VectorStore, fingerprint: EmbeddingFingerprint) -> None:
+        """Write its record."""
+        sidecar = self.sidecar()
+        if sidecar is not None:
+            write_sidecar(sidecar, fingerprint)
+
+    def has_record(self, store: VectorStore) -> bool:
+        """Whether there is a record, damaged or not; asked before every addition, so it has to be quick."""
+        sidecar = self.sidecar()
+        return sidecar is not None and sidecar.exists()
+
+    def saved_at(self, arguments: Mapping[str, Any]) -> Path:
+        """The place that a call of the `saving` method names."""
+        raise NotImplementedError(f"{type(self).__name__} has no method that saves")
+
+    def count(self, store: VectorStore) -> int | None:
+        """How many vectors it has; `None` if it cannot say."""
+        return None
+
+    def dimensions(self, store: VectorStore) -> int | None:
+        """Coordinates of its vectors; `None` if it cannot say."""
+        sample = self.sample(store)
+        return len(sample[0][1]) if sample else None
+
+    def sample(self, store: VectorStore) -> list[Sample]:
+        """A few of its texts with their vectors; none if it cannot say."""
+        return []
+
+
+class _Faiss(StoreKind):
+    """FAISS of LangChain: in memory until `save_local` writes two files into a folder.
+
+    The folder's record is that of the index called `index`. An index of another name is `<folder>/<name>.faiss`, and
+    has a record of its own beside it.
+    """
+
+    saving = "save_local"
+
+    def sidecar(self) -> Path | None:
+        return None if self.path is None else sidecar_of(self.path, is_file=self.path.suffix == ".faiss")
+
+    def saved_at(self, arguments: Mapping[str, Any]) -> Path:
+        folder, index = Path(arguments["folder_path"]), arguments.get("index_name", "index")
+        return folder if index == "index" else folder / f"{index}.faiss"
+
+    def count(self, store: VectorStore) -> int | None:
+        index: Any = vars(store)["index"]
+        return int(index.ntotal)
+
+    def dimensions(self, store: VectorStore) -> int | None:
+        index: Any = vars(store)["index"]
+        return int(index.d)
+
+    def sample(self, store: VectorStore) -> list[Sample]:
+        parts = vars(store)
+        found: list[Sample] = []
+        for position, key in islice(parts["index_to_docstore_id"].items(), _SAMPLES):
+            document = parts["docstore"].search(key)
+            try:
+                vector = parts["index"].reconstruct(position)
+            except RuntimeError:  # an index that keeps no vectors to give back, such as one of inverted lists
+                return []
+            found.append((getattr(document, "page_content", ""), [float(x) for x in vector]))
+        return found
+
+
+class _InMemory(StoreKind):
+    """`InMemoryVectorStore` of langchain-core: in memory until `dump` writes one file."""
+
+    saving = "dump"
+
+    def sidecar(self) -> Path | None:
+        return None if self.path is None else sidecar_of(self.path, is_file=True)
+
+    def saved_at(self, arguments: Mapping[str, Any]) -> Path:
+        return Path(arguments["path"])
+
+    def count(self, store: VectorStore) -> int | None:
+        return len(vars(store)["store"])
+
+    def sample(self, store: VectorStore) -> list[Sample]:
+        return [(entry["text"], entry["vector"]) for entry in islice(vars(store)["store"].values(), _SAMPLES)]
+
+
+class _Chroma(StoreKind):
+    """Chroma, of langchain-chroma or the community.
+
+    Its record is part of the collection's metadata: a file beside `persist_directory` would be lost with a server, and
+    one directory holds many collections, each with a model of its own. Given a path, it is a file like any other's.
+    """
+
+    def name(self, store: VectorStore) -> str:
+        return f"the Chroma collection `{self._collection(store).name}`"
+
+    def read(self, store: VectorStore) -> EmbeddingFingerprint | None:
+        if self.path is not None:
+            return super().read(store)
+        text = self._metadata(store).get(_METADATA_KEY)
+        return None if text is None else decode(str(text), f"the metadata of {self.name(store)}")
+
+    def write(self, store: VectorStore, fingerprint: EmbeddingFingerprint) -> None:
+        if self.path is not None:
+            return super().write(store, fingerprint)
+        # Metadata is replaced as a whole. The distance function may not be part of it then; its value has long been
+        # copied to the collection's configuration: https://docs.trychroma.com/docs/collections/configure
+        kept = {key: value for key, value in self._metadata(store).items() if key != "hnsw:space"}
+        self._collection(store).modify(metadata={**kept, _METADATA_KEY: encode(fingerprint)})
+
+    def has_record(self, store: VectorStore) -> bool:
+        if self.path is not None:
+            return super().has_record(store)
+        return _METADATA_KEY in (self._collection(store).metadata or {})
+
+    def count(self, store: VectorStore) -> int | None:
+        return int(self._collection(store).count())
+
+    def sample(self, store: VectorStore) -> list[Sample]:
+        found = self._collection(store).get(limit=_SAMPLES, include=["documents", "embeddings"])
+        if found["embeddings"] is None:
+            return []
+        texts = found["documents"] or [""] * len(found["ids"])
+        pairs = zip(texts, found["embeddings"], strict=True)
+        return [(text or "", [float(x) for x in vector]) for text, vector in pairs]
+
+    def _metadata(self, store: VectorStore) -> dict[str, Any]:
+        """As it is now: the collection at hand does not see what another process wrote since it was opened."""
+        fresh: Any = vars(store)["_client"].get_collection(self._collection(store).name)
+        return dict(fresh.metadata or {})
+
+    @staticmethod
+    def _collection(store: VectorStore) -> Any:
+        return getattr(store, "_collection")  # noqa: B009 -- it is private, and not part of the base class
+
+
+_KINDS: dict[str, type[StoreKind]] = {"FAISS": _Faiss, "InMemoryVectorStore": _InMemory, "Chroma": _Chroma}
+
+SAVING = frozenset(kind.saving for kind in _KINDS.values() if kind.saving)
+"""Methods that write a store to a disk."""
+
+
+def kind_of(store: VectorStore, path: str | Path | None) -> StoreKind:
+    """What is known of a store.
+
+    Args:
+        store: The store.
+        path: Where it lies.
+
+    Raises:
+        InvalidRequestError: It is a store of an unknown kind, and there is no path to keep a record at.
+    """
+    place = None if path is None else Path(path)
+    for cls in type(store).__mro__:
+        if cls.__name__ in _KINDS and cls.__module__.startswith("langchain_"):
+            return _KINDS[cls.__name__](place)
+    if place is None:
+        raise InvalidRequestError(
+            f"It is not known where a `{type(store).__name__}` could keep the name of its model.",
+            field="path",
+            hint='Give a path for a small file: `guarded(store, path="my-store")`.',
+        )
+    return StoreKind(place)
