@@ -23,7 +23,7 @@ _WORDS = "the a system of vectors keeps documents near questions that they answe
 def mixed_texts(count: int, seed: int = 0) -> list[str]:
     """Mostly short texts, some long ones: a few words to beyond what the model reads."""
     chance = random.Random(seed)
-    lengths = [min(round(chance.lognormvariate(2.8, 1.0)) + 1, 250) for _ in range(count)]
+    lengths = [min(round(chance.lognormvariate(2.8, 1.3)) + 1, 254) for _ in range(count)]
     return [" ".join(chance.choices(_WORDS, k=length)) for length in lengths]
 
 

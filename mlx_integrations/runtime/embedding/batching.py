@@ -1,11 +1,8 @@
 """Which texts are computed together: sorted by length, cut by what the batch costs once padded. Pure functions."""
 
 from collections.abc import Sequence
-from itertools import takewhile
 
 __all__ = ["longest_first", "rows_that_fit"]
-
-_SMALL_BATCH_TOKENS = 256  # below this, padding costs less than one more pass through the layers
 
 
 def longest_first(lengths: Sequence[int]) -> list[int]:
@@ -13,21 +10,27 @@ def longest_first(lengths: Sequence[int]) -> list[int]:
     return sorted(range(len(lengths)), key=lambda position: -lengths[position])
 
 
-def rows_that_fit(lengths: Sequence[int], limit_tokens: int) -> int:
+def rows_that_fit(lengths: Sequence[int], limit_tokens: int, *, batch_cost_tokens: int) -> int:
     """How many of the first rows make one batch.
+
+    A batch ends where its padding has cost as much as another batch would: whatever the lengths are, that is at most
+    about twice the cost of the best cut.
 
     Args:
         lengths: Tokens of the waiting rows, longest first.
         limit_tokens: Tokens of the batch at most, padding included; a first row that is longer goes alone.
+        batch_cost_tokens: What a batch costs beyond its tokens, as a number of tokens.
 
     Returns:
-        At least 1, unless there are no rows. Rows less than half as long as the first one are left for the next batch
-        if this one is worth its while: they would be padding mostly.
+        At least 1, unless there are no rows.
     """
     if not lengths:
         return 0
     longest = lengths[0]
-    count = max(1, min(len(lengths), limit_tokens // max(longest, 1)))
-    worthwhile = -(-_SMALL_BATCH_TOKENS // max(longest, 1))
-    long_enough = sum(1 for _ in takewhile(lambda length: length * 2 >= longest, lengths[:count]))
-    return min(count, max(long_enough, worthwhile))
+    most = max(1, min(len(lengths), limit_tokens // max(longest, 1)))
+    padding = 0
+    for count, length in enumerate(lengths[:most]):
+        padding += longest - length
+        if padding > batch_cost_tokens:
+            return count
+    return most

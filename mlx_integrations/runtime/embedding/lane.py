@@ -28,6 +28,8 @@ __all__ = ["EmbeddingLane"]
 _ALONE_SECONDS = 0.05  # a step's length while nothing else runs: how soon a new request is noticed
 _MAX_ROWS = 512  # of one batch, however short they are
 _FIRST_GUESS_TOKENS = 256
+_CPU_BATCH_COST_TOKENS = 64
+_GPU_BATCH_COST_TOKENS = 1024
 _MAX_TOKENS = 65_536
 _logger = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ class EmbeddingLane:
         self._fitting_tokens: float = _FIRST_GUESS_TOKENS
         # On a GPU, waiting after every layer would leave it idle in between; a CPU computes when it is asked to.
         self._evaluates_always = backend_name() == "cpu"
+        self._batch_cost_tokens = _CPU_BATCH_COST_TOKENS if self._evaluates_always else _GPU_BATCH_COST_TOKENS
 
     @property
     def prefix_bytes(self) -> int:
@@ -98,7 +101,9 @@ class EmbeddingLane:
             self._advance(pace)
             if time.perf_counter() >= deadline:
                 return True
-        return False
+        # A request may have been cancelled while its last rows were computed.
+        self._drop_cancelled()
+        return bool(self._jobs)
 
     def close(self, make_error: Callable[[], Exception] | None) -> None:
         """End every request and free the weights."""
@@ -150,7 +155,8 @@ class EmbeddingLane:
             own_longest = candidates[0].length
             candidates = [row for row in candidates if row.length <= own_longest]
             candidates.sort(key=lambda row: (-row.length, row.job is not jobs[0]))
-        count = rows_that_fit([row.length for row in candidates[:_MAX_ROWS]], limit)
+        lengths = [row.length for row in candidates[:_MAX_ROWS]]
+        count = rows_that_fit(lengths, limit, batch_cost_tokens=self._batch_cost_tokens)
         taken = candidates[:count]
         for row in taken:
             row.job.waiting.remove(row.position)
