@@ -97,8 +97,8 @@ class EmbeddingProfile(BaseModel):
     dimensions: int | None = Field(default=None, ge=1)
     """Coordinates to keep of each vector; `None` means all."""
     allow_fallback: bool = False
-    """Whether a router may embed with another backend, such as a cloud, when this model cannot. Its vectors are other
-    ones, and the texts may leave this machine."""
+    """For routers: whether another backend, such as a cloud, may embed when this model cannot. Its vectors are other
+    ones, and the texts may leave this machine. `MLXEmbeddings` itself never asks anyone else."""
 
 
 class EmbeddingSettings(BaseModel):

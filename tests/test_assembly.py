@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from mlx_integrations.assembly import chat_backend, get_runtime
+from mlx_integrations.assembly import chat_backend, embedding_backend, get_runtime, get_settings
 from mlx_integrations.errors import ModelLoadError, ModelNotFoundError
 from mlx_integrations.manager.locate import known_models, locate
-from mlx_integrations.protocols import ChatBackend
+from mlx_integrations.protocols import ChatBackend, EmbeddingBackend
 from mlx_integrations.runtime.engine import Runtime
 from tests.tiny_models import build_model
 
@@ -22,6 +22,20 @@ def test_one_backend_serves_every_caller_of_a_folder(folder: Path) -> None:
     assert isinstance(backend, ChatBackend)
     assert chat_backend(str(folder)) is backend
     assert get_runtime() is get_runtime()
+
+
+def test_one_embedding_backend_serves_every_caller_of_a_model() -> None:
+    private = Runtime()
+    backend = embedding_backend("minilm-l6-v2", runtime=private)
+    assert isinstance(backend, EmbeddingBackend)
+    assert (backend.model_id, backend.capabilities.dimensions) == ("minilm-l6-v2", 384)
+    assert embedding_backend(locate("minilm-l6-v2"), runtime=private) is backend
+    assert embedding_backend("minilm-l6-v2") is not backend
+    private.close()
+
+
+def test_settings_are_read_once() -> None:
+    assert get_settings() is get_settings()
 
 
 def test_a_private_runtime_has_backends_of_its_own_and_keeps_them(folder: Path) -> None:
@@ -74,5 +88,6 @@ def test_other_names_are_not_found(name: str, tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_path_that_is_no_model_is_a_load_error(tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadError):
-        chat_backend(tmp_path / "nowhere")
+    for backend in (chat_backend, embedding_backend):
+        with pytest.raises(ModelLoadError):
+            backend(tmp_path / "nowhere")

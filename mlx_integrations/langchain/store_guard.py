@@ -169,6 +169,17 @@ class _Guard:
             if isinstance(other, VectorStore):
                 self._check_other(store, other)
 
+    def check_vector(self, store: VectorStore, vector: Sequence[float]) -> None:
+        """Refuse a vector to ask with that no text has in this store; FAISS would say `AssertionError`, and no more."""
+        current = self.verify(store)
+        if len(vector) != current.dimensions:
+            name, given = self.kind.name(store), len(vector)
+            raise InvalidRequestError(
+                f"The vector has {given} coordinates, and those of {name} have {current.dimensions}.",
+                field="embedding",
+                hint=f"Make it with `embed_query` of `{current.model}`.",
+            )
+
     def _check_other(self, store: VectorStore, other: VectorStore) -> None:
         """Compare a store whose vectors are to be taken over."""
         theirs = _guard_of(other) or _Guard(self._embeddings, kind_of(other, None), adopt=self._adopt)
@@ -280,13 +291,22 @@ def _role(name: str) -> Role | None:
 
 
 def _looking_first(method: FunctionType, role: Role) -> Callable[..., Any]:
+    takes_vector = method.__name__.endswith("by_vector")
+
+    def check_vector(self: VectorStore, guard: _Guard, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        vector = kwargs.get("embedding", args[0] if args else None)
+        if takes_vector and isinstance(vector, Sequence):
+            guard.check_vector(self, vector)
+
     if inspect.iscoroutinefunction(method):
 
         @functools.wraps(method)
         async def alooking(self: VectorStore, *args: Any, **kwargs: Any) -> Any:
             guard = _guard_of(self)
-            if guard is not None and not guard.is_ready(self, role):
-                await asyncio.to_thread(guard.before, self, role, (*args, *kwargs.values()))
+            if guard is not None:
+                if not guard.is_ready(self, role):
+                    await asyncio.to_thread(guard.before, self, role, (*args, *kwargs.values()))
+                check_vector(self, guard, args, kwargs)
             return await method(self, *args, **kwargs)
 
         return alooking
@@ -296,6 +316,7 @@ def _looking_first(method: FunctionType, role: Role) -> Callable[..., Any]:
         guard = _guard_of(self)
         if guard is not None:
             guard.before(self, role, (*args, *kwargs.values()))
+            check_vector(self, guard, args, kwargs)
         return method(self, *args, **kwargs)
 
     return looking

@@ -328,6 +328,19 @@ def test_the_error_names_both_models_the_store_and_the_way_out(filled: Shelf) ->
     assert isinstance(error, exceptions.LangChainException)
 
 
+@pytest.mark.parametrize("kind", [FaissShelf, MemoryShelf, ChromaShelf])
+async def test_a_vector_of_another_width_is_refused_with_both_numbers(kind: type[Shelf], tmp_path: Path) -> None:
+    store = kind(tmp_path).guard(kind(tmp_path).new(model()))
+    vector = [0.1] * 96
+    with pytest.raises(InvalidRequestError, match=r"has 96 coordinates, and those of the .* have 64") as caught:
+        store.similarity_search_by_vector(vector)
+    assert caught.value.field == "embedding" and "`minilm`" in caught.value.hint
+    with pytest.raises(InvalidRequestError):
+        store.max_marginal_relevance_search_by_vector(k=1, embedding=vector)
+    with pytest.raises(InvalidRequestError):
+        await store.asimilarity_search_by_vector(vector)
+
+
 def test_a_store_cannot_be_saved_by_another_model(tmp_path: Path) -> None:
     for kind in (FaissShelf, MemoryShelf):
         shelf = kind(tmp_path / kind.__name__)
