@@ -134,7 +134,7 @@ class _Guard:
         if self._verified is not None and self._verified[0] is embeddings:
             return self._verified[1]
         with langchain_errors():
-            stored = self.kind.read(store)
+            stored = self._record_of(store)
             current = fingerprint_of(embeddings)
             if stored is not None and self.kind.count(store) != 0:
                 check(stored, current, self.kind.name(store))
@@ -182,7 +182,9 @@ class _Guard:
 
     def _check_other(self, store: VectorStore, other: VectorStore) -> None:
         """Compare a store whose vectors are to be taken over."""
-        theirs = _guard_of(other) or _Guard(self._embeddings, kind_of(other, None), adopt=self._adopt)
+        theirs = _guard_of(other) or _Guard(
+            store.embeddings or self._embeddings, kind_of(other, None), adopt=self._adopt
+        )
         with langchain_errors():
             check(theirs.verify(other), self.verify(store), theirs.kind.name(other))
 
@@ -201,6 +203,16 @@ class _Guard:
             result = method(store, *args, **kwargs)
             kind.write(store, current)
         return result
+
+    def _record_of(self, store: VectorStore) -> EmbeddingFingerprint | None:
+        """The store's record, unless a program that knows of none has put other vectors in the place of its own."""
+        stored = self.kind.read(store)
+        made = self.kind.dimensions(store) if stored is not None else None
+        if stored is None or made in (None, stored.dimensions):
+            return stored
+        name = self.kind.name(store)
+        _logger.warning("%s has %s dimensions and a record of %s: left aside.", name, made, stored.dimensions)
+        return None
 
     def _check_vectors(self, store: VectorStore, embeddings: Embeddings, current: EmbeddingFingerprint) -> None:
         """Compare the vectors themselves, where nothing says who made them."""

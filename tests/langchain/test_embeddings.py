@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import io
 import itertools
 import logging
 import pickle
@@ -28,7 +27,6 @@ from mlx_integrations.errors import ConfigurationError, InvalidRequestError, Mod
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.langchain import MLXEmbeddings
 from mlx_integrations.langchain.embedding_calls import MAX_POSITIONS, Truncation
-from mlx_integrations.langchain.progress import ProgressLine
 from mlx_integrations.runtime.engine import Runtime
 from mlx_integrations.settings import Settings
 from mlx_integrations.testing import FakeEmbeddingBackend
@@ -294,11 +292,6 @@ def test_reports_of_concurrent_calls_do_not_mix() -> None:
 # Progress
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 def test_progress_is_told_on_stderr_and_only_for_documents(capsys: pytest.CaptureFixture[str]) -> None:
     embeddings, _ = fake_embeddings(show_progress=True)
     embeddings.embed_query("a")
@@ -314,34 +307,6 @@ def test_progress_is_told_of_a_failed_call(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(InvalidRequestError):
         fake_embeddings(show_progress=True, batch_tokens=20)[0].embed_documents(texts)
     assert capsys.readouterr().err.startswith("Embedded 6 of 10 texts in ")
-
-
-def test_a_line_in_a_terminal_is_rewritten() -> None:
-    stream, now = Terminal(), iter([0.0, 2.0, 2.05, 4.0, 5.0])
-    line = ProgressLine(1000, stream=stream, clock=lambda: next(now))
-    for texts in (200, 1, 199):
-        line.advance(texts)
-    line.close()
-    assert stream.getvalue() == (
-        "\rEmbedding: 200 of 1000 texts, 100 texts/s, 8.0 s left"
-        "\rEmbedding: 400 of 1000 texts, 100 texts/s, 6.0 s left"
-        "\rEmbedded 400 of 1000 texts in 5.0 s, 80 texts/s.     \n"
-    )
-
-
-def test_a_log_file_gets_a_line_now_and_then() -> None:
-    stream, now = io.StringIO(), iter([0.0, 9.0, 200.0, 3700.0])
-    line = ProgressLine(None, stream=stream, clock=lambda: next(now))
-    line.advance(9)
-    line.advance(191)
-    line.close()
-    assert stream.getvalue() == "Embedding: 200 texts, 1.0 texts/s\nEmbedded 200 texts in 1 h 1 min, 0.1 texts/s.\n"
-
-
-def test_the_time_left_is_in_minutes_when_it_is_long() -> None:
-    stream, now = io.StringIO(), iter([0.0, 100.0])
-    ProgressLine(2000, stream=stream, clock=lambda: next(now)).advance(1000)
-    assert "1 min 40 s left" in stream.getvalue()
 
 
 # Fingerprints

@@ -2,10 +2,9 @@
 
 import asyncio
 import copy
-import json
 import logging
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +16,26 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 from langchain_core.indexing import InMemoryRecordManager, index
 from langchain_core.stores import InMemoryByteStore
-from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
+from langchain_core.vectorstores import InMemoryVectorStore
 
 from mlx_integrations.errors import EmbeddingMismatchError, InvalidRequestError, SidecarError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.langchain import MLXEmbeddings, guarded, verify_store
 from mlx_integrations.langchain.store_guard import fingerprint_of
-from mlx_integrations.sidecar import SIDECAR_NAME, read_sidecar, sidecar_of
+from mlx_integrations.sidecar import SIDECAR_NAME, read_sidecar
 from mlx_integrations.testing import FakeEmbeddingBackend
-
-TEXTS = ["The cat sat on the mat.", "Interest rates rose again.", "Bread needs flour, water and time."]
-QUESTION = "Has the cat sat on the mat?"
-METADATA = [{"page": number} for number in range(3)]
-
-
-def model(name: str = "minilm", *, seed: int = 0, dimensions: int = 64, **options: Any) -> MLXEmbeddings:
-    backend = FakeEmbeddingBackend(model_id=name, seed=seed, dimensions=dimensions, query_prompt="query: ")
-    return MLXEmbeddings(model=name, backend=backend, **options)
-
-
-def asked(embeddings: MLXEmbeddings) -> int:
-    """How many streams its backend was asked for; fingerprints leave no trace there."""
-    assert isinstance(embeddings.backend, FakeEmbeddingBackend)
-    return len(embeddings.backend.requests)
-
+from tests.langchain.shelves import (
+    QUESTION,
+    SHELVES,
+    TEXTS,
+    ChromaShelf,
+    FaissShelf,
+    MemoryShelf,
+    OtherShelf,
+    OtherStore,
+    Shelf,
+    model,
+)
 
 OTHERS: dict[str, Callable[[], MLXEmbeddings]] = {
     "other weights": lambda: model("bge", seed=1),
@@ -50,140 +45,10 @@ OTHERS: dict[str, Callable[[], MLXEmbeddings]] = {
 }
 
 
-class Shelf:
-    """A place for a store of one kind: makes one, and opens it again as another program would."""
-
-    has_samples = True
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "store"
-
-    def new(self, embeddings: Embeddings) -> VectorStore:
-        raise NotImplementedError
-
-    def save(self, store: VectorStore) -> None:
-        """Nothing, for a store that is always on the disk."""
-
-    def open(self, embeddings: Embeddings) -> VectorStore:
-        raise NotImplementedError
-
-    def guard(self, store: VectorStore, **options: Any) -> VectorStore:
-        return guarded(store, path=self.folder, **options)
-
-    def record(self) -> EmbeddingFingerprint | None:
-        return read_sidecar(sidecar_of(self.folder))
-
-    def damage(self) -> None:
-        sidecar_of(self.folder).write_text("{")
-
-    def files(self) -> dict[str, bytes]:
-        """Everything that is on the disk."""
-        return {str(path): path.read_bytes() for path in sorted(self.folder.parent.rglob("*")) if path.is_file()}
-
-
-class FaissShelf(Shelf):
-    def new(self, embeddings: Embeddings) -> FAISS:
-        return FAISS.from_texts(TEXTS, embeddings, METADATA)
-
-    def save(self, store: VectorStore) -> None:
-        assert isinstance(store, FAISS)
-        store.save_local(str(self.folder))
-
-    def open(self, embeddings: Embeddings) -> FAISS:
-        return FAISS.load_local(str(self.folder), embeddings, allow_dangerous_deserialization=True)
-
-
-class MemoryShelf(Shelf):
-    def new(self, embeddings: Embeddings) -> InMemoryVectorStore:
-        return InMemoryVectorStore.from_texts(TEXTS, embeddings, METADATA)
-
-    def save(self, store: VectorStore) -> None:
-        assert isinstance(store, InMemoryVectorStore)
-        store.dump(str(self.folder))
-
-    def open(self, embeddings: Embeddings) -> InMemoryVectorStore:
-        return InMemoryVectorStore.load(str(self.folder), embeddings)
-
-
-class ChromaShelf(Shelf):
-    def new(self, embeddings: Embeddings) -> Chroma:
-        store = self.open(embeddings)
-        store.add_texts(TEXTS, METADATA)
-        return store
-
-    def open(self, embeddings: Embeddings) -> Chroma:
-        metadata = {"hnsw:space": "cosine", "owner": "me"}
-        return Chroma("notes", embeddings, persist_directory=str(self.folder), collection_metadata=metadata)
-
-    def guard(self, store: VectorStore, **options: Any) -> VectorStore:
-        return guarded(store, **options)
-
-    def metadata(self) -> dict[str, Any]:
-        return dict(self.open(model())._collection.metadata or {})
-
-    def record(self) -> EmbeddingFingerprint | None:
-        text = self.metadata().get("mlxi_embedding")
-        return None if text is None else EmbeddingFingerprint.from_dict(json.loads(text)["embedding"])
-
-    def damage(self) -> None:
-        self.open(model())._collection.modify(metadata={"mlxi_embedding": "{"})
-
-
-class OtherStore(VectorStore):
-    """A store of a kind that nobody knows, as a server of its own would be."""
-
-    shared: dict[str, list[tuple[str, list[float]]]]
-
-    def __init__(self, embeddings: Embeddings | None, rows: list[tuple[str, list[float]]]) -> None:
-        self._own = embeddings
-        self.rows = rows
-
-    @property
-    def embeddings(self) -> Embeddings | None:
-        return self._own
-
-    def add_texts(self, texts: Iterable[str], metadatas: Any = None, *, ids: Any = None, **kwargs: Any) -> list[str]:
-        assert self._own is not None
-        texts = list(texts)
-        self.rows += zip(texts, self._own.embed_documents(texts), strict=True)
-        return [str(number) for number in range(len(texts))]
-
-    def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
-        assert self._own is not None
-        vector = self._own.embed_query(query)
-        rows = sorted(self.rows, key=lambda row: -sum(a * b for a, b in zip(row[1], vector, strict=True)))
-        return [Document(text) for text, _ in rows[:k]]
-
-    @classmethod
-    def from_texts(cls, texts: list[str], embedding: Embeddings, metadatas: Any = None, **kwargs: Any) -> "OtherStore":
-        raise NotImplementedError("tests make it themselves")
-
-
-class OtherShelf(Shelf):
-    has_samples = False
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.rows: list[tuple[str, list[float]]] = []
-
-    def new(self, embeddings: Embeddings) -> OtherStore:
-        store = self.open(embeddings)
-        store.add_texts(TEXTS)
-        return store
-
-    def open(self, embeddings: Embeddings) -> OtherStore:
-        return OtherStore(embeddings, self.rows)
-
-    def files(self) -> dict[str, bytes]:
-        return {**super().files(), "rows": repr(self.rows).encode()}
-
-
-SHELVES: dict[str, type[Shelf]] = {
-    "faiss": FaissShelf,
-    "memory": MemoryShelf,
-    "chroma": ChromaShelf,
-    "other": OtherShelf,
-}
+def asked(embeddings: MLXEmbeddings) -> int:
+    """How many streams its backend was asked for; fingerprints leave no trace there."""
+    assert isinstance(embeddings.backend, FakeEmbeddingBackend)
+    return len(embeddings.backend.requests)
 
 
 @pytest.fixture(params=SHELVES)
@@ -497,6 +362,20 @@ def test_dumps_in_one_folder_have_records_of_their_own(tmp_path: Path) -> None:
     verify_store(guarded(InMemoryVectorStore.load(str(tmp_path / "b.json"), other), path=tmp_path / "b.json"))
     with pytest.raises(EmbeddingMismatchError):
         verify_store(guarded(InMemoryVectorStore.load(str(tmp_path / "a.json"), other), path=tmp_path / "a.json"))
+
+
+def test_a_record_that_is_not_of_these_vectors_is_left_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shelf = FaissShelf(tmp_path)
+    shelf.save(guarded(shelf.new(model())))
+    big = model("big", dimensions=96)
+    shelf.save(shelf.new(big))
+    with pytest.raises(EmbeddingMismatchError, match="have 96 dimensions"):
+        shelf.guard(shelf.open(model())).similarity_search("x")
+    store = shelf.guard(shelf.open(big))
+    assert found(store.similarity_search(QUESTION, k=1)) == TEXTS[:1]
+    assert "has 96 dimensions and a record of 64" in caplog.text
+    shelf.save(store)
+    assert shelf.record() == big.fingerprint()
 
 
 def test_a_save_that_fails_leaves_no_wrong_record(tmp_path: Path) -> None:
