@@ -1,11 +1,13 @@
-"""The only file that imports mlx_lm: renames upstream stop here.
+"""The only file that imports mlx_lm and mlx_embeddings: renames upstream stop here.
 
-Import it on the worker thread, after `blas.preload_blas`. Pinned to mlx-lm 0.32; a contract test holds the
-signatures used here against the installed version.
+Import it on the worker thread, after `blas.preload_blas`. Pinned to mlx-lm 0.32 and mlx-embeddings 0.1; contract tests
+hold what is used here against the installed versions. mlx-embeddings is optional and imported at first use only.
 """
 
 import copy
 import importlib.util
+import inspect
+import json
 import os
 import warnings
 from collections.abc import Iterator
@@ -16,21 +18,34 @@ from typing import Any, Literal
 
 from mlx_integrations.errors import MLXUnavailableError
 
+_QUIETING_VARIABLES = ("TRANSFORMERS_NO_ADVISORY_WARNINGS", "TRANSFORMERS_VERBOSITY")
+
 
 @contextmanager
-def _open_file_limit_kept() -> Iterator[None]:
-    """Keep `import mlx_lm` from lowering RLIMIT_NOFILE of the whole process to 2048/4096 (mlx_lm/utils.py).
+def _process_kept() -> Iterator[None]:
+    """Keep an import from changing the whole process.
 
-    Lowering the hard limit cannot be undone without privileges, so the call itself is made to do nothing.
+    `import mlx_lm` lowers RLIMIT_NOFILE to 2048/4096 (mlx_lm/utils.py). Lowering the hard limit cannot be undone
+    without privileges, so the call itself is made to do nothing. mlx_lm and mlx_vlm, which mlx_embeddings needs, set
+    variables that quiet transformers; scipy, urllib3 and others add filters for warnings.
     """
     import resource
 
     set_limit = resource.setrlimit
+    variables = {name: os.environ.get(name) for name in _QUIETING_VARIABLES}
     resource.setrlimit = lambda *_: None
     try:
-        yield
+        with warnings.catch_warnings():
+            # In a notebook, tqdm (through transformers) complains about a widget that nothing here uses.
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            yield
     finally:
         resource.setrlimit = set_limit
+        for name, value in variables.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 try:
@@ -38,10 +53,7 @@ try:
     import mlx.nn as nn
     from mlx.utils import tree_flatten, tree_map
 
-    _advisory = os.environ.get("TRANSFORMERS_NO_ADVISORY_WARNINGS")
-    with _open_file_limit_kept(), warnings.catch_warnings():
-        # In a notebook, tqdm (through transformers) complains about a widget that nothing here uses.
-        warnings.filterwarnings("ignore", message="IProgress not found")
+    with _process_kept():
         from mlx_lm.generate import BatchGenerator, StopSequences
         from mlx_lm.models.cache import (
             ArraysCache,
@@ -53,8 +65,6 @@ try:
         from mlx_lm.sample_utils import make_logits_processors
         from mlx_lm.tokenizer_utils import TokenizerWrapper
         from mlx_lm.utils import MODEL_REMAPPING, _get_classes, dequantize_model, load_model, load_tokenizer
-    if _advisory is None:
-        os.environ.pop("TRANSFORMERS_NO_ADVISORY_WARNINGS", None)
 except ImportError as error:
     raise MLXUnavailableError(f"MLX could not be imported: {error}.") from error
 
@@ -67,6 +77,8 @@ __all__ = [
     "copy_caches",
     "end_sequences",
     "has_architecture",
+    "has_optional_architecture",
+    "has_optional_engine",
     "load_tokenizer",
     "load_weights",
     "make_logits_processors",
@@ -74,6 +86,7 @@ __all__ = [
     "mx",
     "new_backbone",
     "new_batch_generator",
+    "new_optional_model",
     "nn",
     "own_arrays",
     "tree_flatten",
@@ -103,13 +116,42 @@ def load_weights(model_path: Path, *, cpu_float32: bool) -> Any:
     """
     on_cpu = mx.default_device().type == mx.DeviceType.cpu
     widen = on_cpu and cpu_float32
-    model, _config = load_model(model_path, lazy=widen, strict=True)
+    model, _config = load_model(model_path, lazy=widen, strict=True, model_config=_older_rope(model_path))
     if widen:
         dequantize_model(model)
         model.update(tree_map(_as_float32, model.parameters()))
         mx.eval(model.parameters())
     model.eval()
     return model
+
+
+def _older_rope(model_path: Path) -> dict[str, Any]:
+    """How positions are rotated, in the names that mlx-lm's class of the model reads.
+
+    transformers 5 writes `rope_parameters`, which most of mlx-lm's classes do not know: they would rotate by their
+    default instead, and the model would write nonsense. Values that a configuration already has stay as they are.
+    """
+    config = json.loads((model_path / "config.json").read_text(encoding="utf-8"))
+    rope = config.get("rope_parameters")
+    if not isinstance(rope, dict):
+        return {}
+    _, arguments = _get_classes(config)
+    known = inspect.signature(arguments).parameters
+    if "rope_parameters" in known:
+        return {}
+    full = rope.get("full_attention", rope)
+    found = {
+        "rope_theta": full.get("rope_theta"),
+        "rope_local_base_freq": rope.get("sliding_attention", {}).get("rope_theta"),
+        "rope_scaling": _older_scaling(full),
+    }
+    return {name: value for name, value in found.items() if value is not None and config.get(name) is None}
+
+
+def _older_scaling(rope: dict[str, Any]) -> dict[str, Any] | None:
+    if rope.get("rope_type", "default") == "default":
+        return None
+    return {name: value for name, value in rope.items() if name != "rope_theta"}
 
 
 def _as_float32(value: Any) -> Any:
@@ -127,6 +169,38 @@ def new_backbone(config: dict[str, Any]) -> Any:
     """
     model_class, arguments_class = _get_classes(config)
     return model_class(arguments_class.from_dict(config)).model
+
+
+def has_optional_engine() -> bool:
+    """Whether mlx-embeddings is installed. Does not import it."""
+    return importlib.util.find_spec("mlx_embeddings") is not None
+
+
+def has_optional_architecture(model_type: str) -> bool:
+    """Whether the installed mlx-embeddings has code for this `model_type`. Does not import it."""
+    spec = importlib.util.find_spec("mlx_embeddings")
+    name = model_type.replace("-", "_")
+    if spec is None or not name.isidentifier():
+        return False
+    folders = [Path(folder, "models") for folder in spec.submodule_search_locations or ()]
+    return any((folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file() for folder in folders)
+
+
+def new_optional_model(config: dict[str, Any]) -> Any:
+    """A model of mlx-embeddings, weights not loaded: `model` are its layers, `sanitize` names a checkpoint's tensors.
+
+    The first call imports mlx-embeddings, mlx-vlm and what they need, which takes seconds.
+
+    Raises:
+        ImportError: It is not installed, or lacks something.
+        ValueError: It has no code for this `model_type`, or its configuration does not fit.
+        TypeError: The configuration lacks something.
+    """
+    with _process_kept():
+        from mlx_embeddings.utils import _get_classes as classes_of
+
+        model_class, arguments_class, *_ = classes_of(config)
+    return model_class(arguments_class.from_dict(config))
 
 
 def new_batch_generator(model: Any, **options: Any) -> Any:

@@ -1,5 +1,6 @@
 """Greedy answers equal mlx-lm's own, token for token, alone and in a batch of mixed lengths."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -74,3 +75,49 @@ def test_the_text_of_an_answer_is_the_decoding_of_its_tokens(llama: MLXChatBacke
     ids = [item.token_id for item in result.logprobs]
     assert len(ids) > 20
     assert result.text == llama.text.backend.decode(ids, skip_special_tokens=False)
+
+
+_LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "older", "newer"),
+    [
+        ("llama", {"rope_theta": 300.0}, {"rope_theta": 300.0, "rope_type": "default"}),
+        ("llama", {"rope_theta": 500.0, "rope_scaling": _LLAMA3}, {"rope_theta": 500.0, **_LLAMA3}),
+        ("qwen3", {"rope_theta": 300.0}, {"rope_theta": 300.0, "rope_type": "default"}),
+        (
+            "gemma3",
+            {"rope_theta": 300.0, "rope_local_base_freq": 50.0},
+            {
+                "full_attention": {"rope_theta": 300.0, "rope_type": "default"},
+                "sliding_attention": {"rope_theta": 50.0, "rope_type": "default"},
+            },
+        ),
+    ],
+)
+def test_positions_are_rotated_as_either_form_of_the_configuration_says(
+    architecture: str, older: dict[str, Any], newer: dict[str, Any], tiny_model: TinyModel, runtime: Runtime
+) -> None:
+    """transformers 5 writes `rope_parameters` instead of `rope_theta`, which most of mlx-lm's classes do not read."""
+    absent = {"rope_theta": None, "rope_local_base_freq": None}
+    forms = {
+        "older": older,
+        "newer": {**absent, "rope_parameters": newer},
+        "neither": {"rope_theta": 10_000.0, "rope_local_base_freq": 10_000.0},
+    }
+    tokens = {}
+    for form, changes in forms.items():
+        path = tiny_model(architecture, name=f"rope-{architecture}-{len(older)}-{form}", **changes)
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        kept = {name: value for name, value in config.items() if value is not None}
+        (path / "config.json").write_text(json.dumps(kept), encoding="utf-8")
+        backend = MLXChatBackend(path, runtime=runtime)
+        tokens[form] = _tokens(backend, ask(TEXTS[1], max_tokens=30, logprobs=True))
+    assert tokens["newer"] == tokens["older"] != tokens["neither"]
