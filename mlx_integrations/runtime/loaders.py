@@ -109,7 +109,10 @@ class EmbeddingLoader:
         return self.model.weight_bytes(as_float32=as_float32)
 
     def check(self) -> None:
-        """Nothing: reading the files has refused everything that cannot be run."""
+        """Refuse an architecture that there is no engine for; reading the files has refused all else."""
+        from mlx_integrations.runtime.embedding.encoders import check_architecture
+
+        check_architecture(self.folder.config, path=self.folder.path)
 
     def load(self, settings: RuntimeSettings, pace: Pace) -> Lane:
         """Load the weights into a lane that batches by tokens."""

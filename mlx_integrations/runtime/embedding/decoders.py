@@ -12,12 +12,12 @@ from mlx_integrations.runtime._mlx import mx, new_backbone
 from mlx_integrations.runtime.embedding.encoders.base import Encoder
 from mlx_integrations.runtime.embedding.encoders.configuration import EncoderConfig
 
-__all__ = ["DECODER_TYPES", "Decoder", "make_decoder"]
+__all__ = ["CLASS_DEFAULTS", "DECODER_TYPES", "Decoder", "common_arguments", "make_decoder", "rope_scaling"]
 
 _ROPE_TYPES = ("default", "linear", "llama3")
 # What transformers' configuration classes take where config.json lacks a key; `null` is something else.
 _COMMON_DEFAULTS = {"rms_norm_eps": 1e-6, "rope_theta": 10_000.0}
-_CLASS_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+CLASS_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "gemma3_text": {
         "head_dim": 256,
         "num_key_value_heads": 4,
@@ -61,7 +61,7 @@ def make_decoder(config: Mapping[str, Any], *, path: Path) -> "Decoder":
         ModelLoadError: The configuration lacks something.
         UnsupportedArchitectureError: It asks for something that mlx-lm's code does not do.
     """
-    return Decoder({**_CLASS_DEFAULTS[str(config["model_type"])], **config}, path)
+    return Decoder({**CLASS_DEFAULTS[str(config["model_type"])], **config}, path)
 
 
 class Decoder(Encoder):
@@ -135,7 +135,7 @@ def _looks_both_ways(fields: EncoderConfig) -> bool:
 
 
 def _llama(fields: EncoderConfig, _: Config) -> tuple[dict[str, Any], Reaches]:
-    arguments = _common(fields)
+    arguments = common_arguments(fields)
     return {**arguments, "layer_types": None}, [None] * fields.size("num_hidden_layers")
 
 
@@ -148,12 +148,12 @@ def _mistral(fields: EncoderConfig, config: Config) -> tuple[dict[str, Any], Rea
 def _qwen2(fields: EncoderConfig, config: Config) -> tuple[dict[str, Any], Reaches]:
     head_size = fields.size("hidden_size") // fields.size("num_attention_heads")
     fields.allow_only("head_dim", head_size)
-    return _common(fields), _qwen_reaches(fields, config)
+    return common_arguments(fields), _qwen_reaches(fields, config)
 
 
 def _qwen3(fields: EncoderConfig, config: Config) -> tuple[dict[str, Any], Reaches]:
     fields.allow_only("attention_bias", False)
-    return _common(fields), _qwen_reaches(fields, config)
+    return common_arguments(fields), _qwen_reaches(fields, config)
 
 
 def _qwen_reaches(fields: EncoderConfig, config: Config) -> Reaches:
@@ -184,11 +184,11 @@ def _gemma3(fields: EncoderConfig, config: Config) -> tuple[dict[str, Any], Reac
     for kind, key in (("full_attention", "rope_theta"), ("sliding_attention", "rope_local_base_freq")):
         own = fields.number(key, default=_GEMMA_THETA[kind])
         thetas[kind] = nested.part(kind).number("rope_theta", default=own)
-    _scaling(nested.part("sliding_attention"), None, allowed=("default",))
+    rope_scaling(nested.part("sliding_attention"), None, allowed=("default",))
     arguments = {
         "rope_theta": thetas["full_attention"],
         "rope_local_base_freq": thetas["sliding_attention"],
-        "rope_scaling": _scaling(nested.part("full_attention"), fields.part("rope_scaling")),
+        "rope_scaling": rope_scaling(nested.part("full_attention"), fields.part("rope_scaling")),
         "rope_parameters": None,
         "sliding_window": window,
         "sliding_window_pattern": pattern,
@@ -218,21 +218,21 @@ def _layer_types(fields: EncoderConfig, config: Config) -> list[str] | None:
     return types
 
 
-def _common(fields: EncoderConfig) -> dict[str, Any]:
+def common_arguments(fields: EncoderConfig) -> dict[str, Any]:
     """What mlx-lm's code for Llama and its kin takes otherwise, or not at all."""
     fields.allow_only("hidden_act", "silu", "swish")
     fields.allow_only("partial_rotary_factor", 1, 1.0)
     rope = fields.part("rope_parameters")
     return {
         "rope_theta": rope.number("rope_theta", default=fields.number("rope_theta", default=0.0)),
-        "rope_scaling": _scaling(rope, fields.part("rope_scaling")),
+        "rope_scaling": rope_scaling(rope, fields.part("rope_scaling")),
         "rope_parameters": None,
         # The head is not used; tied, it is not even made.
         "tie_word_embeddings": True,
     }
 
 
-def _scaling(
+def rope_scaling(
     rope: EncoderConfig, older: EncoderConfig | None, *, allowed: tuple[str, ...] = _ROPE_TYPES
 ) -> dict[str, Any] | None:
     """How positions are scaled, by transformers 5 (`rope_parameters`) or by its versions before (`rope_scaling`)."""
