@@ -98,6 +98,10 @@ class EmbeddingBackend(Protocol):
         """Tokens of each text before it is cut, prompt and special tokens included."""
         ...
 
+    def identity(self, options: EmbeddingOptions = _AS_THE_MODEL_SAYS) -> EmbeddingFingerprint:
+        """The fingerprint without its witness: enough for a cache key, and loads no weights."""
+        ...
+
     def fingerprint(self, options: EmbeddingOptions = _AS_THE_MODEL_SAYS) -> EmbeddingFingerprint:
         """What makes these vectors comparable with others; embeds a few fixed texts the first time."""
         ...

@@ -4,6 +4,7 @@ A key is `<fingerprint digest>-<side>-<SHA-256 of the text>`; a value is the vec
 exactly what the model made and a fifth of its size as JSON. An entry of the wrong size counts as missing.
 """
 
+import asyncio
 import hashlib
 import struct
 from collections.abc import Callable, Sequence
@@ -25,7 +26,8 @@ __all__ = ["CachedEmbeddings"]
 class CachedEmbeddings(CacheBackedEmbeddings):
     """What `MLXEmbeddings.cached` makes.
 
-    Nothing is loaded when it is constructed. The first call loads the model, because a key says whose vector it is.
+    Nothing is loaded when it is constructed, and nothing but the model's configuration for texts that are known: a key
+    says whose vector it is.
 
     Args:
         embeddings: Who embeds what is new.
@@ -39,13 +41,15 @@ class CachedEmbeddings(CacheBackedEmbeddings):
     ) -> None:
         if batch_size < 1:
             raise InvalidRequestError(f"`batch_size` cannot be {batch_size}.", field="batch_size")
+        keys = _Keys(embeddings)
         super().__init__(
             embeddings,
-            _vector_store(embeddings, store, "document"),
+            _vector_store(keys, store, "document"),
             batch_size=batch_size,
-            query_embedding_store=_vector_store(embeddings, store, "query") if cache_queries else None,
+            query_embedding_store=_vector_store(keys, store, "query") if cache_queries else None,
         )
         self._embeddings = embeddings
+        self._keys = keys
 
     def fingerprint(self) -> EmbeddingFingerprint:
         """Of the model whose vectors these are."""
@@ -66,7 +70,7 @@ class CachedEmbeddings(CacheBackedEmbeddings):
         """Embed texts that are to be found; known ones are looked up, and equal ones are embedded once."""
         unique = _unique(texts)
         with langchain_errors():
-            await self.afingerprint()  # keys need it, and are made on the event loop
+            await self._keys.aprepare()
             vectors = dict(zip(unique, await super().aembed_documents(unique), strict=True))
         return [list(vectors[text]) for text in texts]
 
@@ -80,19 +84,36 @@ class CachedEmbeddings(CacheBackedEmbeddings):
         """Embed a text that asks, or look it up."""
         _check(text, "text")
         with langchain_errors():
-            await self.afingerprint()
+            await self._keys.aprepare()
             return await super().aembed_query(text)
 
 
-def _vector_store(
-    embeddings: MLXEmbeddings, store: ByteStore, side: EmbeddingSide
-) -> EncoderBackedStore[str, list[float]]:
+class _Keys:
+    """Knows whose vectors the keys name, from the first call on."""
+
+    def __init__(self, embeddings: MLXEmbeddings) -> None:
+        self._embeddings = embeddings
+        self._identity: EmbeddingFingerprint | None = None
+
+    async def aprepare(self) -> None:
+        """Find out off the event loop; keys are made on it."""
+        if self._identity is None:
+            await asyncio.to_thread(self.identity)
+
+    def identity(self) -> EmbeddingFingerprint:
+        """The model's fingerprint, without its witness."""
+        if self._identity is None:
+            self._identity = self._embeddings.identity()
+        return self._identity
+
+
+def _vector_store(keys: _Keys, store: ByteStore, side: EmbeddingSide) -> EncoderBackedStore[str, list[float]]:
     def key(text: str) -> str:
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        return f"{_digest(embeddings.fingerprint())}-{side}-{digest}"
+        return f"{_digest(keys.identity())}-{side}-{digest}"
 
     def vector(value: bytes) -> list[float] | None:
-        return _unpacked(value, embeddings.fingerprint().dimensions)
+        return _unpacked(value, keys.identity().dimensions)
 
     # The store's type has no room for what it does well: a value that is read as `None` counts as missing.
     read = cast(Callable[[bytes], list[float]], vector)

@@ -209,16 +209,24 @@ class MLXEmbeddings(Serializable, Embeddings):
             backend = self._backend()
             found = self._known_fingerprint(backend)
             if found is None:
-                found = backend.fingerprint(self._options("document"))
-                found = replace(
-                    found,
-                    # Programs name one folder differently; a key of a cache should not depend on which was first.
-                    model=self.model if self.backend is None else backend.model_id,
-                    # The backend takes the prompt of documents for both sides, because a call has but one.
-                    query_prompt=backend.capabilities.query_prompt if self.query_prompt is None else self.query_prompt,
-                )
+                found = self._as_used(backend, backend.fingerprint(self._options("document")))
                 self._memo.fingerprint = (backend, self._fingerprint_key(), found)
             return found
+
+    def identity(self) -> EmbeddingFingerprint:
+        """The fingerprint without its witness: reads the model's files, but loads no weights."""
+        with langchain_errors():
+            backend = self._backend()
+            return self._as_used(backend, backend.identity(self._options("document")))
+
+    def _as_used(self, backend: EmbeddingBackend, found: EmbeddingFingerprint) -> EmbeddingFingerprint:
+        return replace(
+            found,
+            # Programs name one folder differently; a key of a cache should not depend on which was first.
+            model=self.model if self.backend is None else backend.model_id,
+            # The backend takes the prompt of documents for both sides, because a call has but one.
+            query_prompt=backend.capabilities.query_prompt if self.query_prompt is None else self.query_prompt,
+        )
 
     async def afingerprint(self) -> EmbeddingFingerprint:
         """The same for event loops."""

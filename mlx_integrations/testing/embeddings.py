@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -134,12 +134,10 @@ class FakeEmbeddingBackend:
         prompt = self._prompt(options)
         return [len(_tokens(prompt + text)) for _, text in _checked(texts)]
 
-    def fingerprint(self, options: EmbeddingOptions = _DEFAULTS) -> EmbeddingFingerprint:
-        """What makes these vectors comparable with others."""
+    def identity(self, options: EmbeddingOptions = _DEFAULTS) -> EmbeddingFingerprint:
+        """The fingerprint without its witness."""
         known, replaced = self._capabilities, options.prompt
         self._prompt(options)
-        document_prompt = known.document_prompt if replaced is None else replaced
-        rows = [_tokens(document_prompt + text)[: known.max_tokens] for text in WITNESS_TEXTS]
         return EmbeddingFingerprint(
             model=self._model_id,
             revision=self._revision,
@@ -147,10 +145,15 @@ class FakeEmbeddingBackend:
             pooling=known.pooling,
             normalize=known.normalize if options.normalize is None else options.normalize,
             query_prompt=known.query_prompt if replaced is None else replaced,
-            document_prompt=document_prompt,
+            document_prompt=known.document_prompt if replaced is None else replaced,
             max_tokens=known.max_tokens,
-            witness=EmbeddingFingerprint.witness_of(self._vectors(rows, options).tolist()),
         )
+
+    def fingerprint(self, options: EmbeddingOptions = _DEFAULTS) -> EmbeddingFingerprint:
+        """What makes these vectors comparable with others."""
+        known = self.identity(options)
+        rows = [_tokens(known.document_prompt + text)[: known.max_tokens] for text in WITNESS_TEXTS]
+        return replace(known, witness=EmbeddingFingerprint.witness_of(self._vectors(rows, options).tolist()))
 
     def _chunks(self, texts: Iterable[str], options: EmbeddingOptions) -> Iterator[EmbeddingChunk]:
         prompt = self._prompt(options)

@@ -313,6 +313,12 @@ class EmbeddingBackendContract:
             assert (again.digest(), again.differences(first)) == (first.digest(), ())
         assert EmbeddingFingerprint.from_dict(json.loads(json.dumps(first.to_dict()))) == first
 
+    def test_an_identity_is_the_fingerprint_without_its_witness(self, backend: EmbeddingBackend) -> None:
+        for options in (PLAIN, EmbeddingOptions(side="query", dimensions=2, prompt="to be found: ", batch_tokens=9)):
+            identity, fingerprint = backend.identity(options), backend.fingerprint(options)
+            assert identity == replace(fingerprint, witness=())
+            assert identity.digest() == fingerprint.digest()
+
     @pytest.mark.parametrize(
         ("options", "different"),
         [

@@ -175,16 +175,29 @@ async def test_nothing_is_loaded_until_it_is_asked_and_never_on_the_event_loop()
     threads: list[int] = []
 
     class Watched(FakeEmbeddingBackend):
-        def fingerprint(self, options: EmbeddingOptions = PLAIN) -> EmbeddingFingerprint:
+        def identity(self, options: EmbeddingOptions = PLAIN) -> EmbeddingFingerprint:
             threads.append(threading.get_ident())
-            return super().fingerprint(options)
+            return super().identity(options)
 
     cached = MLXEmbeddings(model="fake", backend=Watched()).cached(InMemoryByteStore())
     assert isinstance(cached, CachedEmbeddings) and threads == []
     await cached.aembed_documents(["a"])
     await cached.aembed_query("a")
-    assert cached.fingerprint() == await cached.afingerprint()
     assert len(threads) == 1 and threads[0] != threading.get_ident()
+    assert cached.fingerprint() == await cached.afingerprint()
+
+
+def test_known_texts_load_no_weights() -> None:
+    class Weightless(FakeEmbeddingBackend):
+        def fingerprint(self, options: EmbeddingOptions = PLAIN) -> EmbeddingFingerprint:
+            raise AssertionError("a witness needs the weights")
+
+    store = InMemoryByteStore()
+    MLXEmbeddings(model="fake", backend=FakeEmbeddingBackend()).cached(store).embed_documents(["a", "b"])
+    backend = Weightless()
+    cached = MLXEmbeddings(model="fake", backend=backend).cached(store)
+    assert len(cached.embed_documents(["b", "a"])) == 2
+    assert backend.requests == []
 
 
 def test_a_missing_cache_is_named_with_its_install_line() -> None:

@@ -112,6 +112,7 @@ class MLXEmbeddingBackend:
         self._model_id = model_id or self._model.path.name
         self._text: TextEncoder | None = None
         self._fingerprints: dict[EmbeddingOptions, EmbeddingFingerprint] = {}
+        self._identities: dict[EmbeddingOptions, EmbeddingFingerprint] = {}
         self._lock = threading.Lock()
 
     @property
@@ -206,15 +207,24 @@ class MLXEmbeddingBackend:
         The side of `options` does not count, and neither does how texts are batched: one store is asked and filled with
         one fingerprint.
         """
-        options = replace(options, side="document", batch_tokens=None, on_progress=None)
+        options = _use_of(options)
         known = self._fingerprints.get(options)
         if known is None:
-            known = self._fingerprints[options] = self._make_fingerprint(options)
+            vectors = EmbeddingResult.join(self.stream(WITNESS_TEXTS, options)).vectors
+            witness = EmbeddingFingerprint.witness_of(vectors.tolist())
+            known = self._fingerprints[options] = replace(self.identity(options), witness=witness)
         return known
 
-    def _make_fingerprint(self, options: EmbeddingOptions) -> EmbeddingFingerprint:
+    def identity(self, options: EmbeddingOptions = _DEFAULTS) -> EmbeddingFingerprint:
+        """The fingerprint without its witness: loads no weights."""
+        options = _use_of(options)
+        known = self._identities.get(options)
+        if known is None:
+            known = self._identities[options] = self._identify(options)
+        return known
+
+    def _identify(self, options: EmbeddingOptions) -> EmbeddingFingerprint:
         plan, capabilities = self._plan(options), self.capabilities
-        vectors = EmbeddingResult.join(self.stream(WITNESS_TEXTS, options)).vectors
         return EmbeddingFingerprint(
             model=self._model_id,
             revision=revision_of(self._model.path),
@@ -224,7 +234,6 @@ class MLXEmbeddingBackend:
             query_prompt=capabilities.query_prompt if options.prompt is None else options.prompt,
             document_prompt=plan.prompt,
             max_tokens=capabilities.max_tokens,
-            witness=EmbeddingFingerprint.witness_of(vectors.tolist()),
         )
 
     def _plan(self, options: EmbeddingOptions) -> _Plan:
@@ -264,6 +273,11 @@ class MLXEmbeddingBackend:
         channel: "SyncChannel[EmbeddingEvent] | AsyncChannel[EmbeddingEvent]",
     ) -> _Flight:
         return _Flight(first, self.text.encode(window, plan.prompt), plan, self.text.pad_id, channel)
+
+
+def _use_of(options: EmbeddingOptions) -> EmbeddingOptions:
+    """What of the options a fingerprint depends on."""
+    return replace(options, side="document", batch_tokens=None, on_progress=None)
 
 
 def _land(flight: _Flight, channel: "SyncChannel[EmbeddingEvent]") -> EmbeddingChunk:
