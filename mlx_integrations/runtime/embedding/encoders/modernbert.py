@@ -13,6 +13,7 @@ from mlx_integrations.runtime.embedding.encoders.layers import (
     activation,
     attend,
     head_size,
+    in_slices,
     lowest_bias,
     merge_heads,
     padding_bias,
@@ -157,6 +158,9 @@ class _FeedForward(nn.Module):
         self.Wo = nn.Linear(inner_size, hidden_size, bias=has_bias)
 
     def __call__(self, x: Any) -> Any:
+        return in_slices(self._feed_forward, x, self.Wi.weight.shape[0])
+
+    def _feed_forward(self, x: Any) -> Any:
         inner, gate = mx.split(self.Wi(x), 2, axis=-1)
         return self.Wo(self.activate(inner) * gate)
 

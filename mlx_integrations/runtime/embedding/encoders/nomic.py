@@ -17,6 +17,7 @@ from mlx_integrations.runtime.embedding.encoders.layers import (
     activation,
     attend,
     head_size,
+    in_slices,
     merge_heads,
     padding_bias,
     split_heads,
@@ -180,6 +181,9 @@ class _Gated(nn.Module):
         self.fc2 = nn.Linear(inner_size, hidden_size, bias=has_output_bias)
 
     def __call__(self, x: Any) -> Any:
+        return in_slices(self._feed_forward, x, 2 * self.fc11.weight.shape[0])
+
+    def _feed_forward(self, x: Any) -> Any:
         return self.fc2(self.fc11(x) * self.activate(self.fc12(x)))
 
 
@@ -198,6 +202,9 @@ class _Plain(nn.Module):
         self.fc2 = nn.Linear(inner_size, hidden_size, bias=has_output_bias)
 
     def __call__(self, x: Any) -> Any:
+        return in_slices(self._feed_forward, x, self.fc1.weight.shape[0])
+
+    def _feed_forward(self, x: Any) -> Any:
         return self.fc2(self.activate(self.fc1(x)))
 
 
