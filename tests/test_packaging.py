@@ -1,5 +1,8 @@
 """The wheel holds what the code reads at run time, is small, and installs the command."""
 
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -34,6 +37,20 @@ def test_the_demo_model_is_in_the_wheel(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     model = {name.rpartition("/")[2] for name in names if name.startswith("mlx_integrations/demo/model/")}
     assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= model
+
+
+def test_the_documentation_is_in_the_wheel_and_is_found_there(wheel: Path, tmp_path: Path) -> None:
+    """The tour asks questions about it; the checkout is out of reach of this process."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    expected = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*") if path.is_file()}
+    code = "from mlx_integrations.demo.retrieval import docs_folder; print(docs_folder())"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
+    folder = Path(done.stdout.strip())
+    assert folder.is_relative_to(tmp_path)
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == expected
 
 
 def test_the_wheel_is_small(wheel: Path) -> None:

@@ -1,7 +1,9 @@
-"""The guided tour behind `mlxi demo`: chat, an agent with tools, structured output, eight requests at once.
+"""The guided tour behind `mlxi demo`: chat, an agent with tools, structured output, questions about a folder of text,
+eight requests at once.
 
-Everything shown is done by the shipped demo model, through the same code that runs a large one. The tour returns what
-it saw, so that it is a test as well: `tests/demo/test_tour.py` checks the answers.
+Everything shown is done by the shipped demo model, through the same code that runs a large one, and by an embedding
+model if it is installed. The tour returns what it saw, so that it is a test as well: `tests/demo/test_tour.py` checks
+the answers.
 """
 
 import time
@@ -11,17 +13,20 @@ from importlib.metadata import version
 from typing import Any
 
 from langchain.agents import create_agent
+from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from pydantic import BaseModel
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from mlx_integrations import __version__, get_runtime
+from mlx_integrations.demo.page import Page
+from mlx_integrations.demo.retrieval import answer_from, docs_folder, index_passages, read_passages
 from mlx_integrations.demo.tools import calculator, days_between, lookup_price
+from mlx_integrations.errors import MissingExtraError, ModelNotFoundError
 
-__all__ = ["AgentRun", "Contact", "Speed", "Step", "TourResult", "run_tour"]
+__all__ = ["AgentRun", "Answered", "Contact", "Retrieval", "Speed", "Step", "TourResult", "run_tour"]
 
 CHAT_QUESTION = "What can you do?"
 AGENT_QUESTIONS = (
@@ -30,6 +35,12 @@ AGENT_QUESTIONS = (
     "How much do a lamp and a chair cost together?",
 )
 CONTACT_TEXT = "Clara Lang is 36 years old. Clara Lang lives in Lisbon."
+EMBEDDING_MODEL = "minilm-l6-v2"
+DOCS_QUESTIONS = (
+    "Does the package work without the network?",
+    "How many tokens does MiniLM read?",
+    "What does the cache store?",
+)
 BATCH_QUESTIONS = (
     "Who are you?",
     "What can you do?",
@@ -44,7 +55,7 @@ _ABOUT_THE_MODEL = (
     "The model is the small one that comes with the package. It knows next to nothing, but it chats, calls tools and "
     "fills in schemas through the same code as a large one. Nothing leaves this machine."
 )
-_PAUSE_SECONDS = 0.8
+_PASSAGES = 2  # given with each question: more than the tiny model needs, and few enough for it to find its way
 
 
 class Contact(BaseModel):
@@ -74,6 +85,25 @@ class AgentRun:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """A question about the folder, the passages found for it, the nearest first, and the answer made of them."""
+
+    question: str
+    passages: tuple[Document, ...]
+    answer: str
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """How a folder was read, and what was asked about it."""
+
+    files: int
+    passages: int
+    seconds: float
+    answered: tuple[Answered, ...]
+
+
+@dataclass(frozen=True)
 class Speed:
     """The same requests, one after the other and all at once."""
 
@@ -97,11 +127,12 @@ class Speed:
 
 @dataclass(frozen=True)
 class TourResult:
-    """What the tour saw."""
+    """What the tour saw; `retrieval` is missing where its embedding model or store is not installed."""
 
     chat: str
     agent: tuple[AgentRun, ...]
     contact: Contact
+    retrieval: Retrieval | None
     speed: Speed
     seconds: float
 
@@ -118,15 +149,16 @@ def run_tour(console: Console, model: BaseChatModel | None = None, *, pauses: bo
         The answers and figures that were shown.
     """
     started = time.perf_counter()
-    tour = _Tour(console, model or _demo_model(), pauses)
+    tour = _Tour(Page(console, pauses=pauses), model or _demo_model())
     tour.welcome(shipped=model is None)
     chat = tour.chat()
     agent = tour.agent()
     contact = tour.structured()
+    retrieval = tour.retrieval()
     speed = tour.together()
     seconds = time.perf_counter() - started
     tour.goodbye(seconds)
-    return TourResult(chat=chat, agent=agent, contact=contact, speed=speed, seconds=seconds)
+    return TourResult(chat=chat, agent=agent, contact=contact, retrieval=retrieval, speed=speed, seconds=seconds)
 
 
 def _demo_model() -> BaseChatModel:
@@ -138,60 +170,85 @@ def _demo_model() -> BaseChatModel:
 class _Tour:
     """The parts of the tour, each of which shows one thing and returns what it saw."""
 
-    def __init__(self, console: Console, model: BaseChatModel, pauses: bool) -> None:
-        self._console = console
+    def __init__(self, page: Page, model: BaseChatModel) -> None:
+        self._page = page
         self._model = model
-        self._pauses = pauses
 
     def welcome(self, *, shipped: bool) -> None:
         """Say what this is and what it runs on."""
-        self._console.print(f"[bold]mlx-integrations {__version__}[/]: models in your own process, on MLX")
+        self._page.show(f"[bold]mlx-integrations {__version__}[/]: models in your own process, on MLX")
         if shipped:
-            self._console.print(f"[dim]{_machine()}[/]")
-            self._console.print(f"[dim]{_ABOUT_THE_MODEL}[/]")
+            self._page.show(f"[dim]{_machine()}[/]")
+            self._page.show(f"[dim]{_ABOUT_THE_MODEL}[/]")
 
     def chat(self) -> str:
         """A question and its answer, shown token by token."""
-        self._heading("1. Chat, token by token", 'ChatMLX(model="demo").stream(question)')
-        self._line("you", CHAT_QUESTION)
-        self._label("model")
-        answer = ""
-        for chunk in self._model.stream(CHAT_QUESTION):
-            text = str(chunk.text)
-            answer += text
-            self._console.print(text, end="", markup=False, soft_wrap=True)
-        self._console.print()
-        return answer
+        self._page.heading("1. Chat, token by token", 'ChatMLX(model="demo").stream(question)')
+        self._page.line("you", CHAT_QUESTION)
+        return self._page.stream("model", (str(chunk.text) for chunk in self._model.stream(CHAT_QUESTION)))
 
     def agent(self) -> tuple[AgentRun, ...]:
         """Questions that take several tool calls, each step shown when it happens."""
-        self._heading(
+        self._page.heading(
             "2. An agent with three tools", "create_agent(model, tools=[calculator, days_between, lookup_price])"
         )
         agent = create_agent(self._model, tools=[calculator, days_between, lookup_price])
         runs: list[AgentRun] = []
         for question in AGENT_QUESTIONS:
             if runs:
-                self._console.print()
-            self._line("you", question)
+                self._page.show()
+            self._page.line("you", question)
             runs.append(self._follow(question, agent))
         return tuple(runs)
 
     def structured(self) -> Contact:
         """A text turned into an instance of a class; the grammar makes any other outcome impossible."""
-        self._heading("3. Structured output", "model.with_structured_output(Contact)")
-        self._line("class", "Contact(name: str, age: int, city: str)")
-        self._line("you", CONTACT_TEXT)
+        self._page.heading("3. Structured output", "model.with_structured_output(Contact)")
+        self._page.line("class", "Contact(name: str, age: int, city: str)")
+        self._page.line("you", CONTACT_TEXT)
         contact = self._model.with_structured_output(Contact).invoke(CONTACT_TEXT)
         if not isinstance(contact, Contact):
             raise TypeError(f"expected a `Contact`, got {contact!r}")
-        self._line("model", repr(contact))
+        self._page.line("model", repr(contact))
         return contact
+
+    def retrieval(self) -> Retrieval | None:
+        """Questions about this project's documentation, answered from the passages nearest to them."""
+        from mlx_integrations.langchain import MLXEmbeddings
+
+        embeddings = MLXEmbeddings(model=EMBEDDING_MODEL)
+        self._page.heading(
+            "4. Questions about a folder of text",
+            f'FAISS.from_documents(passages, MLXEmbeddings(model="{EMBEDDING_MODEL}"))',
+        )
+        passages = read_passages(docs_folder())
+        files = len({passage.metadata["source"] for passage in passages})
+        self._page.line("docs", f"{len(passages)} passages of {files} files")
+        started = time.perf_counter()
+        try:
+            store = index_passages(passages, embeddings)
+        except (MissingExtraError, ModelNotFoundError) as error:
+            self._page.line("", str(error), style="yellow")
+            return None
+        seconds = time.perf_counter() - started
+        self._page.line("store", f"embedded in {seconds:.1f} s, {len(passages) / seconds:.0f} passages a second")
+        answered: list[Answered] = []
+        for question in DOCS_QUESTIONS:
+            self._page.show()
+            self._page.line("you", question)
+            found = store.similarity_search(question, k=_PASSAGES)
+            for passage in found:
+                text = f"{passage.metadata['source']}: {passage.page_content}"
+                self._page.line("found", text, style="green", max_lines=2)
+            answer = answer_from(self._model, question, found)
+            self._page.line("model", answer)
+            answered.append(Answered(question, tuple(found), answer))
+        return Retrieval(files=files, passages=len(passages), seconds=seconds, answered=tuple(answered))
 
     def together(self) -> Speed:
         """The same requests alone and in one batch."""
         count = len(BATCH_QUESTIONS)
-        self._heading(f"4. {count} requests at once", "model.batch(questions)")
+        self._page.heading(f"5. {count} requests at once", "model.batch(questions)")
         # Together first: the second time, prompts come from the prefix cache, and that must not flatter the batch.
         started = time.perf_counter()
         together = self._model.batch(list(BATCH_QUESTIONS))
@@ -206,17 +263,17 @@ class _Tour:
             together_seconds=halfway - started,
             same_answers=[answer.text for answer in alone] == [answer.text for answer in together],
         )
-        self._console.print(_speed_table(speed))
+        self._page.show(_speed_table(speed))
         return speed
 
     def goodbye(self, seconds: float) -> None:
         """Say what to do next."""
-        self._heading("Next", f"that took {seconds:.1f} s")
+        self._page.heading("Next", f"that took {seconds:.1f} s")
         for command, what in (
             ('mlxi chat "What can you do?"', "ask the demo model yourself"),
             ('mlxi chat --model PATH "..."', "ask a model in MLX format on your disk"),
         ):
-            self._console.print(f"  [cyan]{command:<30}[/] {what}")
+            self._page.show(f"  [cyan]{command:<30}[/] {what}")
 
     def _follow(self, question: str, agent: Any) -> AgentRun:
         """Show the steps of one run as they happen."""
@@ -227,27 +284,15 @@ class _Tour:
             if isinstance(message, AIMessage):
                 for call in message.tool_calls:
                     calls[str(call["id"])] = call["name"], call["args"]
-                    self._line("model", _call(call["name"], call["args"]), style="yellow")
+                    self._page.line("model", _call(call["name"], call["args"]), style="yellow")
                 if not message.tool_calls:
                     answer = str(message.text)
-                    self._line("model", answer)
+                    self._page.line("model", answer)
             elif isinstance(message, ToolMessage):
                 tool, arguments = calls[message.tool_call_id]
                 steps.append(Step(tool=tool, arguments=arguments, result=str(message.text)))
-                self._line("tool", f"{_call(tool, arguments)} -> {message.text}", style="green")
+                self._page.line("tool", f"{_call(tool, arguments)} -> {message.text}", style="green")
         return AgentRun(question=question, steps=tuple(steps), answer=answer)
-
-    def _heading(self, title: str, code: str) -> None:
-        if self._pauses:
-            time.sleep(_PAUSE_SECONDS)
-        self._console.print(f"\n[bold cyan]{title}[/]  [dim]{escape(code)}[/]", soft_wrap=True)
-
-    def _label(self, who: str) -> None:
-        self._console.print(f"  {who:>5}  ", end="", style="bold")
-
-    def _line(self, who: str, text: str, style: str | None = None) -> None:
-        self._label(who)
-        self._console.print(text, style=style, markup=False, soft_wrap=True)
 
 
 def _messages(agent: Any, question: str) -> Iterator[Any]:

