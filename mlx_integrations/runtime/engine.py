@@ -177,14 +177,14 @@ class Runtime:
             InsufficientMemoryError: It does not fit the budget.
         """
         loader = _loader(path, kind)
-        self._check_open()
+        self.check_open()
         self._worker.call(self._acquire, loader).result()
 
     @contextmanager
     def lease(self, path: str | Path, *, kind: Kind = "chat") -> Iterator[None]:
         """Keep a model loaded for as long as the block runs."""
         loader = _loader(path, kind)
-        self._check_open()
+        self.check_open()
         future = self._worker.call(self._lease, loader)
         try:
             future.result()
@@ -212,17 +212,32 @@ class Runtime:
         """What is loaded now, most recently used first."""
         return self._worker.call(self._list_models).result()
 
-    def submit(self, loader: Loader, task: Task) -> None:
+    def check_open(self) -> None:
+        """Refuse work that would never be done.
+
+        Raises:
+            RuntimeClosedError: The runtime was closed, or its thread is gone.
+        """
+        if self._is_closed:
+            raise RuntimeClosedError("The runtime was closed.")
+        self._worker.check_usable()
+
+    def submit(self, loader: Loader, task: Task, *, is_continued: bool = False) -> None:
         """Start a checked request; its events go to `task.post`, a failing load included.
+
+        Args:
+            loader: The model that it is for.
+            task: What is to be done.
+            is_continued: Whether it belongs to one that was let in already, and is let in for that.
 
         Raises:
             QueueFullError: Too many requests are open.
             RuntimeClosedError: The runtime was closed.
         """
-        self._check_open()
+        self.check_open()
         with self._lock:
             limit = self.settings.max_batch_size + self.settings.max_queued_requests
-            if self._open_requests >= limit:
+            if self._open_requests >= limit and not is_continued:
                 raise QueueFullError(f"{self._open_requests} requests are open; {limit} are the limit.")
             self._open_requests += 1
         task.on_end.append(self._forget_request)
@@ -230,6 +245,7 @@ class Runtime:
             self._worker.post(lambda: self._admit(loader, task), on_refusal=lambda error: task.end(FailEvent(error)))
         except RuntimeClosedError:
             task.end()
+            self.check_open()
             raise
 
     def close(self) -> None:
@@ -284,8 +300,9 @@ class Runtime:
         self._worker.set_step(slot, slot.lane.step, is_background=slot.lane.is_background)
 
     def _give_back(self, future: "Future[_Slot]") -> None:
-        if future.exception() is None:
-            self._worker.call(self._release, future.result())
+        with suppress(RuntimeClosedError):
+            if future.exception() is None:
+                self._worker.call(self._release, future.result())
 
     def _lease(self, loader: Loader) -> _Slot:
         slot = self._acquire(loader)
@@ -304,7 +321,8 @@ class Runtime:
         self._worker.set_tick(id(self), lambda: tick() if (tick := unload_idle()) else None)
 
     def _acquire(self, loader: Loader) -> _Slot:
-        self._check_open()
+        if self._is_closed:
+            raise RuntimeClosedError("The runtime was closed.")
         key = (loader.path, loader.kind)
         slot = self._slots.get(key)
         if slot is None:
@@ -433,10 +451,6 @@ class Runtime:
     def _free_all(self, is_exit: bool) -> None:
         for slot in list(self._slots.values()):
             self._drop(slot, is_exit=is_exit)
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise RuntimeClosedError("The runtime was closed.")
 
     def _forget_request(self) -> None:
         with self._lock:

@@ -32,9 +32,14 @@ class Task:
         self.cancelled = True
 
     def end(self, event: Any = None) -> None:
-        """Send the last event, if any, and let go of everything. Worker thread only."""
-        if event is not None:
-            self.post(event)
+        """Let go of everything, then send the last event, if any. Worker thread only.
+
+        In this order, whoever hears that a request has ended may send the next one.
+        """
         callbacks, self.on_end = self.on_end, []
-        for callback in callbacks:
-            callback()
+        try:
+            for callback in callbacks:
+                callback()
+        finally:
+            if event is not None:
+                self.post(event)

@@ -9,6 +9,7 @@ the process aborts at exit.
 """
 
 import atexit
+import concurrent.futures.thread  # noqa: F401  (mlx-lm needs it, and it cannot be imported once the main thread ended)
 import logging
 import os
 import queue
@@ -97,6 +98,21 @@ class Worker:
                 self._thread.start()
             self._commands.put(_Command(command, on_refusal))
 
+    def check_usable(self) -> None:
+        """Refuse work that would never be done; not for the worker's own thread.
+
+        Takes no lock: in the child of a fork, one might be held for ever. At exit, a daemon thread does not return:
+        nobody waits for it, and its traceback would be printed over the exit.
+
+        Raises:
+            RuntimeClosedError: The worker was stopped, or this process was forked after it started.
+        """
+        if self._refusal is None:
+            return
+        if self._is_exit and threading.current_thread().daemon:
+            threading.Event().wait()
+        raise self._refused()
+
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
         """Run `function` on the thread and return a future for its result or exception."""
         future: Future[T] = Future()
@@ -132,13 +148,14 @@ class Worker:
     def background_seconds(self) -> float | None:
         """How long a background step may take, so that the others keep their pace; `None` if there are none.
 
-        Worker thread only.
+        Several background steps share that time. Worker thread only.
         """
         others = [step.seconds for step in self._steps.values() if not step.is_background]
         if not others:
             return None
         seconds = sum(statistics.median(times) for times in others if times)
-        return max(seconds * _BACKGROUND_SHARE, _LEAST_BACKGROUND_SECONDS)
+        sharing = max(len(self._steps) - len(others), 1)
+        return max(seconds * _BACKGROUND_SHARE / sharing, _LEAST_BACKGROUND_SECONDS)
 
     def drop_step(self, key: object) -> None:
         """Forget a step. Worker thread only."""

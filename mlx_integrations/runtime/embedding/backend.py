@@ -152,6 +152,7 @@ class MLXEmbeddingBackend:
         self, texts: Iterable[str], options: EmbeddingOptions = _DEFAULTS
     ) -> Generator[EmbeddingChunk, None, None]:
         """Vectors in pieces, in the order of the texts. Closing the generator drops what is not computed yet."""
+        self._runtime.check_open()
         plan = self._plan(options)
         flights: deque[tuple[_Flight, SyncChannel[EmbeddingEvent]]] = deque()
         try:
@@ -159,7 +160,8 @@ class MLXEmbeddingBackend:
                 channel: SyncChannel[EmbeddingEvent] = SyncChannel()
                 flight = self._flight(first, window, plan, channel)
                 flights.append((flight, channel))
-                self._runtime.submit(self._loader, flight.job)
+                # A stream that has begun is not broken off because others queue.
+                self._runtime.submit(self._loader, flight.job, is_continued=first > 0)
                 if len(flights) == _FLIGHTS:
                     yield _land(*flights[0])
                     flights.popleft()
@@ -174,6 +176,7 @@ class MLXEmbeddingBackend:
         self, texts: Iterable[str], options: EmbeddingOptions = _DEFAULTS
     ) -> AsyncGenerator[EmbeddingChunk, None]:
         """The same for event loops; long texts are tokenised off the loop."""
+        self._runtime.check_open()
         plan = self._plan(options)
         flights: deque[tuple[_Flight, AsyncChannel[EmbeddingEvent]]] = deque()
         try:
@@ -185,7 +188,8 @@ class MLXEmbeddingBackend:
                     flight = await asyncio.to_thread(self._flight, first, window, plan, channel)
                 channel.on_lost = flight.job.cancel
                 flights.append((flight, channel))
-                self._runtime.submit(self._loader, flight.job)
+                # A stream that has begun is not broken off because others queue.
+                self._runtime.submit(self._loader, flight.job, is_continued=first > 0)
                 if len(flights) == _FLIGHTS:
                     yield await _aland(*flights[0])
                     flights.popleft()

@@ -2,13 +2,16 @@
 
 Batches are cut when they start, not when they arrive: rows of several requests share one, and while a chat model
 decodes, batches and steps are made so small that its readers hardly notice. A batch advances stage by stage (one layer
-each), so that even a long text does not hold up the others for longer than a layer takes.
+each), so that even a long text does not hold up the others for longer than a layer takes; between two stages, requests
+that are short beside the batch pass it.
 """
 
+import copy
+import heapq
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar, NamedTuple
@@ -52,6 +55,18 @@ class _Batch:
     padded_tokens: int
     latest: Any = None
     stage_seconds: float = 0.0
+    may_be_passed: bool = False
+
+    def places(self) -> dict[EmbeddingJob, list[int]]:
+        """Where in the batch the rows of each request are."""
+        found: dict[EmbeddingJob, list[int]] = {}
+        for place, row in enumerate(self.rows):
+            found.setdefault(row.job, []).append(place)
+        return found
+
+    def positions(self) -> dict[EmbeddingJob, list[int]]:
+        """Where in their requests the rows are."""
+        return {job: [self.rows[place].position for place in places] for job, places in self.places().items()}
 
 
 class EmbeddingLane:
@@ -69,7 +84,7 @@ class EmbeddingLane:
         self._network = network
         self._pace = pace
         self._jobs: deque[EmbeddingJob] = deque()
-        self._batch: _Batch | None = None
+        self._batches: list[_Batch] = []  # the last one is computed first; it may have passed the one before
         self._fitting_tokens: float = _FIRST_GUESS_TOKENS
         # On a GPU, waiting after every layer would leave it idle in between; a CPU computes when it is asked to.
         self._evaluates_always = backend_name() == "cpu"
@@ -97,7 +112,8 @@ class EmbeddingLane:
         self._drop_cancelled()
         if pace is not None:
             self._give_back_if_slow(pace)
-        while self._batch is not None or self._start(pace):
+        while self._batches or self._start(pace):
+            self._let_short_ones_pass(pace)
             self._advance(pace)
             if time.perf_counter() >= deadline:
                 return True
@@ -107,7 +123,7 @@ class EmbeddingLane:
 
     def close(self, make_error: Callable[[], Exception] | None) -> None:
         """End every request and free the weights."""
-        self._batch = None
+        self._batches.clear()
         while self._jobs:
             job = self._jobs.popleft()
             job.end(FailEvent(make_error()) if make_error else None)
@@ -117,61 +133,71 @@ class EmbeddingLane:
         for job in [job for job in self._jobs if job.cancelled]:
             self._jobs.remove(job)
             job.end()
-        if self._batch is not None and all(row.job.cancelled for row in self._batch.rows):
-            self._batch = None
+        self._batches = [batch for batch in self._batches if not all(row.job.cancelled for row in batch.rows)]
 
     def _give_back_if_slow(self, pace: float) -> None:
-        """Cut a batch anew that was started while nothing else ran: each of its layers would now take too long."""
-        batch = self._batch
-        if batch is None or len(batch.rows) == 1:
-            return
-        if batch.stage_seconds > 2 * pace:
-            self._fitting_tokens = batch.padded_tokens * pace / batch.stage_seconds
-            for row in reversed(batch.rows):
-                row.job.waiting.appendleft(row.position)
-            self._batch = None
+        """Cut batches anew that were started while nothing else ran: each of their layers would now take too long."""
+        for batch in list(self._batches):
+            if len(batch.rows) > 1 and batch.stage_seconds > 2 * pace:
+                self._fitting_tokens = batch.padded_tokens * pace / batch.stage_seconds
+                for job, positions in batch.positions().items():
+                    job.take_back(positions)
+                self._batches.remove(batch)
 
     def _start(self, pace: float | None) -> bool:
         """Take the next rows into a batch; False when none are waiting."""
-        rows = self._next_rows(pace)
-        if not rows:
+        jobs = [job for job in self._jobs if job.waiting]
+        if not jobs:
             return False
+        self._take(jobs, self._limit_tokens(jobs[0], pace))
+        self._jobs.rotate(-1)
+        return True
+
+    def _let_short_ones_pass(self, pace: float | None) -> None:
+        """Start a batch of short requests before the running one goes on: a question should not wait for documents.
+
+        What passes is at most half as large, and the other batch advances by a stage before it is passed again, so that
+        no number of questions keeps it for ever.
+        """
+        batch = self._batches[-1]
+        if len(self._batches) > 1 or not batch.may_be_passed:
+            return
+        limit = batch.padded_tokens // 2
+        short = [job for job in self._jobs if job.waiting and job.waiting_tokens <= limit]
+        if short:
+            batch.may_be_passed = False
+            self._take(short, min(limit, self._limit_tokens(short[0], pace)))
+
+    def _limit_tokens(self, job: EmbeddingJob, pace: float | None) -> int:
+        return job.batch_tokens if pace is None else min(job.batch_tokens, int(self._fitting_tokens))
+
+    def _take(self, jobs: Sequence[EmbeddingJob], limit_tokens: int) -> None:
+        """Make a batch of rows of the first request, and of the others if there is room."""
+        # The batch must hold the longest row of the request whose turn it is, or that one might wait for ever.
+        longest = len(jobs[0].rows[jobs[0].waiting[0]].ids)
+        most = max(1, min(_MAX_ROWS, limit_tokens // max(longest, 1)))
+        offers = [_rows(job, job.waiting_up_to(longest, most)) for job in jobs]
+        rows = list(islice(heapq.merge(*offers, key=lambda row: -row.length), most))
+        count = rows_that_fit([row.length for row in rows], limit_tokens, batch_cost_tokens=self._batch_cost_tokens)
+        del rows[count:]
         tokens = [row.job.rows[row.position] for row in rows]
         stages = self._network.stages(
             [row.ids for row in tokens], [row.prompt_tokens for row in tokens], rows[0].job.pad_id
         )
-        self._batch = _Batch(rows=rows, stages=stages, padded_tokens=len(rows) * rows[0].length)
-        return True
-
-    def _next_rows(self, pace: float | None) -> list[_Row]:
-        """The rows of the next batch: of the request whose turn it is, and of others if there is room."""
-        jobs = [job for job in self._jobs if job.waiting]
-        if not jobs:
-            return []
-        limit = jobs[0].batch_tokens if pace is None else min(jobs[0].batch_tokens, int(self._fitting_tokens))
-        candidates = [_Row(job, position) for job in jobs for position in islice(job.waiting, _MAX_ROWS)]
-        if len(jobs) > 1:
-            # The batch must hold the longest row of the request whose turn it is, or that one might wait for ever.
-            own_longest = candidates[0].length
-            candidates = [row for row in candidates if row.length <= own_longest]
-            candidates.sort(key=lambda row: (-row.length, row.job is not jobs[0]))
-        lengths = [row.length for row in candidates[:_MAX_ROWS]]
-        count = rows_that_fit(lengths, limit, batch_cost_tokens=self._batch_cost_tokens)
-        taken = candidates[:count]
-        for row in taken:
-            row.job.waiting.remove(row.position)
-        self._jobs.rotate(-1)
-        return taken
+        batch = _Batch(rows=rows, stages=stages, padded_tokens=len(rows) * longest)
+        for job, positions in batch.positions().items():
+            job.take(positions)
+        self._batches.append(batch)
 
     def _advance(self, pace: float | None) -> None:
         """Take the batch one stage further; after the last one, send its vectors."""
-        batch = self._batch
-        assert batch is not None
+        batch = self._batches[-1]
         try:
             started = time.perf_counter()
             following = next(batch.stages, None)
             if following is not None:
                 batch.latest = following
+                batch.may_be_passed = True
                 if pace is not None or self._evaluates_always:
                     mx.eval(following)
                     batch.stage_seconds = time.perf_counter() - started
@@ -179,10 +205,10 @@ class EmbeddingLane:
                 return
             vectors = _to_numpy(batch.latest)
         except Exception as error:  # noqa: BLE001  (whatever MLX raises concerns these texts alone)
-            self._batch = None
+            self._batches.pop()
             self._fail(batch, error)
             return
-        self._batch = None
+        self._batches.pop()
         self._send(batch, vectors)
 
     def _fit(self, batch: _Batch, pace: float | None) -> None:
@@ -195,27 +221,27 @@ class EmbeddingLane:
             self._fitting_tokens = min(1.1 * self._fitting_tokens, _MAX_TOKENS)
 
     def _send(self, batch: _Batch, vectors: NDArray[np.float32]) -> None:
-        if not np.isfinite(vectors).all():
-            self._fail(batch, GenerationError("The model made vectors that are not finite numbers."))
-            return
-        by_job: dict[EmbeddingJob, list[int]] = {}
-        for index, row in enumerate(batch.rows):
-            by_job.setdefault(row.job, []).append(index)
-        for job, indices in by_job.items():
+        is_finite = np.asarray(np.isfinite(vectors).all(axis=1))
+        for job, places in batch.places().items():
             if job.cancelled or job not in self._jobs:
                 continue
-            job.post(RowsEvent([batch.rows[index].position for index in indices], vectors[indices]))
-            job.open_rows -= len(indices)
+            if not is_finite[places].all():
+                self._end(job, FailEvent(GenerationError("The model made vectors that are not finite numbers.")))
+                continue
+            job.post(RowsEvent([batch.rows[place].position for place in places], vectors[places]))
+            job.open_rows -= len(places)
             if not job.open_rows:
-                self._jobs.remove(job)
-                job.end(DoneEvent())
+                self._end(job, DoneEvent())
 
     def _fail(self, batch: _Batch, error: Exception) -> None:
         _logger.debug("A batch of %d texts failed", len(batch.rows), exc_info=error)
-        for job in dict.fromkeys(row.job for row in batch.rows):
+        for job in batch.places():
             if job in self._jobs:
-                self._jobs.remove(job)
-                job.end(FailEvent(_described(error)))
+                self._end(job, FailEvent(_described(error)))
+
+    def _end(self, job: EmbeddingJob, event: DoneEvent | FailEvent) -> None:
+        self._jobs.remove(job)
+        job.end(event)
 
 
 def _to_numpy(array: Any) -> NDArray[np.float32]:
@@ -223,8 +249,13 @@ def _to_numpy(array: Any) -> NDArray[np.float32]:
     return vectors
 
 
+def _rows(job: EmbeddingJob, positions: Sequence[int]) -> Iterator[_Row]:
+    for position in positions:
+        yield _Row(job, position)
+
+
 def _described(error: Exception) -> Exception:
-    """A fresh error for each request: an error is changed by whoever catches it."""
+    """An error for one request: it is changed by whoever catches it, and its traceback would hold the weights."""
     if isinstance(error, MLXIntegrationsError):
-        return type(error)(error.message) if type(error) is GenerationError else error
+        return copy.copy(error)
     return GenerationError(f"The model failed while embedding: {error}.", hint="Try again with fewer tokens at a time.")
