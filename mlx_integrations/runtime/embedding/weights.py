@@ -161,13 +161,14 @@ class _Checkpoint:
         plain = shapes.get(f"{module}.weight", ())
         scales = tensors[f"{module}.scales"]
         weight = tensors.get(f"{module}.weight", scales)
-        has_sizes = len(plain) == weight.ndim == scales.ndim == 2 and scales.shape[1] > 0
-        if has_sizes and weight.dtype == mx.uint32:
+        biases = tensors.get(f"{module}.biases")
+        is_table = len(plain) == weight.ndim == scales.ndim == 2 and weight.dtype == mx.uint32 and scales.shape[1] > 0
+        is_even = is_table and scales.shape[0] == weight.shape[0] and (biases is None or biases.shape == scales.shape)
+        if is_even:
             bits, bits_left = divmod(weight.shape[1] * 32, plain[1])
             group_size, columns_left = divmod(plain[1], scales.shape[1])
-            is_affine = f"{module}.biases" in tensors
-            mode = "affine" if is_affine else _BYTE_SCALE_MODES.get((bits, group_size))
-            fits = not is_affine or (bits in _AFFINE_BITS and group_size in _AFFINE_GROUP_SIZES)
+            mode = _BYTE_SCALE_MODES.get((bits, group_size)) if biases is None else "affine"
+            fits = biases is None or (bits in _AFFINE_BITS and group_size in _AFFINE_GROUP_SIZES)
             if mode and fits and not bits_left and not columns_left:
                 return _Packing(group_size, bits, mode)
         raise self._error(
