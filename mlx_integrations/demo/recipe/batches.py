@@ -15,7 +15,7 @@ from mlx_integrations.demo.recipe.render import render
 
 _POOL_CASES = 768
 _UNUSUAL_SHARE = (
-    0.3  # conversations whose words are spliced or in other scripts, so that copying is learnt for any text
+    0.25  # conversations whose words are spliced or in other scripts, so that copying is learnt for any text
 )
 
 

@@ -13,13 +13,13 @@ from mlx_integrations.demo.recipe.draw import Draw
 from mlx_integrations.demo.recipe.skills import agents, memory, passages, results, schemas, small_talk, tool_choice
 
 SKILLS: Final[dict[str, tuple[Callable[[Draw], Case], float]]] = {
-    "small_talk": (small_talk.make, 0.05),
-    "passages": (passages.make, 0.25),
-    "tool_choice": (tool_choice.make, 0.2),
-    "tool_results": (results.make, 0.1),
-    "agents": (agents.make, 0.13),
-    "memory": (memory.make, 0.08),
-    "schemas": (schemas.make, 0.19),
+    "small_talk": (small_talk.make, 0.04),
+    "passages": (passages.make, 0.36),
+    "tool_choice": (tool_choice.make, 0.12),
+    "tool_results": (results.make, 0.06),
+    "agents": (agents.make, 0.1),
+    "memory": (memory.make, 0.06),
+    "schemas": (schemas.make, 0.26),
 }
 
 

@@ -190,7 +190,7 @@ def passages(draw: Draw, sentences: int) -> tuple[list[str], list[Stated], State
         if any(fact.is_like(other) for other in stated):
             continue
         entity = _capital(subjects[at][0])
-        if texts[at] and fact.sentence.startswith(entity + " ") and draw.rather(0.01, 0.05):
+        if texts[at] and fact.sentence.startswith(entity + " ") and draw.rather(0.0, 0.05):
             pronoun = draw.one(("He", "She")) if subjects[at][1] is facts.PERSON else "It"
             fact = replace(fact, sentence=pronoun + fact.sentence.removeprefix(entity))
         stated.append(fact)

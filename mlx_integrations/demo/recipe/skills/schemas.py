@@ -225,7 +225,9 @@ def _text(draw: Draw, filled: list[_Filled], subject: str, with_name: bool) -> s
     if draw.rather(0.2, 0.3):
         draw.rng.shuffle(said)
     if draw.chance(0.3):
-        separator = draw.one((", ", "\n", "; ", " | ", "\n- "))
+        # Between fields, a comma is no separator where a list holds commas of its own.
+        has_lists = any(isinstance(one.value, list) for one in said)
+        separator = draw.one(("; ", "\n", " | ", "\n- ") if has_lists else (", ", "\n", "; ", " | ", "\n- "))
         return separator.join(f"{one.name.replace('_', ' ')}: {one.written}" for one in said)
     if draw.rather(0.0, 0.04):
         separator = draw.one((", ", ", ", "; ", "\n"))
