@@ -135,7 +135,9 @@ def _weight_files(folder: Path, bits: int | None) -> tuple[WeightFile, ...]:
         raise ModelLoadError(
             f"`{folder}` has no model*.safetensors{found}.",
             model_path=str(folder),
-            hint="Download the weights, or convert them with `mlx_lm.convert`.",
+            hint="Load the model with transformers and save it again with `save_pretrained`, which writes safetensors."
+            if {".bin", ".pt"} & set(others)
+            else "Download the weights, or convert them with `mlx_lm.convert`.",
         )
     return tuple(_weight_file(file, folder, bits) for file in files)
 

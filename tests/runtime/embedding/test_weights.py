@@ -191,6 +191,13 @@ def test_pickled_weights_are_refused_with_the_way_out(tmp_path: Path) -> None:
     assert "save_pretrained" in caught.value.hint
 
 
+def test_a_folder_with_pickled_weights_only_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    folder = Checkpoint.of("bert").write(tmp_path / "m")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    error = refused(folder)
+    assert ".bin" in error.message and "save_pretrained" in error.hint
+
+
 def shard(checkpoint: Checkpoint, folder: Path) -> dict[str, str]:
     """Write a checkpoint as three files with an index, and return which tensor is in which."""
     checkpoint.write(folder)

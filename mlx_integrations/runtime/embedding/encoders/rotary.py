@@ -62,7 +62,7 @@ class Rotary:
         trained = float(self._trained_tokens or 1)
         lengths = mask.sum(axis=1, keepdims=True).astype(mx.float32)
         growth = self._factor * lengths / trained - (self._factor - 1.0)
-        theta = self._theta * mx.maximum(growth, 1.0) ** (self._size / (self._size - 2))
+        theta = self._theta * growth ** (self._size / (self._size - 2))
         longer = 1.0 / theta ** mx.array(_exponents(self._size))
         frequencies = mx.where(lengths > trained, longer, mx.array(self._frequencies))
         positions = mx.arange(mask.shape[1], dtype=mx.float32)
