@@ -23,7 +23,7 @@ def revision_of(folder: Path) -> str:
     if is_snapshot and set(folder.name) <= set("0123456789abcdef"):
         return folder.name
     digest = hashlib.sha256()
-    for file in sorted({file for pattern in _PARTS for file in folder.glob(pattern)}):
+    for file in sorted({file for pattern in _PARTS for file in folder.glob(pattern) if file.is_file()}):
         size = file.stat().st_size
         digest.update(f"{file.relative_to(folder).as_posix()}:{size}\n".encode())
         with file.open("rb") as stream:

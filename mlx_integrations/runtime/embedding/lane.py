@@ -203,13 +203,10 @@ class EmbeddingLane:
                     batch.stage_seconds = time.perf_counter() - started
                     self._fit(batch, pace)
                 return
-            vectors = _to_numpy(batch.latest)
-        except Exception as error:  # noqa: BLE001  (whatever MLX raises concerns these texts alone)
-            self._batches.pop()
+            self._send(batch, _to_numpy(batch.latest))
+        except Exception as error:  # noqa: BLE001  (whatever fails here concerns these texts alone)
             self._fail(batch, error)
-            return
         self._batches.pop()
-        self._send(batch, vectors)
 
     def _fit(self, batch: _Batch, pace: float | None) -> None:
         """Learn how many tokens a stage may have now: fewer at once when it took too long, more little by little."""

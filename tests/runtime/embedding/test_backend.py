@@ -134,7 +134,7 @@ def test_chat_goes_on_while_texts_are_embedded(
     talking = threading.Thread(target=talk)
     talking.start()
     _until(lambda: len(seen) > 0)
-    vectors = _vectors(bert, TEXTS * 10)
+    vectors = _vectors(bert, TEXTS * 60)  # long enough for several answers
     answers = len(seen)
     stop.set()
     talking.join(60)

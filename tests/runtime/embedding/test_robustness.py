@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mlx_integrations.errors import ContextOverflowError, GenerationError, QueueFullError, UnsupportedArchitectureError
+from mlx_integrations.runtime.embedding.identity import revision_of
 from mlx_integrations.runtime.embedding.jobs import DoneEvent, EmbeddingJob, RowsEvent
 from mlx_integrations.runtime.embedding.text import Tokens
 from mlx_integrations.runtime.engine import Runtime
@@ -54,6 +55,13 @@ def test_a_model_without_an_engine_pushes_no_other_one_out(sentence_folder: Sent
         runtime.close()
 
 
+def test_a_folder_with_the_name_of_a_file_is_no_part_of_a_model(tmp_path: Path) -> None:
+    folder = assemble("bert-max", tmp_path / "model")
+    before = revision_of(folder)
+    (folder / "runs.json").mkdir()
+    assert revision_of(folder) == before
+
+
 @pytest.fixture
 def narrow() -> Iterator[Runtime]:
     """A runtime that lets in one request at a time."""
@@ -64,12 +72,22 @@ def narrow() -> Iterator[Runtime]:
 
 def test_a_long_stream_needs_only_one_place(narrow: Runtime, sentence_folder: SentenceFolder) -> None:
     backend = narrow.embedding(sentence_folder("bert-cls"))
-    stream = backend.stream(f"text {number}" for number in range(3000))
-    found = [len(next(stream).vectors)]
-    with pytest.raises(QueueFullError):
-        list(backend.stream(["another"]))
-    found += [len(chunk.vectors) for chunk in stream]
-    assert sum(found) == 3000 and len(found) == 3
+    refused: list[int] = []
+
+    def texts() -> Iterator[str]:
+        for number in range(3000):
+            # The first portion is under way, and the worker is kept from finishing it.
+            if number == 1500:
+                narrow._worker.call(time.sleep, 0.5)
+                with pytest.raises(QueueFullError):
+                    list(backend.stream(["another"]))
+                refused.append(number)
+            yield f"text {number}"
+
+    backend.fingerprint()
+    narrow._worker.call(time.sleep, 0.5)
+    assert [len(chunk.vectors) for chunk in backend.stream(texts())] == [1024, 1024, 952]
+    assert refused == [1500]
 
 
 def test_a_request_gives_its_place_back_before_its_end_is_told() -> None:
@@ -272,6 +290,19 @@ def test_a_text_without_a_vector_fails_its_own_request_only(driven: _Lane) -> No
     assert driven.count(1) == 3 and driven.events[1][-1] == DoneEvent()
     (failed,) = driven.events[2]
     assert isinstance(failed, FailEvent) and isinstance(failed.error, GenerationError)
+
+
+def test_a_failure_after_the_layers_is_told_too(driven: _Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that raised would never be called again, and its requests would wait for ever."""
+    driven.add(1, [5])
+    with monkeypatch.context() as patched:
+        patched.setattr("mlx_integrations.runtime.embedding.lane._to_numpy", lambda array: None)
+        driven.finish()
+    (failed,) = driven.events[1]
+    assert isinstance(failed.error, GenerationError)
+    driven.add(2, [5])
+    driven.finish()
+    assert driven.count(2) == 1
 
 
 def test_requests_of_a_failing_batch_have_errors_of_their_own(driven: _Lane) -> None:
