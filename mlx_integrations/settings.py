@@ -59,8 +59,9 @@ class RuntimeSettings(BaseModel):
     """On a Linux CPU, lend MLX the fast BLAS of the faiss-cpu wheel if that is installed."""
     cpu_float32: bool = True
     """On a CPU, turn weights into float32 when they are loaded: half precision and quantised weights are slow there."""
-    embedding_batch_tokens: int = Field(default=4096, ge=1)
-    """Tokens of one batch of texts to embed, padding included; more keeps a GPU busier and takes more memory."""
+    embedding_batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of one batch of texts to embed, padding included; `None` means 2,048 on a CPU, whose caches hold no more,
+    and 16,384 on a GPU."""
     default_max_tokens: int = Field(default=8192, ge=1)
     """Longest answer when a request does not say, within what is left of the model's window."""
 

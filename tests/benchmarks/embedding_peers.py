@@ -3,7 +3,7 @@
 import importlib.util
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ def main() -> None:
         peers["sentence-transformers (torch)"] = _sentence_transformers(path)
     for peer, run in peers.items():
         for name, texts in sets.items():
-            pairs = paired(lambda texts=texts: ours(texts), lambda run=run, texts=texts: run(texts), rounds=ROUNDS)
+            pairs = paired(partial(ours, texts), partial(run, texts), rounds=ROUNDS)
             report(f"{name}, ours against {peer}", pairs, "texts/s")
 
 

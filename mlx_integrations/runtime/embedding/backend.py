@@ -42,7 +42,7 @@ class _Plan:
     prompt: str
     dimensions: int
     normalize: bool
-    batch_tokens: int
+    batch_tokens: int | None
     on_progress: Callable[[int], None] | None
 
     def finished(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -256,7 +256,7 @@ class MLXEmbeddingBackend:
         batch_tokens = options.batch_tokens
         if batch_tokens is None:
             batch_tokens = self._runtime.settings.embedding_batch_tokens
-        if batch_tokens < 1:
+        if batch_tokens is not None and batch_tokens < 1:
             raise InvalidRequestError(
                 f"`batch_tokens` cannot be {batch_tokens}.", field="batch_tokens", hint="Give a number above 0."
             )

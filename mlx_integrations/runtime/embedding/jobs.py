@@ -36,7 +36,7 @@ class EmbeddingJob(Task):
     Attributes:
         rows: The texts, tokenised; each has a token at least.
         pad_id: The token that fills shorter rows.
-        batch_tokens: Tokens of one batch at most, padding included.
+        batch_tokens: Tokens of one batch at most, padding included; `None` means what suits the backend.
         waiting: Positions of the rows that no batch has taken, longest first.
         waiting_tokens: How many tokens those are.
         open_rows: Rows whose vectors were not sent yet.
@@ -44,7 +44,7 @@ class EmbeddingJob(Task):
 
     rows: list[Tokens]
     pad_id: int
-    batch_tokens: int
+    batch_tokens: int | None
     waiting: list[int] = field(init=False)
     waiting_tokens: int = field(init=False)
     open_rows: int = field(init=False)
