@@ -54,7 +54,7 @@ class GrowingObject(Generic[Model]):
     def __init__(self, output_cls: type[Model]) -> None:
         self._output_cls = output_cls
         self._flexible_cls: type[FlexibleModel] = create_flexible_model(output_cls)
-        self._last: Any = None
+        self._last: Any = {}
 
     def update(self, text: str) -> Model | FlexibleModel | None:
         """The object as far as it can be read from this text; `None` if it says nothing new."""
