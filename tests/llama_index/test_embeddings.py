@@ -75,9 +75,9 @@ async def test_a_pipeline_embeds_what_is_new_only() -> None:
     assert len(backend_of(model).requests) == 1
     assert [node.embedding for node in first] == [node.embedding for node in again]
     other = fake_embedding("another")
-    IngestionPipeline(transformations=[SentenceSplitter(chunk_size=64, chunk_overlap=0), other], cache=pipeline.cache).run(
-        documents=documents
-    )
+    IngestionPipeline(
+        transformations=[SentenceSplitter(chunk_size=64, chunk_overlap=0), other], cache=pipeline.cache
+    ).run(documents=documents)
     assert len(backend_of(other).requests) == 1
 
 

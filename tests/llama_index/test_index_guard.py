@@ -116,7 +116,9 @@ class OwnStore(SimpleVectorStore):
 
 def test_a_store_that_keeps_itself_gets_its_record_at_the_first_insertion(tmp_path: Path) -> None:
     storage = StorageContext.from_defaults(vector_store=OwnStore())
-    index = guarded(VectorStoreIndex([], storage_context=storage, embed_model=fake_embedding()), path=tmp_path / "notes")
+    index = guarded(
+        VectorStoreIndex([], storage_context=storage, embed_model=fake_embedding()), path=tmp_path / "notes"
+    )
     assert not sidecar_of(tmp_path / "notes").exists()
     index.insert(Document(text="x"))
     record = json.loads(sidecar_of(tmp_path / "notes").read_text())

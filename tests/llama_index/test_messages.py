@@ -28,7 +28,9 @@ from mlx_integrations.llama_index.messages import from_chat_message, to_chat_mes
 from mlx_integrations.types import Attachment, ToolCall
 from tests.llama_index.fakes import ADD, BROKEN, EVERYTHING, fake_llm
 
-PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 
 def translated(message: ChatMessage) -> types.ChatMessage:
@@ -140,7 +142,9 @@ def test_an_empty_image_is_refused() -> None:
     [
         types.ChatMessage(role="system", content="s"),
         types.ChatMessage(role="user", content="u", name="ada"),
-        types.ChatMessage(role="user", content="", attachments=(Attachment(kind="image", data=PNG, mime_type="image/png"),)),
+        types.ChatMessage(
+            role="user", content="", attachments=(Attachment(kind="image", data=PNG, mime_type="image/png"),)
+        ),
         types.ChatMessage(role="assistant", content="a", reasoning="r", tool_calls=(ADD,)),
         types.ChatMessage(role="assistant", tool_calls=(ADD,)),
         types.ChatMessage(role="tool", content="3", tool_call_id="call_1"),
