@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from llama_index.core.agent.workflow import AgentStream, AgentWorkflow, FunctionAgent, ReActAgent, ToolCallResult
+from llama_index.core.agent.workflow.base_agent import BaseWorkflowAgent
 from llama_index.core.base.llms.types import ChatMessage
 from pydantic import BaseModel
 
@@ -61,7 +62,7 @@ class Sum(BaseModel):
 
 async def test_an_agent_answers_with_an_object() -> None:
     llm, backend = fake_llm(ADD, "Three.", '{"total": 3}')
-    response = await FunctionAgent(tools=[ADD_TOOL], llm=llm, output_cls=Sum).run("1 + 2?")
+    response: Any = await FunctionAgent(tools=[ADD_TOOL], llm=llm, output_cls=Sum).run("1 + 2?")
     assert response.structured_response == {"total": 3}
     assert backend.requests[2].output is not None
 
@@ -72,7 +73,7 @@ async def test_a_workflow_hands_over() -> None:
 
     first, _ = fake_llm(handing("multiplier"))
     second, backend = fake_llm(ToolCall(id="m", name="multiply", arguments={"a": 2, "b": 3}), "Six.")
-    agents = [
+    agents: list[BaseWorkflowAgent] = [
         FunctionAgent(name="adder", description="Adds.", tools=[ADD_TOOL], llm=first, can_handoff_to=["multiplier"]),
         FunctionAgent(name="multiplier", description="Multiplies.", tools=[MULTIPLY_TOOL], llm=second),
     ]

@@ -8,9 +8,10 @@ import pytest
 from llama_index.core import PromptTemplate
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, ThinkingBlock, ToolCallBlock
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler, TokenCountingHandler
-from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.types import BaseOutputParser
+from llama_index_instrumentation import get_dispatcher
+from pydantic import Field
 
 from mlx_integrations import errors
 from mlx_integrations.testing import FakeAnswer
@@ -205,8 +206,8 @@ def test_callbacks_and_token_counts_hear_of_calls() -> None:
 
 
 class Recorder(BaseEventHandler):
-    names: list[str] = []
-    payloads: list[dict[str, Any]] = []
+    names: list[str] = Field(default_factory=list)
+    payloads: list[dict[str, Any]] = Field(default_factory=list)
 
     def handle(self, event: Any, **kwargs: Any) -> None:
         self.names.append(event.class_name())

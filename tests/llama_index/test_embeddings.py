@@ -112,9 +112,9 @@ async def test_errors_come_out_as_they_are() -> None:
         await model.aget_text_embedding_batch(["a"])
     for wrong in (3, None):
         with pytest.raises(InvalidRequestError):
-            fake_embedding().get_query_embedding(wrong)  # type: ignore[arg-type]
+            fake_embedding().get_query_embedding(wrong)
     with pytest.raises(InvalidRequestError) as caught:
-        fake_embedding().get_text_embedding_batch(["a", 3])  # type: ignore[list-item]
+        fake_embedding().get_text_embedding_batch(["a", 3])
     assert caught.value.field == "texts[1]"
     with pytest.raises(ModelNotFoundError):
         MLXEmbedding("no-such-model").get_text_embedding("a")

@@ -19,6 +19,7 @@ from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.query_engine import RouterQueryEngine, SubQuestionQueryEngine
 from llama_index.core.question_gen import LLMQuestionGenerator
+from llama_index.core.response_synthesizers import ResponseMode
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.core.selectors import EmbeddingSingleSelector
 from llama_index.core.tools import QueryEngineTool
@@ -171,8 +172,8 @@ def test_synthesizers_answer_from_a_text(llm: MLXLLM, mode: Any) -> None:
 
 def test_long_texts_are_cut_to_the_models_window(llm: MLXLLM) -> None:
     nodes = [NodeWithScore(node=TextNode(text=TEXTS[0] + " The garden is green." * 120), score=1.0)]
-    response = get_response_synthesizer(llm, response_mode="tree_summarize").synthesize("When does it open?", nodes)
-    assert str(response)
+    synthesizer = get_response_synthesizer(llm, response_mode=ResponseMode.TREE_SUMMARIZE)
+    assert str(synthesizer.synthesize("When does it open?", nodes))
 
 
 class Contact(BaseModel):

@@ -1,6 +1,7 @@
 """Indexes that take no vectors of another model."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ async def test_another_model_is_refused_at_every_way_in(
     before = {path: path.read_bytes() for path in folder.iterdir()}
     model = fake_embedding(**other)
     index = loaded(folder, model)
-    ways = [
+    ways: list[Callable[[], object]] = [
         lambda: verify_index(index),
         lambda: index.as_retriever(),
         lambda: index.as_query_engine(llm=MockLLM()),

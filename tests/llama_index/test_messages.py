@@ -124,8 +124,8 @@ def test_a_text_model_refuses_an_image_by_name() -> None:
 
 def test_what_is_text_inside_is_read_as_text() -> None:
     blocks: list[Any] = [
-        CitableBlock(title="t", source="s", content="cited"),
-        CitationBlock(cited_content="quoted", source="s", title="t", additional_location_info={}),
+        CitableBlock(title="t", source="s", content=[TextBlock(text="cited")]),
+        CitationBlock(cited_content=TextBlock(text="quoted"), source="s", title="t", additional_location_info={}),
         DocumentBlock(data="naïve".encode(), document_mimetype="text/plain"),
         CachePoint(cache_control=CacheControl(type="ephemeral")),
     ]
