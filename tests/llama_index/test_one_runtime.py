@@ -115,6 +115,13 @@ def test_fifty_conversations_have_the_same_answers(folder: Path, runtime: Runtim
     assert runtime.loads == 1
 
 
+def test_a_history_that_ends_with_an_answer_is_treated_alike(folder: Path, runtime: Runtime) -> None:
+    options: dict[str, Any] = {"temperature": 0, "max_tokens": 12}
+    theirs = ChatMLX(model=str(folder), runtime=runtime).invoke([HumanMessage("one"), AIMessage("two")], **options)
+    history = [ChatMessage(content="one"), ChatMessage(role="assistant", content="two")]
+    assert (MLXLLM(folder, runtime=runtime).chat(history, **options).message.content or "") == theirs.text
+
+
 def test_both_frameworks_share_one_copy_and_one_batch(folder: Path, runtime: Runtime) -> None:
     their_llm, our_llm = ChatMLX(model=str(folder), runtime=runtime), MLXLLM(folder, runtime=runtime)
     with (
