@@ -34,17 +34,19 @@ from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, SkipValidation, model_validator
 
 from mlx_integrations import __version__
+from mlx_integrations.adapters.names import OF_NO_USE_HERE, canonical
+from mlx_integrations.adapters.sampling import SAMPLING_OPTIONS
+from mlx_integrations.adapters.tool_choice import openai_tool_choice, tool_choice
 from mlx_integrations.errors import InvalidRequestError
 from mlx_integrations.langchain.answers import MODEL_PROVIDER, AnswerChunks, to_langchain_result
 from mlx_integrations.langchain.batching import shared_configs
 from mlx_integrations.langchain.errors import langchain_errors
 from mlx_integrations.langchain.formats import output_format, schema_response_format
 from mlx_integrations.langchain.messages import to_chat_messages
-from mlx_integrations.langchain.names import OF_NO_USE_HERE, canonical
-from mlx_integrations.langchain.options import ALIASES, SAMPLING_OPTIONS, call_options, chat_request
+from mlx_integrations.langchain.options import ALIASES, call_options, chat_request
 from mlx_integrations.langchain.profile import LazyProfile, profile_of
 from mlx_integrations.langchain.structured import Method, structured_output
-from mlx_integrations.langchain.tools import openai_tool, openai_tool_choice, tool_choice, tool_specs
+from mlx_integrations.langchain.tools import openai_tool, tool_specs
 from mlx_integrations.protocols import ChatBackend
 from mlx_integrations.types import ChatMessage, ChatRequest, ChatResult
 

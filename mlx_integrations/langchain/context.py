@@ -1,7 +1,8 @@
 """How much of a model's window a conversation may fill before it has to be shortened."""
 
+from mlx_integrations.adapters.budget import budget_of
 from mlx_integrations.langchain.chat_models import ChatMLX
-from mlx_integrations.langchain.errors import InvalidRequestError
+from mlx_integrations.langchain.errors import langchain_errors
 
 __all__ = ["context_budget", "context_window"]
 
@@ -31,8 +32,5 @@ def context_budget(
         InvalidRequestError: The fraction is out of range.
         ModelNotFoundError: The model is not on this machine.
     """
-    if not 0 < fraction <= 1:
-        raise InvalidRequestError(f"`fraction` cannot be `{fraction}`: it is above 0 and at most 1.", field="fraction")
-    window = context_window(model)
-    floor = min(minimum_tokens, window * 3 // 4)
-    return min(max(int(window * fraction), floor), maximum_tokens)
+    with langchain_errors():
+        return budget_of(context_window(model), fraction, minimum_tokens, maximum_tokens)

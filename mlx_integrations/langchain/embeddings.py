@@ -27,11 +27,11 @@ from langchain_core.load.serializable import Serializable
 from langchain_core.stores import ByteStore
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
+from mlx_integrations.adapters.embedding_calls import EmbeddingCall, Truncation
+from mlx_integrations.adapters.names import OF_NO_USE_HERE, canonical
 from mlx_integrations.errors import MissingExtraError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
-from mlx_integrations.langchain.embedding_calls import EmbeddingCall, Truncation
 from mlx_integrations.langchain.errors import InvalidRequestError, langchain_errors
-from mlx_integrations.langchain.names import OF_NO_USE_HERE, canonical
 from mlx_integrations.protocols import EmbeddingBackend
 from mlx_integrations.types import EmbeddingChunk, EmbeddingOptions, EmbeddingResult, EmbeddingSide
 

@@ -6,18 +6,15 @@ from typing import Any
 from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import BaseModel
 
+from mlx_integrations.adapters.formats import read_format
 from mlx_integrations.errors import InvalidRequestError
-from mlx_integrations.types import JsonObjectFormat, JsonSchemaFormat, OutputFormat, RegexFormat
+from mlx_integrations.types import OutputFormat
 
 __all__ = ["Schema", "json_schema", "output_format", "schema_name", "schema_response_format"]
 
 Schema = dict[str, Any] | type
 
 _SCHEMA_KEYWORDS = {"properties", "$defs", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "items"}
-_FORMS = (
-    'Give {"type": "json_schema", "json_schema": {"name": ..., "schema": ...}}, {"type": "json_object"}, '
-    '{"type": "regex", "pattern": ...}, {"type": "text"}, or a pydantic class.'
-)
 
 
 def output_format(response_format: Any) -> OutputFormat | None:
@@ -29,25 +26,9 @@ def output_format(response_format: Any) -> OutputFormat | None:
     Raises:
         InvalidRequestError: It is none of these.
     """
-    if response_format is None:
-        return None
     if isinstance(response_format, type):
         response_format = schema_response_format(response_format)
-    if not isinstance(response_format, Mapping):
-        raise _malformed(response_format)
-    kind = response_format.get("type")
-    if kind == "text":
-        return None
-    if kind == "json_object":
-        return JsonObjectFormat()
-    if kind == "regex" and isinstance(response_format.get("pattern"), str):
-        return RegexFormat(pattern=response_format["pattern"])
-    if kind == "json_schema":
-        # The Responses API has the fields beside `type`, chat completions under `json_schema`.
-        nested = response_format.get("json_schema", response_format)
-        if isinstance(nested, Mapping) and isinstance(nested.get("schema"), Mapping):
-            return JsonSchemaFormat(schema=nested["schema"], name=str(nested.get("name") or "response"))
-    raise _malformed(response_format)
+    return read_format(response_format)
 
 
 def schema_response_format(schema: Schema) -> dict[str, Any]:
@@ -84,9 +65,3 @@ def schema_name(schema: Schema) -> str:
 
 def _is_json_schema(schema: Mapping[str, Any]) -> bool:
     return schema.get("type") != "function" and "input_schema" not in schema and bool(_SCHEMA_KEYWORDS & schema.keys())
-
-
-def _malformed(response_format: Any) -> InvalidRequestError:
-    return InvalidRequestError(
-        f"`response_format` cannot be `{response_format!r}`.", field="response_format", hint=_FORMS
-    )

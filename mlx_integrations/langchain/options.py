@@ -1,20 +1,19 @@
 """The options of a call: which there are, under which names, and how they become a `ChatRequest`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from langchain_core.messages import BaseMessage
-from pydantic import TypeAdapter, ValidationError
 
-from mlx_integrations.errors import InvalidRequestError
+from mlx_integrations.adapters.names import canonical
+from mlx_integrations.adapters.sampling import SAMPLING_OPTIONS, sampling_params
+from mlx_integrations.adapters.tool_choice import tool_choice
 from mlx_integrations.langchain.formats import output_format
 from mlx_integrations.langchain.messages import to_chat_messages
-from mlx_integrations.langchain.names import canonical
-from mlx_integrations.langchain.tools import tool_choice, tool_specs
-from mlx_integrations.types import ChatRequest, SamplingParams
+from mlx_integrations.langchain.tools import tool_specs
+from mlx_integrations.types import ChatRequest
 
-__all__ = ["ALIASES", "CALL_OPTIONS", "SAMPLING_OPTIONS", "call_options", "chat_request"]
+__all__ = ["ALIASES", "CALL_OPTIONS", "call_options", "chat_request"]
 
 ALIASES = {
     "model_name": "model",
@@ -24,7 +23,6 @@ ALIASES = {
 }
 """Names that other LangChain models use, and ours for the same thing."""
 
-SAMPLING_OPTIONS = tuple(item.name for item in fields(SamplingParams))
 _REQUEST_OPTIONS = (
     "model",
     "tools",
@@ -40,8 +38,6 @@ CALL_OPTIONS = (*SAMPLING_OPTIONS, *_REQUEST_OPTIONS)
 # langchain-core passes these along although they are addressed to itself, and `strict` has nothing left to ask for:
 # arguments and answers are held to their schema in any case.
 _NOT_OURS = ("stream", "strict", "ls_structured_output_format", "structured_output_format")
-
-_SAMPLING = TypeAdapter(SamplingParams)
 
 
 def call_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,21 +63,7 @@ def chat_request(messages: Sequence[BaseMessage], options: Mapping[str, Any]) ->
         tool_choice=tool_choice(given.get("tool_choice"), [tool.name for tool in tools]),
         parallel_tool_calls=given.get("parallel_tool_calls", True),
         output=output_format(given.get("response_format")),
-        sampling=_sampling({name: given[name] for name in SAMPLING_OPTIONS if name in given}),
+        sampling=sampling_params(given),
         reasoning=given.get("reasoning"),
         template_options=given.get("template_options", {}),
     )
-
-
-def _sampling(options: dict[str, Any]) -> SamplingParams:
-    stop = options.get("stop")
-    if isinstance(stop, str):
-        options["stop"] = (stop,)
-    try:
-        return _SAMPLING.validate_python(options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "sampling"
-        raise InvalidRequestError(
-            f"`{name}` cannot be `{first['input']!r}`: {first['msg'][:1].lower()}{first['msg'][1:]}.", field=name
-        ) from error

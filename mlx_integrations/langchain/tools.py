@@ -1,4 +1,4 @@
-"""Tools and tool choices, from every form that LangChain accepts to `ToolSpec` and `ToolChoice`.
+"""Tools, from every form that LangChain accepts to `ToolSpec`.
 
 On the way they pass through OpenAI's dictionaries: these are what `bind_tools` binds, so that tools bound by hand with
 `.bind(tools=[...])`, by an agent or read back from a trace all look alike.
@@ -11,20 +11,14 @@ from typing import Any
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from mlx_integrations.errors import InvalidRequestError, UnknownToolError
-from mlx_integrations.types import ToolChoice, ToolSpec
+from mlx_integrations.errors import InvalidRequestError
+from mlx_integrations.types import ToolSpec
 
-__all__ = ["OpenAITool", "ToolLike", "arguments_text", "openai_tool", "openai_tool_choice", "tool_choice", "tool_specs"]
+__all__ = ["OpenAITool", "ToolLike", "arguments_text", "openai_tool", "tool_specs"]
 
 ToolLike = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 OpenAITool = dict[str, Any]
 
-_WORDS = {
-    "auto": ToolChoice(mode="auto"),
-    "none": ToolChoice(mode="none"),
-    "any": ToolChoice(mode="any"),
-    "required": ToolChoice(mode="any"),
-}
 _SCHEMA_TYPES = ("function", "custom", "object")
 
 
@@ -67,52 +61,6 @@ def tool_specs(tools: Sequence[ToolLike]) -> tuple[ToolSpec, ...]:
             parameters=function.get("parameters") or {"type": "object", "properties": {}},
         )
         for function in functions
-    )
-
-
-def tool_choice(choice: Any, offered: Sequence[str]) -> ToolChoice:
-    """Read a tool choice.
-
-    Args:
-        choice: `"auto"`, `"none"`, `"any"` or `"required"`; `True` for any, `False` or `None` for auto; the name of a
-            tool; or a dictionary in OpenAI's or Anthropic's form.
-        offered: Names of the tools that go with it.
-
-    Raises:
-        UnknownToolError: It asks for a tool that is not offered.
-        InvalidRequestError: It is none of these.
-    """
-    wanted = _WORDS["any"] if choice is True else _parse(choice)
-    if wanted.mode == "tool" and wanted.name not in offered:
-        raise UnknownToolError(f"No tool is called `{wanted.name}`.", tool_name=str(wanted.name), offered=offered)
-    if wanted.mode == "any" and not offered:
-        raise UnknownToolError("A tool call is required, but no tool is offered.", tool_name="any")
-    return wanted
-
-
-def openai_tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
-    """Write a tool choice as OpenAI does."""
-    if choice.mode == "tool":
-        return {"type": "function", "function": {"name": choice.name}}
-    return "required" if choice.mode == "any" else choice.mode
-
-
-def _parse(choice: Any) -> ToolChoice:
-    if not choice:
-        return _WORDS["auto"]
-    if isinstance(choice, str):
-        return _WORDS.get(choice) or ToolChoice(mode="tool", name=choice)
-    if isinstance(choice, Mapping):
-        function = choice.get("function")
-        name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
-        if isinstance(name, str):
-            return ToolChoice(mode="tool", name=name)
-        if choice.get("type") in _WORDS:
-            return _WORDS[choice["type"]]
-    raise InvalidRequestError(
-        f"`tool_choice` cannot be `{choice!r}`.",
-        field="tool_choice",
-        hint='Give "auto", "none", "any", the name of a tool, or {"type": "function", "function": {"name": ...}}.',
     )
 
 

@@ -23,10 +23,10 @@ from langchain_text_splitters import RecursiveCharacterTextSplitter
 from pydantic import ValidationError
 
 from mlx_integrations import assembly
+from mlx_integrations.adapters.embedding_calls import MAX_POSITIONS, Truncation
 from mlx_integrations.errors import ConfigurationError, InvalidRequestError, ModelNotFoundError, QueueFullError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.langchain import MLXEmbeddings
-from mlx_integrations.langchain.embedding_calls import MAX_POSITIONS, Truncation
 from mlx_integrations.runtime.engine import Runtime
 from mlx_integrations.settings import Settings
 from mlx_integrations.testing import FakeEmbeddingBackend

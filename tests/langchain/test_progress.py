@@ -2,7 +2,7 @@
 
 import io
 
-from mlx_integrations.langchain.progress import ProgressLine
+from mlx_integrations.adapters.progress import ProgressLine
 
 
 class Terminal(io.StringIO):

@@ -8,8 +8,9 @@ from langchain_core.tools import InjectedToolArg, tool
 from pydantic import BaseModel, Field
 from pydantic.v1 import BaseModel as BaseModelV1
 
+from mlx_integrations.adapters.tool_choice import openai_tool_choice, tool_choice
 from mlx_integrations.errors import InvalidRequestError, UnknownToolError
-from mlx_integrations.langchain.tools import openai_tool, openai_tool_choice, tool_choice, tool_specs
+from mlx_integrations.langchain.tools import openai_tool, tool_specs
 from mlx_integrations.types import ToolChoice
 from tests.langchain.fakes import add
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from mlx_integrations.langchain.progress import ProgressLine
+from mlx_integrations.adapters.progress import ProgressLine
 from mlx_integrations.protocols import EmbeddingBackend
 from mlx_integrations.types import EmbeddingChunk, EmbeddingOptions, EmbeddingSide
 

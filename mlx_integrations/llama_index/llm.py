@@ -1,0 +1,510 @@
+"""`MLXLLM`: a LlamaIndex model that runs in this process.
+
+Input flow:
+    LlamaIndex messages or a prompt, the model's fields, options of the call
+        -> MLXLLM._messages              system prompt, messages_to_prompt, completion_to_prompt
+        -> options.call_options          names checked, aliases resolved; the call's value goes before the field's
+        -> options.chat_request          messages.py, tools.py: one frozen `ChatRequest`
+        -> ChatBackend.stream / astream
+
+Output flow:
+    `ChatChunk`s
+        -> answers.GrowingAnswer         stream_chat, stream_complete and their async forms: responses that grow
+        -> answers.chat_response         chat, complete and their async forms: the same chunks, joined
+        -> structured.py                 structured_predict and its other forms: the text as an object
+
+Nothing here chooses, retries or samples. Sync and async, streamed and whole, are one path through one backend.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, closing
+from os import PathLike, fspath
+from typing import Any, Self
+
+from llama_index.core.base.llms.generic_utils import messages_to_prompt as plain_messages_to_prompt
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseAsyncGen,
+    CompletionResponseGen,
+    LLMMetadata,
+    MessageRole,
+    ToolCallBlock,
+)
+from llama_index.core.instrumentation.events.llm import (
+    LLMStructuredPredictEndEvent,
+    LLMStructuredPredictInProgressEvent,
+    LLMStructuredPredictStartEvent,
+)
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.program.utils import FlexibleModel
+from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
+from llama_index.core.tools.types import BaseTool
+from llama_index.core.types import Model, PydanticProgramMode
+from llama_index_instrumentation import get_dispatcher
+from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation
+
+from mlx_integrations.adapters.names import OF_NO_USE_HERE, canonical
+from mlx_integrations.adapters.tool_choice import openai_tool_choice, tool_choice
+from mlx_integrations.llama_index.answers import GrowingAnswer, chat_response, completion_response, to_completion
+from mlx_integrations.llama_index.errors import InvalidOutputError, TruncatedOutputError
+from mlx_integrations.llama_index.messages import call_arguments
+from mlx_integrations.llama_index.options import ALIASES, DEFAULTS, call_options, chat_request
+from mlx_integrations.llama_index.structured import GrowingObject, object_of, structured_options
+from mlx_integrations.llama_index.tools import openai_tool
+from mlx_integrations.protocols import ChatBackend
+from mlx_integrations.types import ChatRequest, ChatResult
+
+__all__ = ["MLXLLM"]
+
+_dispatcher = get_dispatcher(__name__)
+
+_OUTPUT_SHARE = 4  # a quarter of the window is kept for the answer when nobody says how long it may be
+
+
+class _Memo:
+    """What was looked up for a model: no part of its equality, copies or pickles."""
+
+    def __init__(self) -> None:
+        self.backend: tuple[str, Any, ChatBackend] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Memo)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Memo, ()
+
+
+class MLXLLM(FunctionCallingLLM):
+    """A chat model that runs in this process on MLX.
+
+    Constructing one reads nothing and loads nothing; the model is loaded when it is first called, once for the process,
+    and shared with every `ChatMLX` and `MLXLLM` that names it. Every option below can also be given for one call:
+    `llm.chat(messages, temperature=0.2)`.
+
+    `api_key`, `api_base`, `max_retries` and `timeout` are accepted and ignored, so that a model of another provider can
+    be exchanged for this one: there is no connection that they could describe.
+
+    Attributes:
+        model: A registry id, a Hub repository id in the local cache, a folder, or `demo`. Also `model_name`.
+        temperature: 0 (greedy) or above. For every sampling option `None` means: what the model's own files say.
+        top_p: In (0, 1]; 1 switches it off.
+        top_k: 0 (off) to the size of the vocabulary.
+        min_p: In [0, 1]; 0 switches it off.
+        xtc_probability: In [0, 1]; 0 switches it off.
+        xtc_threshold: In [0, 0.5].
+        repetition_penalty: Above 0; 1 switches it off.
+        presence_penalty: 0 switches it off.
+        frequency_penalty: 0 switches it off.
+        logit_bias: Token id to what is added to its logit.
+        seed: The same seed gives the same answer, alone or in a batch.
+        max_tokens: Tokens generated at most. Also `max_new_tokens`.
+        stop: Strings that end the answer; they are not part of it. Also `stop_sequences`.
+        logprobs: Whether answers carry the log-probabilities of their tokens.
+        top_logprobs: 0 to 20 alternatives for each token.
+        reasoning: Whether the model thinks first; `None` leaves it to the model.
+        template_options: Extra variables for the model's chat template.
+        system_prompt: Goes before every conversation that has no system message of its own.
+        messages_to_prompt: Writes a conversation as one text, which is then a single user message. Left out, the
+            model's own chat template renders the messages.
+        completion_to_prompt: Writes the prompt of `complete`; it does not see prompts that are `formatted` already.
+        backend: Answers in place of the model's own runtime: for tests, or a backend of your own.
+        runtime: A private runtime to load the model in, instead of the one that the process shares.
+    """
+
+    model: str = Field(min_length=1)
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    xtc_probability: float | None = None
+    xtc_threshold: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[int, float] | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: list[str] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    reasoning: bool | None = None
+    template_options: dict[str, Any] | None = None
+    # Not validated: an isinstance check of a protocol reads its properties, and so the model's files.
+    backend: SkipValidation[ChatBackend | None] = Field(default=None, exclude=True, repr=False)
+    runtime: Any = Field(default=None, exclude=True, repr=False)
+    _memo: _Memo = PrivateAttr(default_factory=_Memo)
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
+
+    def __init__(self, model: str | PathLike[str] | None = None, **options: Any) -> None:
+        """Take the names that other models use for the same options, too.
+
+        Raises:
+            InvalidRequestError: An option does not exist; the hint names the one that was probably meant.
+        """
+        given = {name: value for name, value in options.items() if name not in (*OF_NO_USE_HERE, "api_base")}
+        if model is not None:
+            given["model"] = fspath(model)
+        given = canonical(given, type(self).model_fields, ALIASES)
+        if isinstance(given.get("stop"), str):
+            given["stop"] = [given["stop"]]
+        super().__init__(**given)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """What the model is called where it is written down."""
+        return "MLXLLM"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What the model can do, by its own files."""
+        capabilities = self._backend().capabilities
+        window = capabilities.context_window
+        # LlamaIndex fills what `num_output` leaves of the window with context: an answer of any length would leave
+        # none. Limits that were set count as they are.
+        longest = self.max_tokens or min(capabilities.max_output_tokens or window, window // _OUTPUT_SHARE)
+        return LLMMetadata(
+            context_window=window,
+            num_output=min(longest, window - 1),
+            is_chat_model=True,
+            is_function_calling_model=capabilities.tools,
+            model_name=self.model,
+        )
+
+    def to_payload(self) -> dict[str, Any]:
+        """What callbacks are told of the model. Unlike `metadata` it looks nothing up: it is asked on event loops."""
+        return {"class_name": self.class_name(), "model_name": self.model, **self._defaults()}
+
+    @property
+    def tokenizer(self) -> Callable[[str], list[int]]:
+        """The model's own tokenizer, for `Settings.tokenizer`, splitters and memories."""
+        return self._tokenize
+
+    @llm_chat_callback()
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Answer a conversation."""
+        return chat_response(self._result(self._messages(messages), kwargs))
+
+    @llm_completion_callback()
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """Answer a prompt, as a single message of a user."""
+        return completion_response(self._result(self._prompt_messages(prompt, formatted), kwargs))
+
+    @llm_chat_callback()
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        """Answer a conversation in pieces. Closing the generator frees the model at the next token."""
+        return self._responses(self._request(self._messages(messages), kwargs))
+
+    @llm_completion_callback()
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+        """Answer a prompt in pieces."""
+        request = self._request(self._prompt_messages(prompt, formatted), kwargs)
+
+        def responses() -> CompletionResponseGen:
+            with closing(self._responses(request)) as answers:
+                for answer in answers:
+                    yield to_completion(answer)
+
+        return responses()
+
+    @llm_chat_callback()
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Answer a conversation, without ever blocking the event loop."""
+        return chat_response(await self._aresult(self._messages(messages), kwargs))
+
+    @llm_completion_callback()
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """Answer a prompt, without ever blocking the event loop."""
+        return completion_response(await self._aresult(self._prompt_messages(prompt, formatted), kwargs))
+
+    @llm_chat_callback()
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        """Answer a conversation in pieces, without ever blocking the event loop."""
+        return self._aresponses(self._request(self._messages(messages), kwargs))
+
+    @llm_completion_callback()
+    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
+        """Answer a prompt in pieces, without ever blocking the event loop."""
+        request = self._request(self._prompt_messages(prompt, formatted), kwargs)
+
+        async def responses() -> CompletionResponseAsyncGen:
+            async with aclosing(self._aresponses(request)) as answers:
+                async for answer in answers:
+                    yield to_completion(answer)
+
+        return responses()
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        tool_choice: Any = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """The arguments of `chat` that offer tools. The grammar enforces all that is said about calling them.
+
+        Args:
+            tools: Tools of LlamaIndex.
+            user_msg: What is asked.
+            chat_history: What went before it.
+            verbose: Of no use here: callbacks and events tell what happens.
+            allow_parallel_tool_calls: Whether one answer may hold several calls.
+            tool_required: Whether the answer has to be a call.
+            tool_choice: Goes before `tool_required`: `"auto"`, `"none"`, `"any"`, `"required"`, the name of a tool, or
+                a dictionary in the form of OpenAI.
+            **kwargs: Any other option of a call.
+
+        Raises:
+            InvalidRequestError: Something cannot be used as a tool.
+            UnknownToolError: A tool is asked for that is not offered.
+        """
+        messages = list(chat_history or [])
+        if user_msg is not None:
+            said = ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg
+            messages.append(said)
+        offered = [openai_tool(tool) for tool in tools]
+        wanted = ("required" if tool_required else "auto") if tool_choice is None else tool_choice
+        return {
+            "messages": messages,
+            "tools": offered,
+            "tool_choice": _openai_choice(wanted, [tool["function"]["name"] for tool in offered]),
+            "parallel_tool_calls": allow_parallel_tool_calls,
+            **kwargs,
+        }
+
+    def get_tool_calls_from_response(
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+    ) -> list[ToolSelection]:
+        """The calls of an answer.
+
+        Raises:
+            TruncatedOutputError: A call is expected, and the token limit cut the answer before there was one.
+            InvalidOutputError: A call is expected, and there is none, or none that could be accepted.
+        """
+        message = response.message
+        calls = [
+            ToolSelection(
+                tool_id=block.tool_call_id or "",
+                tool_name=block.tool_name,
+                tool_kwargs=call_arguments(block.tool_name, block.tool_kwargs),
+            )
+            for block in message.blocks
+            if isinstance(block, ToolCallBlock)
+        ]
+        if calls or not error_on_no_tool_call:
+            return calls
+        text = message.content or ""
+        for call in message.additional_kwargs.get("invalid_tool_calls") or ():
+            raise InvalidOutputError(
+                f"The call of `{call['name']}` was not accepted: {call['error']}", partial_text=call["args"]
+            )
+        if isinstance(response.raw, Mapping) and response.raw.get("finish_reason") == "length":
+            raise TruncatedOutputError(
+                "The answer was cut by the token limit before it called a tool.", partial_text=text
+            )
+        raise InvalidOutputError("The model called no tool.", partial_text=text, hint="Set `tool_required=True`.")
+
+    def structured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        """Answer with an object. The grammar lets the model write only what satisfies the schema of its class.
+
+        Args:
+            output_cls: A pydantic class.
+            prompt: The prompt.
+            llm_kwargs: Options of the call.
+            **prompt_args: Variables of the prompt.
+
+        Raises:
+            TruncatedOutputError: The token limit cut the answer.
+            InvalidOutputError: The class has rules that a schema cannot express, and the answer breaks one.
+        """
+        if self.pydantic_program_mode is not PydanticProgramMode.DEFAULT:
+            by_program: Model = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            return by_program
+        messages = self._begin_structured(output_cls, prompt, prompt_args)
+        response: ChatResponse = self.chat(messages, **structured_options(output_cls, llm_kwargs))
+        result = object_of(response, output_cls)
+        _dispatcher.event(LLMStructuredPredictEndEvent(output=result))
+        return result
+
+    async def astructured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        """The same for event loops."""
+        if self.pydantic_program_mode is not PydanticProgramMode.DEFAULT:
+            by_program: Model = await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            return by_program
+        messages = self._begin_structured(output_cls, prompt, prompt_args)
+        response: ChatResponse = await self.achat(messages, **structured_options(output_cls, llm_kwargs))
+        result = object_of(response, output_cls)
+        _dispatcher.event(LLMStructuredPredictEndEvent(output=result))
+        return result
+
+    def stream_structured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Generator[Model | FlexibleModel, None, None]:
+        """Answer with an object that grows; the last one is complete, and of the class."""
+        if self.pydantic_program_mode is not PydanticProgramMode.DEFAULT:
+            yield from super().stream_structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            return
+        messages = self._begin_structured(output_cls, prompt, prompt_args)
+        growing, response = GrowingObject(output_cls), None
+        with closing(self.stream_chat(messages, **structured_options(output_cls, llm_kwargs))) as responses:
+            for response in responses:
+                if (partial := growing.update(response.message.content or "")) is not None:
+                    _dispatcher.event(LLMStructuredPredictInProgressEvent(output=partial))
+                    yield partial
+        assert response is not None
+        result = object_of(response, output_cls)
+        _dispatcher.event(LLMStructuredPredictEndEvent(output=result))
+        yield result
+
+    async def astream_structured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> AsyncGenerator[Model | FlexibleModel, None]:
+        """The same for event loops."""
+        if self.pydantic_program_mode is not PydanticProgramMode.DEFAULT:
+            return await super().astream_structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+        messages = self._begin_structured(output_cls, prompt, prompt_args)
+        stream = await self.astream_chat(messages, **structured_options(output_cls, llm_kwargs))
+
+        async def objects() -> AsyncGenerator[Model | FlexibleModel, None]:
+            growing, response = GrowingObject(output_cls), None
+            async with aclosing(stream) as responses:
+                async for response in responses:
+                    if (partial := growing.update(response.message.content or "")) is not None:
+                        _dispatcher.event(LLMStructuredPredictInProgressEvent(output=partial))
+                        yield partial
+            assert response is not None
+            result = object_of(response, output_cls)
+            _dispatcher.event(LLMStructuredPredictEndEvent(output=result))
+            yield result
+
+        return objects()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Copy the options; a backend and a runtime are resources, which both copies use."""
+        shared = {id(item): item for item in (self.backend, self.runtime) if item is not None}
+        return super().__deepcopy__({**(memo or {}), **shared})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out a backend and a runtime: they belong to this process."""
+        return super(MLXLLM, self.model_copy(update={"backend": None, "runtime": None})).__getstate__()
+
+    def _begin_structured(
+        self, output_cls: type[Model], prompt: BasePromptTemplate, prompt_args: dict[str, Any]
+    ) -> list[ChatMessage]:
+        _dispatcher.event(
+            LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args)
+        )
+        return self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
+
+    def _messages(self, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+        """A conversation as it is sent: with the system prompt, and written as one text if there is a writer for it."""
+        spoken = (MessageRole.SYSTEM, MessageRole.DEVELOPER)
+        if self.system_prompt and not any(message.role in spoken for message in messages):
+            messages = self._extend_messages(list(messages))
+        write = self.messages_to_prompt
+        if write is None or write is plain_messages_to_prompt:
+            return messages
+        return [ChatMessage(role=MessageRole.USER, content=write(messages))]
+
+    def _prompt_messages(self, prompt: str, formatted: bool) -> Sequence[ChatMessage]:
+        if not formatted and self.completion_to_prompt is not None:
+            prompt = self.completion_to_prompt(prompt)
+        return self._extend_messages([ChatMessage(role=MessageRole.USER, content=prompt)])
+
+    def _request(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> ChatRequest:
+        return chat_request(messages, {**self._defaults(), **call_options(kwargs)})
+
+    def _defaults(self) -> dict[str, Any]:
+        """The options that this model was given."""
+        return {name: value for name in DEFAULTS if (value := getattr(self, name)) is not None}
+
+    def _result(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> ChatResult:
+        request = self._request(messages, kwargs)
+        with closing(self._backend().stream(request)) as chunks:
+            return ChatResult.join(chunks)
+
+    async def _aresult(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> ChatResult:
+        request = self._request(messages, kwargs)
+        backend = await self._abackend()
+        async with aclosing(backend.astream(request)) as chunks:
+            return ChatResult.join([chunk async for chunk in chunks])
+
+    def _responses(self, request: ChatRequest) -> ChatResponseGen:
+        answer = GrowingAnswer()
+        with closing(self._backend().stream(request)) as chunks:
+            for chunk in chunks:
+                yield answer.add(chunk)
+
+    async def _aresponses(self, request: ChatRequest) -> ChatResponseAsyncGen:
+        answer = GrowingAnswer()
+        backend = await self._abackend()
+        async with aclosing(backend.astream(request)) as chunks:
+            async for chunk in chunks:
+                yield answer.add(chunk)
+
+    def _tokenize(self, text: str) -> list[int]:
+        return self._backend().tokenize(text)
+
+    def _known_backend(self) -> ChatBackend | None:
+        """The backend, if nothing has to be read to find it."""
+        if self.backend is not None or self._memo.backend is None:
+            return self.backend
+        # Here and below, so that importing this module or constructing a model does not import MLX.
+        from mlx_integrations.assembly import get_runtime
+
+        model, runtime, backend = self._memo.backend
+        # The shared runtime is another one once it was closed.
+        return backend if model == self.model and runtime is (self.runtime or get_runtime()) else None
+
+    def _backend(self) -> ChatBackend:
+        known = self._known_backend()
+        if known is not None:
+            return known
+        from mlx_integrations.assembly import chat_backend, get_runtime
+
+        runtime = self.runtime or get_runtime()
+        found = chat_backend(self.model, runtime=runtime)
+        self._memo.backend = (self.model, runtime, found)
+        return found
+
+    async def _abackend(self) -> ChatBackend:
+        """Finding a model looks at the disk, and the first time imports MLX: not on the event loop."""
+        known = self._known_backend()
+        return await asyncio.to_thread(self._backend) if known is None else known
+
+
+def _openai_choice(choice: Any, offered: Sequence[str]) -> str | dict[str, Any]:
+    return openai_tool_choice(tool_choice(choice, offered))
