@@ -83,8 +83,7 @@ def index_passages(passages: Sequence[Document], embeddings: Embeddings) -> Vect
 def answer_from(model: BaseChatModel, question: str, passages: Sequence[Document]) -> str:
     """What a chat model makes of a question and the passages found for it."""
     context = "\n\n".join(passage.page_content for passage in passages)
-    order = f"Use only the context to answer.\n\nContext:\n{context}"
-    return str(model.invoke([("system", order), ("user", question)]).text)
+    return str(model.invoke(f"Context:\n{context}\n\nQuestion: {question}").text)
 
 
 def _plain(text: str) -> str:

@@ -39,7 +39,7 @@ EMBEDDING_MODEL = "minilm-l6-v2"
 DOCS_QUESTIONS = (
     "Does the package work without the network?",
     "How many tokens does MiniLM read?",
-    "What does the cache store?",
+    "What does the first call load?",
 )
 BATCH_QUESTIONS = (
     "Who are you?",
