@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from mlx_integrations.runtime.blas import preload_blas
+
+# A test module that imports MLX while tests are collected would otherwise leave all of them with the slow BLAS.
+preload_blas()
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["LANGSMITH_TRACING"] = "false"

@@ -1,6 +1,6 @@
 """Memory while ten thousand and a million short texts are embedded one after another, with a tiny encoder."""
 
-import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ import psutil
 
 from mlx_integrations.runtime.engine import Runtime
 from tests.benchmarks.common import machine
+from tests.runtime.embedding.sentence_models import assemble
 
 MIB = 1024**2
 
@@ -30,16 +31,14 @@ def _run(runtime: Runtime, folder: Path, count: int) -> None:
 
 
 def main() -> None:
-    """Print the figures.
-
-    The first argument is the folder of a model; a tiny one that the tests use otherwise.
-    """
-    tiny = Path(__file__).parent.parent / "runtime" / "embedding" / "data" / "sentence_models" / "bert-mean"
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else tiny
+    """Print the figures."""
     print(machine())  # noqa: T201
     runtime = Runtime()
-    for count in (1_000, 10_000, 100_000, 1_000_000):
-        _run(runtime, folder, count)
+    with tempfile.TemporaryDirectory() as root:
+        folder = assemble("bert-mean-normalize", Path(root) / "tiny")
+        for count in (1_000, 10_000, 100_000, 1_000_000):
+            _run(runtime, folder, count)
+        runtime.close()
 
 
 if __name__ == "__main__":
