@@ -5,6 +5,7 @@ import json
 import pickle
 import subprocess
 import sys
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -166,4 +167,6 @@ def test_a_missing_extra_is_named_with_the_line_that_installs_it() -> None:
 def test_nothing_is_put_into_the_package_of_llama_index() -> None:
     root = Path(__file__).parent.parent.parent
     assert not (root / "llama_index").exists()
-    assert 'packages = ["mlx_integrations"]' in (root / "pyproject.toml").read_text(encoding="utf-8")
+    built = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
+    assert set(built["wheel"]["only-include"]) == {"mlx_integrations", "docs"}
+    assert set(built["wheel"]["sources"].values()) <= {"mlx_integrations/demo/docs"}
