@@ -6,6 +6,16 @@
         ModelNotFoundError (LookupError)     no model goes by that name here
         EmbeddingMismatchError               a store holds vectors of another embedding model
         SidecarError                         the record beside a store cannot be read
+        RegistryError                        the user's own list of models cannot be read
+        UnsupportedFormatError               a model file of a kind that cannot be converted
+      HubError                               the Hugging Face Hub, or a mirror of it, did not give a model
+        OfflineError                         the network is switched off, and it is not on this machine
+        HubUnavailableError                  no answer, or the server is busy (retryable)
+        RepositoryNotFoundError              no such repository, or it is private
+        GatedRepositoryError                 its terms must be accepted first, or a token is missing
+        RevisionNotFoundError                no such branch, tag or commit
+        ChecksumMismatchError                the bytes are not those that the Hub promised
+        InsufficientDiskError                the files would not fit on the disk
       RequestError (ValueError)              this request can never succeed as written
         InvalidRequestError                  a field has an impossible value
         UnsupportedContentError              images, audio or files for a model that reads text
@@ -19,6 +29,7 @@
         InsufficientMemoryError              the load would exceed the memory budget
         ModelInUseError                      unload asked for while requests are running (retryable)
         QueueFullError                       too many requests are waiting (retryable)
+        ConversionError                      a model could not be turned into MLX's format
         GenerationError                      the model failed in mid-generation (retryable)
         RuntimeClosedError                   the runtime was shut down
       OutputError                            the model answered, but not with what was asked for
@@ -32,10 +43,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 __all__ = [
+    "ChecksumMismatchError",
     "ConfigurationError",
     "ContextOverflowError",
+    "ConversionError",
     "EmbeddingMismatchError",
+    "GatedRepositoryError",
     "GenerationError",
+    "HubError",
+    "HubUnavailableError",
+    "InsufficientDiskError",
     "InsufficientMemoryError",
     "InvalidOutputError",
     "InvalidRequestError",
@@ -46,15 +63,20 @@ __all__ = [
     "ModelInUseError",
     "ModelLoadError",
     "ModelNotFoundError",
+    "OfflineError",
     "OutputError",
     "QueueFullError",
+    "RegistryError",
+    "RepositoryNotFoundError",
     "RequestError",
+    "RevisionNotFoundError",
     "RuntimeClosedError",
     "SidecarError",
     "TruncatedOutputError",
     "UnknownToolError",
     "UnsupportedArchitectureError",
     "UnsupportedContentError",
+    "UnsupportedFormatError",
     "UnsupportedSchemaError",
 ]
 
@@ -144,6 +166,85 @@ class SidecarError(ConfigurationError):
     def __init__(self, message: str, *, path: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.path = path
+
+
+class RegistryError(ConfigurationError):
+    """The user's own list of models cannot be read, or an entry of it is not valid; `path` is where it is."""
+
+    def __init__(self, message: str, *, path: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+
+
+class UnsupportedFormatError(ConfigurationError):
+    """A model file of a kind that cannot be run or converted here; the hint names what to take instead."""
+
+    def __init__(self, message: str, *, path: str, format_name: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+        self.format_name = format_name
+
+
+class HubError(MLXIntegrationsError):
+    """The Hugging Face Hub, or a mirror of it, did not give a model; `repo_id` is the repository that was asked for."""
+
+    def __init__(self, message: str, *, repo_id: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.repo_id = repo_id
+
+
+class OfflineError(HubError):
+    """The network is switched off, and what was asked for is not on this machine."""
+
+    default_hint = (
+        "Leave out `--offline`, or unset MLXI_OFFLINE and HF_HUB_OFFLINE, and download it once."
+    )
+
+
+class HubUnavailableError(HubError):
+    """The Hub could not be reached, broke off, or was too busy; what arrived is kept for the next try."""
+
+    is_retryable = True
+    default_hint = "Run the same command again: it goes on where it stopped."
+
+
+class RepositoryNotFoundError(HubError):
+    """There is no such repository, or it is private and the token does not open it."""
+
+
+class GatedRepositoryError(HubError):
+    """The repository's terms must be accepted on the Hub first, or a token is missing."""
+
+
+class RevisionNotFoundError(HubError):
+    """The repository has no such branch, tag or commit."""
+
+    def __init__(self, message: str, *, repo_id: str = "", revision: str = "", hint: str | None = None) -> None:
+        super().__init__(message, repo_id=repo_id, hint=hint)
+        self.revision = revision
+
+
+class ChecksumMismatchError(HubError):
+    """The bytes of a file are not those that the Hub promised; they were not kept."""
+
+    def __init__(
+        self, message: str, *, repo_id: str = "", file: str, expected: str, actual: str, hint: str | None = None
+    ) -> None:
+        super().__init__(message, repo_id=repo_id, hint=hint)
+        self.file = file
+        self.expected = expected
+        self.actual = actual
+
+
+class InsufficientDiskError(HubError):
+    """The files would not fit on the disk; nothing was downloaded, or what arrived is kept for the next try."""
+
+    def __init__(
+        self, message: str, *, repo_id: str = "", needed_bytes: int, free_bytes: int, hint: str | None = None
+    ) -> None:
+        super().__init__(message, repo_id=repo_id, hint=hint)
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
 
 
 class RequestError(MLXIntegrationsError, ValueError):
@@ -259,6 +360,14 @@ class QueueFullError(LocalBackendError):
 
     is_retryable = True
     default_hint = "Try again in a moment, or raise `runtime.max_queued_requests`."
+
+
+class ConversionError(LocalBackendError):
+    """A model could not be turned into MLX's format; nothing was left behind. `path` is what was to be converted."""
+
+    def __init__(self, message: str, *, path: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
 
 
 class GenerationError(LocalBackendError):
