@@ -16,6 +16,7 @@
         RevisionNotFoundError                no such branch, tag or commit
         ChecksumMismatchError                the bytes are not those that the Hub promised
         InsufficientDiskError                the files would not fit on the disk
+        DownloadCancelledError               it was stopped; what arrived is kept
       RequestError (ValueError)              this request can never succeed as written
         InvalidRequestError                  a field has an impossible value
         UnsupportedContentError              images, audio or files for a model that reads text
@@ -47,6 +48,7 @@ __all__ = [
     "ConfigurationError",
     "ContextOverflowError",
     "ConversionError",
+    "DownloadCancelledError",
     "EmbeddingMismatchError",
     "GatedRepositoryError",
     "GenerationError",
@@ -196,9 +198,7 @@ class HubError(MLXIntegrationsError):
 class OfflineError(HubError):
     """The network is switched off, and what was asked for is not on this machine."""
 
-    default_hint = (
-        "Leave out `--offline`, or unset MLXI_OFFLINE and HF_HUB_OFFLINE, and download it once."
-    )
+    default_hint = "Leave out `--offline`, or unset MLXI_OFFLINE and HF_HUB_OFFLINE, and download it once."
 
 
 class HubUnavailableError(HubError):
@@ -245,6 +245,12 @@ class InsufficientDiskError(HubError):
         super().__init__(message, repo_id=repo_id, hint=hint)
         self.needed_bytes = needed_bytes
         self.free_bytes = free_bytes
+
+
+class DownloadCancelledError(HubError):
+    """A download was stopped on request; what arrived is kept for the next one."""
+
+    default_hint = "Start it again: it goes on where it stopped."
 
 
 class RequestError(MLXIntegrationsError, ValueError):

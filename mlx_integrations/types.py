@@ -15,10 +15,12 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
 
 __all__ = [
     "Attachment",
+    "Backend",
     "ChatChunk",
     "ChatMessage",
     "ChatRequest",
     "ChatResult",
+    "Chip",
     "EmbeddingCapabilities",
     "EmbeddingChunk",
     "EmbeddingOptions",
@@ -29,11 +31,13 @@ __all__ = [
     "InvalidToolCall",
     "JsonObjectFormat",
     "JsonSchemaFormat",
+    "Machine",
     "ModelCapabilities",
     "OutputFormat",
     "RegexFormat",
     "Role",
     "SamplingParams",
+    "Support",
     "TokenLogprob",
     "ToolCall",
     "ToolChoice",
@@ -44,6 +48,8 @@ __all__ = [
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls"]
 EmbeddingSide = Literal["query", "document"]
+Backend = Literal["metal", "cuda", "cpu"]
+"""Where MLX computes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -386,3 +392,77 @@ class EmbeddingCapabilities:
     query_prompt: str = ""
     document_prompt: str = ""
     similarity: str = "cosine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chip:
+    """An Apple chip, as its name says.
+
+    Attributes:
+        family: `M1`, `M2` and so on.
+        variant: Empty for the base chip, else `Pro`, `Max` or `Ultra`.
+        performance_cores: Fast cores, where the system says.
+        efficiency_cores: Frugal cores, where the system says.
+    """
+
+    family: str
+    variant: Literal["", "Pro", "Max", "Ultra"] = ""
+    performance_cores: int | None = None
+    efficiency_cores: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Such as `M3 Max`."""
+        return f"{self.family} {self.variant}".strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The machine as MLX sees it.
+
+    Attributes:
+        backend: Where arrays are computed.
+        device_name: The device's own name.
+        memory_bytes: Memory of the device, or of the machine where they share it, within a container's limit.
+        usable_bytes: What models may take of it when no budget is set; `None` if only MLX could tell, and was not
+            asked.
+        usable_source: Where that figure comes from, in a few words.
+        available_bytes: Memory that is free right now; `None` if it was not looked at.
+        container_limit_bytes: What the container may take, if this is one with a limit.
+        cores: Logical processors.
+        chip: The Apple chip, if it is one.
+        system: Operating system and version, such as `macOS 15.1`.
+        is_translated: Whether this Python is built for Intel and runs under Rosetta, where MLX cannot.
+    """
+
+    backend: Backend
+    device_name: str
+    memory_bytes: int
+    usable_bytes: int | None
+    usable_source: str = ""
+    available_bytes: int | None = None
+    container_limit_bytes: int | None = None
+    cores: int
+    chip: Chip | None = None
+    system: str = ""
+    is_translated: bool = False
+
+    @property
+    def budget_bytes(self) -> int:
+        """What models may take: the usable memory, or all there is while that is not known."""
+        return self.memory_bytes if self.usable_bytes is None else self.usable_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Support:
+    """Whether a model can be run here, judged by its configuration and the names of its files.
+
+    Attributes:
+        kind: What it would be run as; `None` if that cannot be told.
+        is_supported: Whether there is code for it.
+        reason: Why not, in one sentence; empty if it is supported.
+    """
+
+    kind: Literal["chat", "embedding"] | None
+    is_supported: bool
+    reason: str = ""
