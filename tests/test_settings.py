@@ -1,7 +1,9 @@
 """Where settings come from, which source wins, and how mistakes are answered."""
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -10,12 +12,12 @@ from mlx_integrations.errors import ConfigurationError
 from mlx_integrations.settings import (
     DEFAULT_PROFILES,
     EmbeddingProfile,
-    EmbeddingSettings,
     ModelSettings,
-    RuntimeSettings,
     Settings,
     user_config_path,
 )
+from mlx_integrations.settings.checks import leaves
+from mlx_integrations.settings.sources import SECRETS
 
 EXAMPLE = Path(__file__).parent.parent / "config" / "mlxi.toml"
 
@@ -29,6 +31,8 @@ def user_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
     return path
 
 
@@ -128,8 +132,8 @@ def test_an_unknown_key_is_answered_with_the_nearest_one(
 
 
 def test_an_unknown_key_in_a_file_names_the_file(user_file: Path) -> None:
-    user_file.write_text("[runtime]\nmax_bach_size = 1\n")
-    with pytest.raises(ConfigurationError, match=r"`runtime\.max_bach_size` \(in `.*user\.toml`\)"):
+    user_file.write_text("# mine\n[runtime]\n\nmax_bach_size = 1\n")
+    with pytest.raises(ConfigurationError, match=r"`runtime\.max_bach_size` \(in `.*user\.toml`, line 4\)"):
         Settings()
 
 
@@ -185,30 +189,35 @@ def test_the_user_file_follows_the_platform(tmp_path: Path, monkeypatch: pytest.
     assert user_config_path({}, "linux") == plain
     assert user_config_path({"XDG_CONFIG_HOME": "/x"}, "linux") == Path("/x/mlxi/config.toml")
     assert user_config_path({"MLXI_CONFIG": "~/c.toml"}, "linux") == tmp_path / "c.toml"
-    assert user_config_path({}, "darwin") == plain
-    mac = tmp_path / "Library" / "Application Support" / "mlxi" / "config.toml"
-    mac.parent.mkdir(parents=True)
-    mac.touch()
-    assert user_config_path({}, "darwin") == mac
+    assert user_config_path({}, "darwin") == tmp_path / "Library" / "Application Support" / "mlxi" / "config.toml"
+    plain.parent.mkdir(parents=True)
+    plain.with_suffix(".json").touch()
+    assert user_config_path({}, "darwin") == plain, "what lies in ~/.config stays in use"
 
 
 def test_the_example_file_shows_every_setting_with_its_default(user_file: Path) -> None:
+    defaults = Settings()
     text = EXAMPLE.read_text(encoding="utf-8")
     user_file.write_text(text)
-    plain = Settings.model_construct(runtime=RuntimeSettings(), models=ModelSettings(), embedding=EmbeddingSettings())
-    assert Settings() == plain, "all commented"
+    assert Settings() == defaults, "all commented"
 
     lines = [line.removeprefix("# ") if line.startswith("# ") and " = " in line else line for line in text.splitlines()]
     user_file.write_text("\n".join(line for line in lines if not line.startswith("#")))
-    shown = tomllib.loads(user_file.read_text())
-    assert set(shown["runtime"]) == set(RuntimeSettings.model_fields)
-    assert set(shown["models"]) == set(ModelSettings.model_fields)
-    for name, field in RuntimeSettings.model_fields.items():
-        if field.default is not None:
-            assert shown["runtime"][name] == field.default, name
+    shown = dict(_flat(tomllib.loads(user_file.read_text())))
+    for leaf, field in leaves(Settings):
+        for key in [leaf.replace("<name>", profile) for profile in DEFAULT_PROFILES] if "<name>" in leaf else [leaf]:
+            if key in SECRETS:
+                assert key not in shown
+                continue
+            assert key in shown, key
+            if field.default is not None and field.default != ():
+                assert shown[key] == field.default, key
     assert Settings().models.default == "demo"
-    assert set(shown["embedding"]) == set(EmbeddingSettings.model_fields)
-    assert set(shown["embedding"]["profiles"]) == set(DEFAULT_PROFILES)
-    for profile in shown["embedding"]["profiles"].values():
-        assert set(profile) == set(EmbeddingProfile.model_fields)
-        assert (profile["model"], profile["allow_fallback"]) == (EmbeddingSettings().default, False)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,177 @@
+"""What can be set, section by section: names, values that are allowed, defaults. `Settings` puts the sections together.
+
+The text under each setting is its description: the reference of the documentation is made from it.
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
+
+from mlx_integrations.errors import ConfigurationError
+
+__all__ = [
+    "DEFAULT_PROFILES",
+    "ChatSettings",
+    "EmbeddingProfile",
+    "EmbeddingSettings",
+    "HubSettings",
+    "ModelSettings",
+    "RegistrySettings",
+    "RuntimeSettings",
+]
+
+DEFAULT_PROFILES: Final = ("projects", "user_profile")
+"""Embedding profiles that exist without being configured, with the default model."""
+
+
+class RuntimeSettings(BaseModel):
+    """How models run in this process."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    memory_budget_bytes: int | None = Field(default=None, gt=0)
+    """What loaded models and their caches may take; `None` means what the machine allows."""
+    idle_unload_seconds: float | None = Field(default=None, gt=0)
+    """A model that nobody used for this long is unloaded; `None` means never."""
+    max_batch_size: int = Field(default=32, ge=1)
+    """Answers that one model generates at the same time at most."""
+    prefill_step_tokens: int = Field(default=512, ge=1)
+    """Prompt tokens read between two decoding steps; fewer means steadier streams, more means faster first tokens."""
+    prefix_cache_bytes: int | None = Field(default=None, ge=0)
+    """What each model keeps of earlier prompts, so that a conversation is not read again; `None` means a tenth of the
+    memory budget, 0 keeps nothing."""
+    max_queued_requests: int = Field(default=256, ge=0)
+    """Requests that may wait; one more is refused with `QueueFullError`."""
+    blas_preload: bool = True
+    """On a Linux CPU, lend MLX the fast BLAS of the faiss-cpu wheel if that is installed."""
+    cpu_float32: bool = True
+    """On a CPU, turn weights into float32 when they are loaded: half precision and quantised weights are slow there."""
+    embedding_batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of one batch of texts to embed, padding included; `None` means 2,048 on a CPU, whose caches hold no more,
+    and 16,384 on a GPU."""
+    default_max_tokens: int = Field(default=8192, ge=1)
+    """Longest answer when a request does not say, within what is left of the model's window."""
+
+
+class ModelSettings(BaseModel):
+    """Which models are used when nobody says, and where they are looked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: str = Field(default="demo", min_length=1)
+    """The model that is used when none is named."""
+    folders: Annotated[tuple[Path, ...], NoDecode] = ()
+    """More folders to look for models in; `~` is the home folder. In a variable they are separated as in PATH."""
+    lm_studio: bool = True
+    """Whether models that LM Studio downloaded are found too. They are only read."""
+    context_tokens: int = Field(default=8192, ge=1)
+    """Tokens of conversation that memory is estimated for when nobody says."""
+
+    @field_validator("folders", mode="before")
+    @classmethod
+    def _split_paths(cls, value: Any) -> Any:
+        """In the environment, folders are separated as in PATH."""
+        return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+    @field_validator("folders")
+    @classmethod
+    def _expand_home(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(path.expanduser() for path in value)
+
+
+class HubSettings(BaseModel):
+    """Where models are downloaded from, and where they are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cache_dir: Path | None = None
+    """The folder of downloaded models, shared with other programs that use the Hugging Face cache; `None` means that
+    cache's usual place. HF_HUB_CACHE and HF_HOME are honoured."""
+    endpoint: str | None = Field(default=None, pattern=r"^https?://")
+    """A mirror of the Hugging Face Hub; `None` means the Hub itself. HF_ENDPOINT is honoured."""
+    token: SecretStr | None = None
+    """For private and gated models; `None` means the one that `hf auth login` saved. HF_TOKEN is honoured. Never read
+    from a configuration file: those are shared."""
+
+    @field_validator("cache_dir")
+    @classmethod
+    def _expand_home(cls, value: Path | None) -> Path | None:
+        return value.expanduser() if value else None
+
+
+class RegistrySettings(BaseModel):
+    """The list of known models."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str | None = Field(default=None, pattern=r"^https?://")
+    """Where newer facts about models are fetched from, once a day at most; `None` means that nothing is fetched."""
+    user_file: Path | None = None
+    """A file with models of your own; `None` means `models.json` beside your configuration file, if it is there."""
+    notices: bool = True
+    """Whether to say, once a day and on a terminal only, that a model is new or was replaced."""
+
+    @field_validator("user_file")
+    @classmethod
+    def _expand_home(cls, value: Path | None) -> Path | None:
+        return value.expanduser() if value else None
+
+
+class ChatSettings(BaseModel):
+    """How `mlxi chat` and `mlxi run` behave in a terminal."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    history_entries: int = Field(default=1000, ge=0)
+    """Lines you typed that the arrow keys bring back in later sessions; 0 keeps nothing on disk."""
+
+
+class EmbeddingProfile(BaseModel):
+    """How one kind of text is embedded, wherever it is stored or asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | None = Field(default=None, min_length=1)
+    """The embedding model; `None` means `embedding.default`."""
+    dimensions: int | None = Field(default=None, ge=1)
+    """Coordinates to keep of each vector; `None` means all."""
+    allow_fallback: bool = False
+    """For routers: whether another backend, such as a cloud, may embed when this model cannot. Its vectors are other
+    ones, and the texts may leave this machine. `MLXEmbeddings` itself never asks anyone else."""
+
+
+class EmbeddingSettings(BaseModel):
+    """Which embedding models are used, and what for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: str = Field(default="minilm-l6-v2", min_length=1)
+    """The embedding model that is used when none is named."""
+    profiles: dict[str, EmbeddingProfile] = Field(default_factory=dict, validate_default=True)
+    """By name; `projects` and `user_profile` always exist."""
+
+    @field_validator("profiles")
+    @classmethod
+    def _add_the_usual_ones(cls, value: dict[str, EmbeddingProfile]) -> dict[str, EmbeddingProfile]:
+        return {**{name: EmbeddingProfile() for name in DEFAULT_PROFILES}, **value}
+
+    def profile(self, name: str) -> EmbeddingProfile:
+        """A profile with its model filled in.
+
+        Raises:
+            ConfigurationError: There is no such profile; the hint names those that exist.
+        """
+        found = self.profiles.get(name)
+        if found is None:
+            near = difflib.get_close_matches(name, self.profiles, n=1)
+            known = ", ".join(f"`{known}`" for known in self.profiles)
+            hint = f"Did you mean `{near[0]}`?" if near else f"There are {known}."
+            raise ConfigurationError(
+                f"There is no embedding profile `{name}`.",
+                hint=f"{hint} A new one is a section `[embedding.profiles.{name}]` in `mlxi.toml`.",
+            )
+        return found if found.model else found.model_copy(update={"model": self.default})
