@@ -24,6 +24,7 @@ WITNESS_COORDINATES: Final = 16
 """How many coordinates of each vector are kept."""
 
 _TOLERANCE = 0.05  # of a vector's length: other hardware and quantisation stay below, other weights are near 1
+_LENGTH_ERROR = 1e-3  # of vectors that were made in half precision and have length 1
 _KINDS = {
     "model": (str,),
     "revision": (str, type(None)),
@@ -67,6 +68,21 @@ class EmbeddingFingerprint:
     def witness_of(vectors: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
         """The witness made of the vectors of `WITNESS_TEXTS`."""
         return tuple(tuple(round(float(x), 6) for x in vector[:WITNESS_COORDINATES]) for vector in vectors)
+
+    @classmethod
+    def of_vectors(cls, model: str, vectors: Sequence[Sequence[float]]) -> "EmbeddingFingerprint":
+        """The fingerprint of a model that does not know its own.
+
+        Args:
+            model: Its name.
+            vectors: What it makes of `WITNESS_TEXTS`.
+        """
+        return cls(
+            model=model,
+            dimensions=len(vectors[0]),
+            normalize=all(abs(math.hypot(*vector) - 1) < _LENGTH_ERROR for vector in vectors),
+            witness=cls.witness_of(vectors),
+        )
 
     def differences(self, other: "EmbeddingFingerprint") -> tuple[str, ...]:
         """The fields that keep the vectors of both from being compared; empty when they can be.

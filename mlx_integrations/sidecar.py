@@ -9,6 +9,8 @@ Reading it costs nothing, so it is read before anything is embedded or written.
 """
 
 import json
+import logging
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +20,25 @@ from uuid import uuid4
 from mlx_integrations.errors import EmbeddingMismatchError, SidecarError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 
-__all__ = ["SIDECAR_NAME", "check", "decode", "encode", "read_sidecar", "sidecar_of", "write_sidecar"]
+__all__ = [
+    "SIDECAR_NAME",
+    "check",
+    "check_dimensions",
+    "check_vectors",
+    "decode",
+    "encode",
+    "read_sidecar",
+    "sidecar_of",
+    "still_true",
+    "write_sidecar",
+]
 
 SIDECAR_NAME: Final = "mlxi-embedding.json"
 """The file's name in a store's folder."""
 
 _FORMAT = 1
+_OTHER_MODEL = 0.5  # cosine: two models are near 0; one model on other hardware, or in fewer bits, is near 1
+_logger = logging.getLogger(__name__)
 _WAY_OUT = "Restore it, or delete it: the store then counts as one without a record."
 
 
@@ -132,6 +147,77 @@ def check(stored: EmbeddingFingerprint, current: EmbeddingFingerprint, store: st
         fields=different,
         hint=_hint(different, stored, current),
     )
+
+
+def still_true(stored: EmbeddingFingerprint, made: int | None, store: str) -> EmbeddingFingerprint | None:
+    """A record, unless a program that knows of none has put other vectors in the place of those that it is about.
+
+    Args:
+        stored: The record.
+        made: Coordinates of the store's vectors; `None` if it cannot say.
+        store: The store's name, for the log.
+    """
+    if made in (None, stored.dimensions):
+        return stored
+    _logger.warning("%s has %s dimensions and a record of %s: left aside.", store, made, stored.dimensions)
+    return None
+
+
+def check_dimensions(made: int, current: EmbeddingFingerprint, store: str) -> None:
+    """Refuse a store without a record whose vectors have another size.
+
+    Args:
+        made: Coordinates of its vectors.
+        current: Of the model that is to add to it or ask it.
+        store: The store's name, for the message.
+
+    Raises:
+        EmbeddingMismatchError: Another model made its vectors.
+    """
+    if made != current.dimensions:
+        raise _unrecorded(f"have {made} dimensions", "dimensions", made, current, store)
+
+
+def check_vectors(
+    stored: Sequence[Sequence[float]], again: Sequence[Sequence[float]], current: EmbeddingFingerprint, store: str
+) -> None:
+    """Refuse a store without a record whose vectors are not those that its texts have now.
+
+    Args:
+        stored: A few of its vectors.
+        again: What the model makes of the same texts, in the same order.
+        current: Of the model that is to add to it or ask it.
+        store: The store's name, for the message.
+
+    Raises:
+        EmbeddingMismatchError: Another model made its vectors.
+    """
+    check_dimensions(len(stored[0]), current, store)
+    likeness = max(_cosine(old, new) for old, new in zip(stored, again, strict=True))
+    if likeness < _OTHER_MODEL:
+        reason = f"are not those that its texts have now (cosine {likeness:.2f} at best)"
+        raise _unrecorded(reason, "witness", len(stored[0]), current, store)
+
+
+def _unrecorded(
+    reason: str, field: str, dimensions: int, current: EmbeddingFingerprint, store: str
+) -> EmbeddingMismatchError:
+    adopt = " If they were made of other texts on purpose, pass `adopt=True`." if field == "witness" else ""
+    return EmbeddingMismatchError(
+        f"The vectors of {store} {reason}, and it was opened with {_described(current)}. "
+        "It does not say which model made them. Nothing was written.",
+        store=store,
+        stored={"dimensions": dimensions},
+        current=current.to_dict(),
+        fields=(field,),
+        hint="Open it with the model that it was made with; or fill a new store from its documents with "
+        f"`{current.model}`.{adopt}",
+    )
+
+
+def _cosine(first: Sequence[float], second: Sequence[float]) -> float:
+    size = math.hypot(*first) * math.hypot(*second)
+    return sum(a * b for a, b in zip(first, second, strict=True)) / size if size else 0.0
 
 
 def _damaged(where: str | Path, reason: str) -> SidecarError:

@@ -18,7 +18,6 @@ Nothing here batches, retries or computes. Sync and async, lists and iterators, 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import aclosing, closing
-from dataclasses import replace
 from os import PathLike, fspath
 from typing import Any, Self
 
@@ -28,6 +27,7 @@ from langchain_core.stores import ByteStore
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
 
 from mlx_integrations.adapters.embedding_calls import EmbeddingCall, Truncation
+from mlx_integrations.adapters.lookup import EmbeddingLookup, EmbeddingUse
 from mlx_integrations.adapters.names import OF_NO_USE_HERE, canonical
 from mlx_integrations.errors import MissingExtraError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
@@ -45,22 +45,6 @@ def _default_model() -> str:
     from mlx_integrations.assembly import get_settings
 
     return get_settings().embedding.default
-
-
-class _Memo:
-    """What was looked up for a model: no part of its equality, copies or pickles."""
-
-    def __init__(self) -> None:
-        self.backend: tuple[str, Any, EmbeddingBackend] | None = None
-        self.fingerprint: tuple[EmbeddingBackend, tuple[Any, ...], EmbeddingFingerprint] | None = None
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Memo)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Memo, ()
 
 
 class MLXEmbeddings(Serializable, Embeddings):
@@ -98,7 +82,7 @@ class MLXEmbeddings(Serializable, Embeddings):
     # Not validated: an isinstance check of a protocol reads its properties, and so the model's files.
     backend: SkipValidation[EmbeddingBackend | None] = Field(default=None, exclude=True, repr=False)
     runtime: Any = Field(default=None, exclude=True, repr=False)
-    _memo: _Memo = PrivateAttr(default_factory=_Memo)
+    _lookup: EmbeddingLookup = PrivateAttr(default_factory=EmbeddingLookup)
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", protected_namespaces=())
 
@@ -207,31 +191,19 @@ class MLXEmbeddings(Serializable, Embeddings):
         """What makes these vectors comparable with others; loads the model and embeds a few fixed texts."""
         with langchain_errors():
             backend = self._backend()
-            found = self._known_fingerprint(backend)
-            if found is None:
-                found = self._as_used(backend, backend.fingerprint(self._options("document")))
-                self._memo.fingerprint = (backend, self._fingerprint_key(), found)
-            return found
+            return self._lookup.fingerprint(backend, self._use(backend))
 
     def identity(self) -> EmbeddingFingerprint:
         """The fingerprint without its witness: reads the model's files, but loads no weights."""
         with langchain_errors():
             backend = self._backend()
-            return self._as_used(backend, backend.identity(self._options("document")))
-
-    def _as_used(self, backend: EmbeddingBackend, found: EmbeddingFingerprint) -> EmbeddingFingerprint:
-        return replace(
-            found,
-            # Programs name one folder differently; a key of a cache should not depend on which was first.
-            model=self.model if self.backend is None else backend.model_id,
-            # The backend takes the prompt of documents for both sides, because a call has but one.
-            query_prompt=backend.capabilities.query_prompt if self.query_prompt is None else self.query_prompt,
-        )
+            return self._lookup.identity(backend, self._use(backend))
 
     async def afingerprint(self) -> EmbeddingFingerprint:
         """The same for event loops."""
-        backend = self._known_backend()
-        found = None if backend is None else self._known_fingerprint(backend)
+        with langchain_errors():
+            backend = await self._abackend()
+        found = self._lookup.known_fingerprint(backend, self._use(backend))
         return await asyncio.to_thread(self.fingerprint) if found is None else found
 
     def cached(self, store: ByteStore, *, cache_queries: bool = True, batch_size: int = 1024) -> Embeddings:
@@ -267,10 +239,7 @@ class MLXEmbeddings(Serializable, Embeddings):
 
     async def _achunks(self, texts: Iterable[str], side: EmbeddingSide) -> AsyncGenerator[EmbeddingChunk, None]:
         with langchain_errors():
-            backend = self._known_backend()
-            if backend is None:
-                # Finding a model looks at the disk, and the first time imports MLX: not on the event loop.
-                backend = await asyncio.to_thread(self._backend)
+            backend = await self._abackend()
             call = self._call(backend, texts, side)
             with call:
                 async with aclosing(backend.astream(texts, call.options)) as chunks:
@@ -290,35 +259,15 @@ class MLXEmbeddings(Serializable, Embeddings):
             batch_tokens=self.batch_tokens,
         )
 
-    def _known_backend(self) -> EmbeddingBackend | None:
-        """The backend, if nothing has to be read to find it."""
-        if self.backend is not None or self._memo.backend is None:
-            return self.backend
-        from mlx_integrations.assembly import get_runtime
-
-        model, runtime, backend = self._memo.backend
-        # The shared runtime is another one once it was closed.
-        return backend if model == self.model and runtime is (self.runtime or get_runtime()) else None
-
     def _backend(self) -> EmbeddingBackend:
-        known = self._known_backend()
-        if known is not None:
-            return known
-        from mlx_integrations.assembly import embedding_backend, get_runtime
+        return self._lookup.find(self.model, self.runtime) if self.backend is None else self.backend
 
-        runtime = self.runtime or get_runtime()
-        found = embedding_backend(self.model, runtime=runtime)
-        self._memo.backend = (self.model, runtime, found)
-        return found
+    async def _abackend(self) -> EmbeddingBackend:
+        return await self._lookup.afind(self.model, self.runtime) if self.backend is None else self.backend
 
-    def _known_fingerprint(self, backend: EmbeddingBackend) -> EmbeddingFingerprint | None:
-        if self._memo.fingerprint is None:
-            return None
-        by, key, found = self._memo.fingerprint
-        return found if by is backend and key == self._fingerprint_key() else None
-
-    def _fingerprint_key(self) -> tuple[Any, ...]:
-        return self.model, self.dimensions, self.normalize, self.query_prompt, self.document_prompt
+    def _use(self, backend: EmbeddingBackend) -> EmbeddingUse:
+        name = self.model if self.backend is None else backend.model_id
+        return EmbeddingUse(model=name, query_prompt=self.query_prompt, options=self._options("document"))
 
 
 def _one(text: str) -> list[str]:

@@ -15,7 +15,6 @@ import asyncio
 import functools
 import inspect
 import logging
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FunctionType
@@ -25,9 +24,9 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
 from mlx_integrations.fingerprint import WITNESS_TEXTS, EmbeddingFingerprint
-from mlx_integrations.langchain.errors import EmbeddingMismatchError, InvalidRequestError, langchain_errors
+from mlx_integrations.langchain.errors import InvalidRequestError, langchain_errors
 from mlx_integrations.langchain.store_kinds import SAVING, StoreKind, kind_of
-from mlx_integrations.sidecar import check
+from mlx_integrations.sidecar import check, check_dimensions, check_vectors, still_true
 
 __all__ = ["fingerprint_of", "guarded", "verify_store"]
 
@@ -38,7 +37,6 @@ _GUARD = "_mlxi_guard"
 _IS_GUARDED = "_mlxi_is_guarded"
 _ADDING = ("add_", "update_", "upsert")
 _ASKING = ("similarity_search", "max_marginal_relevance_search", "search", "hybrid_search")
-_OTHER_MODEL = 0.5  # cosine: two models are near 0; one model on other hardware, or in fewer bits, is near 1
 _logger = logging.getLogger(__name__)
 
 
@@ -105,13 +103,8 @@ def fingerprint_of(embeddings: Embeddings) -> EmbeddingFingerprint:
     if isinstance(inner, Embeddings):
         return fingerprint_of(inner)
     names = (getattr(embeddings, name, None) for name in ("model", "model_name", "model_id"))
-    vectors = embeddings.embed_documents(list(WITNESS_TEXTS))
-    return EmbeddingFingerprint(
-        model=next((name for name in names if isinstance(name, str)), type(embeddings).__name__),
-        dimensions=len(vectors[0]),
-        normalize=all(abs(math.hypot(*vector) - 1) < 1e-3 for vector in vectors),
-        witness=EmbeddingFingerprint.witness_of(vectors),
-    )
+    model = next((name for name in names if isinstance(name, str)), type(embeddings).__name__)
+    return EmbeddingFingerprint.of_vectors(model, embeddings.embed_documents(list(WITNESS_TEXTS)))
 
 
 class _Guard:
@@ -205,20 +198,15 @@ class _Guard:
         return result
 
     def _record_of(self, store: VectorStore) -> EmbeddingFingerprint | None:
-        """The store's record, unless a program that knows of none has put other vectors in the place of its own."""
+        """The store's record, if it can be true of its vectors."""
         stored = self.kind.read(store)
-        made = self.kind.dimensions(store) if stored is not None else None
-        if stored is None or made in (None, stored.dimensions):
-            return stored
-        name = self.kind.name(store)
-        _logger.warning("%s has %s dimensions and a record of %s: left aside.", name, made, stored.dimensions)
-        return None
+        return None if stored is None else still_true(stored, self.kind.dimensions(store), self.kind.name(store))
 
     def _check_vectors(self, store: VectorStore, embeddings: Embeddings, current: EmbeddingFingerprint) -> None:
         """Compare the vectors themselves, where nothing says who made them."""
         name, made = self.kind.name(store), self.kind.dimensions(store)
-        if made is not None and made != current.dimensions:
-            raise _refused(name, current, made, "dimensions", f"have {made} dimensions")
+        if made is not None:
+            check_dimensions(made, current, name)
         if self._adopt or self.kind.count(store) == 0:
             return
         samples = [(text, vector) for text, vector in self.kind.sample(store) if text.strip() and any(vector)]
@@ -226,32 +214,8 @@ class _Guard:
             _logger.warning("No fingerprint and no vectors to compare: %s is taken for `%s`.", name, current.model)
             return
         again = embeddings.embed_documents([text for text, _ in samples])
-        likeness = max(_cosine(old, new) for (_, old), new in zip(samples, again, strict=True))
-        if likeness < _OTHER_MODEL:
-            reason = f"are not those that its texts have now (cosine {likeness:.2f} at best)"
-            raise _refused(name, current, made, "witness", reason)
+        check_vectors([vector for _, vector in samples], again, current, name)
         _logger.info("No fingerprint, but the vectors of `%s`: it is taken for the model of %s.", current.model, name)
-
-
-def _refused(
-    store: str, current: EmbeddingFingerprint, dimensions: int | None, field: str, reason: str
-) -> EmbeddingMismatchError:
-    adopt = " If they were made of other texts on purpose, pass `adopt=True`." if field == "witness" else ""
-    return EmbeddingMismatchError(
-        f"The vectors of {store} {reason}, and it was opened with `{current.model}` ({current.dimensions} dimensions). "
-        "It does not say which model made them. Nothing was written.",
-        store=store,
-        stored={"dimensions": dimensions},
-        current=current.to_dict(),
-        fields=(field,),
-        hint=f"Open it with the model that it was made with; or fill a new store from its documents with "
-        f"`{current.model}`.{adopt}",
-    )
-
-
-def _cosine(first: Sequence[float], second: Sequence[float]) -> float:
-    size = math.hypot(*first) * math.hypot(*second)
-    return sum(a * b for a, b in zip(first, second, strict=True)) / size if size else 0.0
 
 
 def _guard_of(store: VectorStore) -> _Guard | None:

@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 
 from langchain_core.vectorstores import VectorStore
 
+from mlx_integrations.adapters.chroma_records import collection_name, has_record, read_record, write_record
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.langchain.errors import InvalidRequestError
-from mlx_integrations.sidecar import decode, encode, read_sidecar, sidecar_of, write_sidecar
+from mlx_integrations.sidecar import read_sidecar, sidecar_of, write_sidecar
 
 __all__ = ["SAVING", "Sample", "StoreKind", "kind_of"]
 
@@ -21,7 +22,6 @@ Sample = tuple[str, Sequence[float]]
 """A text of a store and its vector."""
 
 _SAMPLES = 3
-_METADATA_KEY = "mlxi_embedding"
 
 
 class StoreKind:
@@ -144,31 +144,24 @@ class _InMemory(StoreKind):
 class _Chroma(StoreKind):
     """Chroma, of langchain-chroma or the community.
 
-    Its record is part of the collection's metadata: a file beside `persist_directory` would be lost with a server, and
-    one directory holds many collections, each with a model of its own. Given a path, it is a file like any other's.
+    Its record is part of the collection's metadata; given a path, it is a file like any other's.
     """
 
     def name(self, store: VectorStore) -> str:
-        return f"the Chroma collection `{self._collection(store).name}`"
+        return collection_name(self._collection(store))
 
     def read(self, store: VectorStore) -> EmbeddingFingerprint | None:
         if self.path is not None:
             return super().read(store)
-        text = self._metadata(store).get(_METADATA_KEY)
-        return None if text is None else decode(str(text), f"the metadata of {self.name(store)}")
+        return read_record(self._collection(store))
 
     def write(self, store: VectorStore, fingerprint: EmbeddingFingerprint) -> None:
         if self.path is not None:
             return super().write(store, fingerprint)
-        # Metadata is replaced as a whole. The distance function may not be part of it then; its value has long been
-        # copied to the collection's configuration: https://docs.trychroma.com/docs/collections/configure
-        kept = {key: value for key, value in self._metadata(store).items() if key != "hnsw:space"}
-        self._collection(store).modify(metadata={**kept, _METADATA_KEY: encode(fingerprint)})
+        write_record(self._collection(store), fingerprint)
 
     def has_record(self, store: VectorStore) -> bool:
-        if self.path is not None:
-            return super().has_record(store)
-        return _METADATA_KEY in (self._collection(store).metadata or {})
+        return super().has_record(store) if self.path is not None else has_record(self._collection(store))
 
     def count(self, store: VectorStore) -> int | None:
         return int(self._collection(store).count())
@@ -180,11 +173,6 @@ class _Chroma(StoreKind):
         texts = found["documents"] or [""] * len(found["ids"])
         pairs = zip(texts, found["embeddings"], strict=True)
         return [(text or "", [float(x) for x in vector]) for text, vector in pairs]
-
-    def _metadata(self, store: VectorStore) -> dict[str, Any]:
-        """As it is now: the collection at hand does not see what another process wrote since it was opened."""
-        fresh: Any = vars(store)["_client"].get_collection(self._collection(store).name)
-        return dict(fresh.metadata or {})
 
     @staticmethod
     def _collection(store: VectorStore) -> Any:

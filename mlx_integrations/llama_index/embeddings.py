@@ -18,7 +18,6 @@ length, together with whatever else is being embedded: the default is the larges
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing, closing
-from dataclasses import replace
 from os import PathLike, fspath
 from typing import Any, Self
 
@@ -26,6 +25,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation
 
 from mlx_integrations.adapters.embedding_calls import EmbeddingCall, Truncation
+from mlx_integrations.adapters.lookup import EmbeddingLookup, EmbeddingUse
 from mlx_integrations.adapters.names import OF_NO_USE_HERE, canonical
 from mlx_integrations.errors import InvalidRequestError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
@@ -43,22 +43,6 @@ _ALIASES = {
     "document_prompt": "text_prompt",
 }
 _LARGEST_PIECE = 2048  # what the base class allows for `embed_batch_size`
-
-
-class _Memo:
-    """What was looked up for a model: no part of its equality, copies or pickles."""
-
-    def __init__(self) -> None:
-        self.backend: tuple[str, Any, EmbeddingBackend] | None = None
-        self.fingerprint: tuple[EmbeddingBackend, tuple[Any, ...], EmbeddingFingerprint] | None = None
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Memo)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Memo, ()
 
 
 class MLXEmbedding(BaseEmbedding):
@@ -97,7 +81,7 @@ class MLXEmbedding(BaseEmbedding):
     # Not validated: an isinstance check of a protocol reads its properties, and so the model's files.
     backend: SkipValidation[EmbeddingBackend | None] = Field(default=None, exclude=True, repr=False)
     runtime: Any = Field(default=None, exclude=True, repr=False)
-    _memo: _Memo = PrivateAttr(default_factory=_Memo)
+    _lookup: EmbeddingLookup = PrivateAttr(default_factory=EmbeddingLookup)
 
     model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
 
@@ -131,6 +115,7 @@ class MLXEmbedding(BaseEmbedding):
         Raises:
             ConfigurationError: There is no such profile.
         """
+        # Here and below, so that importing this module does not import the runtime.
         from mlx_integrations.assembly import get_settings
 
         profile = get_settings().embedding.profile(name)
@@ -139,20 +124,7 @@ class MLXEmbedding(BaseEmbedding):
     def fingerprint(self) -> EmbeddingFingerprint:
         """What makes these vectors comparable with others; loads the model and embeds a few fixed texts."""
         backend = self._backend()
-        key = (self.model_name, self.dimensions, self.normalize, self.query_prompt, self.text_prompt)
-        if self._memo.fingerprint is not None:
-            by, known_key, known = self._memo.fingerprint
-            if by is backend and known_key == key:
-                return known
-        found = replace(
-            backend.fingerprint(self._options("document")),
-            # Programs name one folder differently; a record should not depend on which name was first.
-            model=self.model_name if self.backend is None else backend.model_id,
-            # The backend takes the prompt of documents for both sides, because a call has but one.
-            query_prompt=backend.capabilities.query_prompt if self.query_prompt is None else self.query_prompt,
-        )
-        self._memo.fingerprint = (backend, key, found)
-        return found
+        return self._lookup.fingerprint(backend, self._use(backend))
 
     async def afingerprint(self) -> EmbeddingFingerprint:
         """The same for event loops."""
@@ -205,10 +177,7 @@ class MLXEmbedding(BaseEmbedding):
                 yield from chunk.vectors.tolist()
 
     async def _avectors(self, texts: Sequence[str], side: EmbeddingSide) -> AsyncGenerator[Embedding, None]:
-        backend = self._known_backend()
-        if backend is None:
-            # Finding a model looks at the disk, and the first time imports MLX: not on the event loop.
-            backend = await asyncio.to_thread(self._backend)
+        backend = await self._abackend()
         call = self._call(backend, texts, side)
         with call:
             async with aclosing(backend.astream(texts, call.options)) as chunks:
@@ -229,27 +198,15 @@ class MLXEmbedding(BaseEmbedding):
             batch_tokens=self.batch_tokens,
         )
 
-    def _known_backend(self) -> EmbeddingBackend | None:
-        """The backend, if nothing has to be read to find it."""
-        if self.backend is not None or self._memo.backend is None:
-            return self.backend
-        # Here and below, so that importing this module or constructing a model does not import MLX.
-        from mlx_integrations.assembly import get_runtime
-
-        model, runtime, backend = self._memo.backend
-        # The shared runtime is another one once it was closed.
-        return backend if model == self.model_name and runtime is (self.runtime or get_runtime()) else None
-
     def _backend(self) -> EmbeddingBackend:
-        known = self._known_backend()
-        if known is not None:
-            return known
-        from mlx_integrations.assembly import embedding_backend, get_runtime
+        return self._lookup.find(self.model_name, self.runtime) if self.backend is None else self.backend
 
-        runtime = self.runtime or get_runtime()
-        found = embedding_backend(self.model_name, runtime=runtime)
-        self._memo.backend = (self.model_name, runtime, found)
-        return found
+    async def _abackend(self) -> EmbeddingBackend:
+        return await self._lookup.afind(self.model_name, self.runtime) if self.backend is None else self.backend
+
+    def _use(self, backend: EmbeddingBackend) -> EmbeddingUse:
+        name = self.model_name if self.backend is None else backend.model_id
+        return EmbeddingUse(model=name, query_prompt=self.query_prompt, options=self._options("document"))
 
 
 def _default_model() -> str:

@@ -16,7 +16,6 @@ Output flow:
 Nothing here chooses, retries or samples. Sync and async, streamed and whole, are one path through one backend.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
 from os import PathLike, fspath
@@ -50,6 +49,7 @@ from llama_index.core.types import Model, PydanticProgramMode
 from llama_index_instrumentation import get_dispatcher
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation
 
+from mlx_integrations.adapters.lookup import ChatLookup
 from mlx_integrations.adapters.names import OF_NO_USE_HERE, canonical
 from mlx_integrations.adapters.tool_choice import openai_tool_choice, tool_choice
 from mlx_integrations.llama_index.answers import GrowingAnswer, chat_response, completion_response, to_completion
@@ -66,21 +66,6 @@ __all__ = ["MLXLLM"]
 _dispatcher = get_dispatcher(__name__)
 
 _OUTPUT_SHARE = 4  # a quarter of the window is kept for the answer when nobody says how long it may be
-
-
-class _Memo:
-    """What was looked up for a model: no part of its equality, copies or pickles."""
-
-    def __init__(self) -> None:
-        self.backend: tuple[str, Any, ChatBackend] | None = None
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Memo)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Memo, ()
 
 
 class MLXLLM(FunctionCallingLLM):
@@ -141,7 +126,7 @@ class MLXLLM(FunctionCallingLLM):
     # Not validated: an isinstance check of a protocol reads its properties, and so the model's files.
     backend: SkipValidation[ChatBackend | None] = Field(default=None, exclude=True, repr=False)
     runtime: Any = Field(default=None, exclude=True, repr=False)
-    _memo: _Memo = PrivateAttr(default_factory=_Memo)
+    _lookup: ChatLookup = PrivateAttr(default_factory=ChatLookup)
 
     model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
 
@@ -478,32 +463,11 @@ class MLXLLM(FunctionCallingLLM):
     def _tokenize(self, text: str) -> list[int]:
         return self._backend().tokenize(text)
 
-    def _known_backend(self) -> ChatBackend | None:
-        """The backend, if nothing has to be read to find it."""
-        if self.backend is not None or self._memo.backend is None:
-            return self.backend
-        # Here and below, so that importing this module or constructing a model does not import MLX.
-        from mlx_integrations.assembly import get_runtime
-
-        model, runtime, backend = self._memo.backend
-        # The shared runtime is another one once it was closed.
-        return backend if model == self.model and runtime is (self.runtime or get_runtime()) else None
-
     def _backend(self) -> ChatBackend:
-        known = self._known_backend()
-        if known is not None:
-            return known
-        from mlx_integrations.assembly import chat_backend, get_runtime
-
-        runtime = self.runtime or get_runtime()
-        found = chat_backend(self.model, runtime=runtime)
-        self._memo.backend = (self.model, runtime, found)
-        return found
+        return self._lookup.find(self.model, self.runtime) if self.backend is None else self.backend
 
     async def _abackend(self) -> ChatBackend:
-        """Finding a model looks at the disk, and the first time imports MLX: not on the event loop."""
-        known = self._known_backend()
-        return await asyncio.to_thread(self._backend) if known is None else known
+        return await self._lookup.afind(self.model, self.runtime) if self.backend is None else self.backend
 
 
 def _openai_choice(choice: Any, offered: Sequence[str]) -> str | dict[str, Any]:

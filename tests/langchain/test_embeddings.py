@@ -404,10 +404,10 @@ def test_what_was_given_by_hand_is_not_written_to_a_file() -> None:
 
 def test_a_model_survives_pickling_also_after_use() -> None:
     model = MLXEmbeddings(**FULL)
-    model._memo.backend = ("x", threading.Lock(), FakeEmbeddingBackend())
+    model._lookup._found = ("x", threading.Lock(), FakeEmbeddingBackend())
     again = pickle.loads(pickle.dumps(model))
     assert again == model
-    assert again._memo.backend is None
+    assert again._lookup._found is None
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda model: model.model_copy(deep=True)])

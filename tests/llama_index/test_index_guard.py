@@ -1,7 +1,7 @@
 """Indexes that take no vectors of another model."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ from llama_index.core import Document, StorageContext, SummaryIndex, VectorStore
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.indices.vector_store.retrievers import VectorIndexRetriever
 from llama_index.core.llms import MockLLM
-from llama_index.core.vector_stores import SimpleVectorStore
+from llama_index.core.schema import BaseNode
+from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQuery, VectorStoreQueryResult
 
 from mlx_integrations.errors import EmbeddingMismatchError, InvalidRequestError, SidecarError
 from mlx_integrations.llama_index import MLXEmbedding, guarded, verify_index
@@ -111,8 +112,23 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     assert caught.value.path == str(sidecar_of(folder))
 
 
-class OwnStore(SimpleVectorStore):
-    """A vector store that keeps itself, and its texts, as a server would."""
+class OwnStore(BasePydanticVectorStore):
+    """A vector store that keeps itself, and its texts, as a server would; it shows nobody its vectors."""
+
+    stores_text: bool = True
+
+    @property
+    def client(self) -> Any:
+        return None
+
+    def add(self, nodes: Sequence[BaseNode], **add_kwargs: Any) -> list[str]:
+        return [node.node_id for node in nodes]
+
+    def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
+        raise NotImplementedError
+
+    def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
+        raise NotImplementedError
 
 
 def test_a_store_that_keeps_itself_gets_its_record_at_the_first_insertion(tmp_path: Path) -> None:

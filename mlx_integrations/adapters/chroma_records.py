@@ -1,0 +1,48 @@
+"""The record of a Chroma collection: part of its metadata, whichever framework fills the collection.
+
+A file beside the folder of the database would be lost with a server, and one database holds many collections, each with
+a model of its own. Collections are asked through their own attributes, so that Chroma does not have to be installed.
+"""
+
+from typing import Any
+
+from mlx_integrations.fingerprint import EmbeddingFingerprint
+from mlx_integrations.sidecar import decode, encode
+
+__all__ = ["collection_name", "has_record", "read_record", "write_record"]
+
+_METADATA_KEY = "mlxi_embedding"
+
+
+def collection_name(collection: Any) -> str:
+    """What messages call it."""
+    return f"the Chroma collection `{collection.name}`"
+
+
+def read_record(collection: Any) -> EmbeddingFingerprint | None:
+    """Its record, if it has one.
+
+    Raises:
+        SidecarError: The record is damaged.
+    """
+    text = _metadata(collection).get(_METADATA_KEY)
+    return None if text is None else decode(str(text), f"the metadata of {collection_name(collection)}")
+
+
+def write_record(collection: Any, fingerprint: EmbeddingFingerprint) -> None:
+    """Write its record; what else its metadata say stays."""
+    # Metadata is replaced as a whole. The distance function may not be part of it then; its value has long been
+    # copied to the collection's configuration: https://docs.trychroma.com/docs/collections/configure
+    kept = {key: value for key, value in _metadata(collection).items() if key != "hnsw:space"}
+    collection.modify(metadata={**kept, _METADATA_KEY: encode(fingerprint)})
+
+
+def has_record(collection: Any) -> bool:
+    """Whether there is a record, damaged or not, as far as the collection at hand knows; asks no server."""
+    return _METADATA_KEY in (collection.metadata or {})
+
+
+def _metadata(collection: Any) -> dict[str, Any]:
+    """As it is now: the collection at hand does not see what another process wrote since it was opened."""
+    fresh = collection._client.get_collection(collection.name, tenant=collection.tenant, database=collection.database)
+    return dict(fresh.metadata or {})

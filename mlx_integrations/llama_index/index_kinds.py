@@ -1,0 +1,194 @@
+"""What can be learnt from the vectors of an index: where their record lies, how many there are, and some of them.
+
+Vector stores are known by the names of their classes and asked through their own attributes: none of their packages is
+imported here, so that none has to be installed.
+"""
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+from llama_index.core import VectorStoreIndex
+from llama_index.core.schema import BaseNode, MetadataMode
+from llama_index.core.vector_stores.utils import metadata_dict_to_node
+
+from mlx_integrations.adapters.chroma_records import collection_name, has_record, read_record, write_record
+from mlx_integrations.fingerprint import EmbeddingFingerprint
+from mlx_integrations.sidecar import read_sidecar, sidecar_of, write_sidecar
+
+__all__ = ["IndexKind", "Sample", "kind_of"]
+
+Sample = tuple[str, Sequence[float]]
+"""A text, as it was embedded, and its vector."""
+
+_SAMPLES = 3
+
+
+class IndexKind:
+    """Any vector store: the record is a file, and nothing else is known of it.
+
+    Args:
+        index: The index.
+        path: Where it was loaded from; for a store that keeps itself, where its record lies, or is to lie.
+
+    Attributes:
+        is_kept_in_memory: Whether its vectors are on a disk only once the storage context is persisted.
+    """
+
+    is_kept_in_memory: ClassVar[bool] = False
+
+    def __init__(self, index: VectorStoreIndex, path: Path | None) -> None:
+        self._index = index
+        self._path = path
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        kind = type(self._index).__name__.removeprefix("Guarded")
+        return f"the {kind}" if self._path is None else f"the {kind} at `{self._path}`"
+
+    def read(self) -> EmbeddingFingerprint | None:
+        """The record, if there is one.
+
+        Raises:
+            SidecarError: The record is damaged.
+        """
+        return None if self._path is None else read_sidecar(sidecar_of(self._path))
+
+    def write(self, fingerprint: EmbeddingFingerprint) -> None:
+        """Write the record, if there is a place for it."""
+        if self._path is not None:
+            write_sidecar(sidecar_of(self._path), fingerprint)
+
+    def has_record(self) -> bool:
+        """Whether there is a record, damaged or not; asked before every insertion, so it has to be quick."""
+        return self._path is not None and sidecar_of(self._path).exists()
+
+    def count(self) -> int | None:
+        """How many vectors there are; `None` if the store cannot say."""
+        return None
+
+    def dimensions(self) -> int | None:
+        """Coordinates of the vectors; `None` if the store cannot say."""
+        samples = self.samples()
+        return len(samples[0][1]) if samples else None
+
+    def samples(self) -> list[Sample]:
+        """A few texts with their vectors; none if the store cannot say."""
+        return []
+
+    @property
+    def _store(self) -> Any:
+        return self._index._vector_store
+
+    def _text_of(self, node_id: str) -> str | None:
+        node = self._index.docstore.get_node(node_id, raise_error=False)
+        return None if node is None else _embedded_text(node)
+
+
+class _Simple(IndexKind):
+    """`SimpleVectorStore` of llama-index-core."""
+
+    is_kept_in_memory = True
+
+    def count(self) -> int | None:
+        return len(self._store.data.embedding_dict)
+
+    def dimensions(self) -> int | None:
+        return len(next(iter(self._store.data.embedding_dict.values()), ())) or None
+
+    def samples(self) -> list[Sample]:
+        pairs = islice(self._store.data.embedding_dict.items(), _SAMPLES)
+        return [(text, vector) for node_id, vector in pairs if (text := self._text_of(node_id)) is not None]
+
+
+class _Faiss(IndexKind):
+    """FAISS: the index, or the map beside FAISS, knows which node a vector belongs to."""
+
+    is_kept_in_memory = True
+
+    def count(self) -> int | None:
+        return int(self._store.client.ntotal)
+
+    def dimensions(self) -> int | None:
+        return int(self._store.client.d)
+
+    def samples(self) -> list[Sample]:
+        found: list[Sample] = []
+        positions = getattr(self._store, "_faiss_id_to_node_id_map", self._index.index_struct.nodes_dict)
+        for position, node_id in islice(positions.items(), _SAMPLES):
+            try:
+                vector = self._store.client.reconstruct(int(position))
+            except RuntimeError:  # an index that keeps no vectors to give back, such as one of inverted lists
+                return []
+            if (text := self._text_of(node_id)) is not None:
+                found.append((text, [float(x) for x in vector]))
+        return found
+
+
+class _Chroma(IndexKind):
+    """Chroma: the record is part of the collection's metadata; given a path, it is a file like any other's."""
+
+    @property
+    def name(self) -> str:
+        return collection_name(self._collection)
+
+    def read(self) -> EmbeddingFingerprint | None:
+        return super().read() if self._path is not None else read_record(self._collection)
+
+    def write(self, fingerprint: EmbeddingFingerprint) -> None:
+        if self._path is not None:
+            return super().write(fingerprint)
+        write_record(self._collection, fingerprint)
+
+    def has_record(self) -> bool:
+        return super().has_record() if self._path is not None else has_record(self._collection)
+
+    def count(self) -> int | None:
+        return int(self._collection.count())
+
+    def samples(self) -> list[Sample]:
+        found = self._collection.get(limit=_SAMPLES, include=["documents", "embeddings", "metadatas"])
+        if found["embeddings"] is None:
+            return []
+        rows = zip(found["documents"] or (), found["embeddings"], found["metadatas"] or (), strict=False)
+        return [(_chroma_text(text, metadata), [float(x) for x in vector]) for text, vector, metadata in rows]
+
+    @property
+    def _collection(self) -> Any:
+        return self._store.client
+
+
+_KINDS: dict[str, type[IndexKind]] = {
+    "SimpleVectorStore": _Simple,
+    "FaissVectorStore": _Faiss,
+    "FaissMapVectorStore": _Faiss,
+    "ChromaVectorStore": _Chroma,
+}
+
+
+def kind_of(index: VectorStoreIndex, path: Path | None) -> IndexKind:
+    """What is known of the vectors of an index.
+
+    Args:
+        index: The index.
+        path: Where it was loaded from, or where to keep a record.
+    """
+    for cls in type(index._vector_store).__mro__:
+        if cls.__name__ in _KINDS and cls.__module__.startswith("llama_index."):
+            return _KINDS[cls.__name__](index, path)
+    return IndexKind(index, path)
+
+
+def _chroma_text(text: str | None, metadata: dict[str, Any] | None) -> str:
+    """A text with what its node's metadata add to it; alone, where another program than LlamaIndex has added it."""
+    try:
+        node = metadata_dict_to_node(metadata or {}, text=text or "")
+    except ValueError:
+        return text or ""
+    return _embedded_text(node)
+
+
+def _embedded_text(node: BaseNode) -> str:
+    return node.get_content(metadata_mode=MetadataMode.EMBED)
