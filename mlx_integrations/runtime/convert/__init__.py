@@ -1,0 +1,1 @@
+"""Turns models of other formats into folders that the runtime loads."""
