@@ -1,15 +1,18 @@
 """The one place where concrete parts are built from settings and meet for the first time."""
 
+import os
 import threading
 from pathlib import Path
+from typing import Final
 
 from mlx_integrations.manager.locate import locate
 from mlx_integrations.protocols import ChatBackend, EmbeddingBackend
 from mlx_integrations.runtime.engine import Runtime
 from mlx_integrations.settings import Settings
 
-__all__ = ["chat_backend", "embedding_backend", "get_runtime", "get_settings"]
+__all__ = ["chat_backend", "embedding_backend", "get_runtime", "get_settings", "use_settings"]
 
+_OFFLINE_VARIABLES: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 _lock = threading.RLock()
 _runtime: Runtime | None = None
 _settings: Settings | None = None
@@ -21,11 +24,26 @@ def get_settings() -> Settings:
     Raises:
         ConfigurationError: A file or variable sets something that does not exist, or to an impossible value.
     """
+    with _lock:
+        return _settings if _settings is not None else use_settings(Settings())
+
+
+def use_settings(settings: Settings) -> Settings:
+    """Let everything in this process share these settings. Models and runtimes that were made before keep theirs.
+
+    Args:
+        settings: The settings; `offline` also switches the network off for huggingface_hub and transformers.
+
+    Returns:
+        The same settings.
+    """
     global _settings
     with _lock:
-        if _settings is None:
-            _settings = Settings()
-        return _settings
+        _settings = settings
+        if settings.offline:
+            # Both read these when they are imported, which has not happened yet, or are asked again at each call.
+            os.environ.update(_OFFLINE_VARIABLES)
+        return settings
 
 
 def get_runtime() -> Runtime:

@@ -1,98 +1,84 @@
-"""`mlxi chat`: one question, one streamed answer."""
+"""`mlxi chat`: one question and its answer, or a conversation where somebody sits at a terminal."""
 
-import contextlib
 import json
 import sys
-from dataclasses import asdict
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from mlx_integrations.cli.parts import Parts
-from mlx_integrations.protocols import ChatBackend
-from mlx_integrations.types import ChatMessage, ChatRequest, ChatResult, Finish, SamplingParams
+from mlx_integrations.cli.answer import as_record, say_how_it_ended, stream_answer
+from mlx_integrations.cli.options import (
+    MaxTokens,
+    Model,
+    Offline,
+    Provider,
+    ProviderOption,
+    System,
+    Temperature,
+)
+from mlx_integrations.cli.parts import Invocation
+from mlx_integrations.types import ChatMessage, ChatRequest, ChatResult, SamplingParams
 
-
-class Provider(StrEnum):
-    """Who answers."""
-
-    MLX = "mlx"
+__all__ = ["chat", "talk"]
 
 
 def chat(
     context: typer.Context,
-    prompt: Annotated[str | None, typer.Argument(help="The question; read from stdin when left out.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model id, Hub repository in the local cache, or folder.")] = None,
-    provider: Annotated[Provider, typer.Option(help="Who answers.")] = Provider.MLX,
-    system: Annotated[str | None, typer.Option(help="Instructions that come before the question.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0.0, help="0 is greedy.")] = None,
+    prompt: Annotated[
+        str | None, typer.Argument(help="The question. Left out: a conversation, or what comes through a pipe.")
+    ] = None,
+    model: Model = None,
+    provider: ProviderOption = Provider.MLX,
+    system: System = None,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer as one JSON object.")] = False,
+    offline: Offline = False,
 ) -> None:
-    """Ask a model one question and stream its answer to stdout."""
-    parts: Parts = context.obj
+    """Ask one question, or have a conversation.
+
+    With a question, the answer is streamed to stdout and the command ends. Without one, in a terminal, a conversation
+    begins that keeps its history: /help shows what you can do in it. Through a pipe, all of stdin is the question.
+    """
+    invocation: Invocation = context.obj
+    if offline:
+        invocation.overrides["offline"] = True
+    sampling = SamplingParams(max_tokens=max_tokens, temperature=temperature)
+    name = model or invocation.model or invocation.settings.models.default
+    talk(invocation, name, prompt, system=system, sampling=sampling, as_json=as_json)
+
+
+def talk(
+    invocation: Invocation,
+    model: str,
+    prompt: str | None,
+    *,
+    system: str | None,
+    sampling: SamplingParams,
+    as_json: bool = False,
+) -> None:
+    """Answer one question, or hold a conversation if there is none and a person at a terminal."""
+    if prompt is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty():
+        from mlx_integrations.cli.conversation.loop import converse
+
+        converse(invocation, model, system=system, sampling=sampling)
+        return
     question = _read_question() if prompt is None else prompt
     if not question.strip():
         raise typer.BadParameter('There is no question. Try: mlxi chat "Who are you?"', param_hint="prompt")
-    backend = parts.chat_backend(model or parts.settings().models.default)
+    backend = invocation.chat_backend(model)
     messages: tuple[ChatMessage, ...] = (ChatMessage(role="user", content=question),)
     if system is not None:
         messages = (ChatMessage(role="system", content=system), *messages)
-    sampling = SamplingParams(max_tokens=max_tokens, temperature=temperature)
     request = ChatRequest(messages=messages, sampling=sampling)
     if as_json:
         result = ChatResult.join(backend.stream(request))
-        typer.echo(json.dumps(_as_record(result), ensure_ascii=False))
+        typer.echo(json.dumps(as_record(result), ensure_ascii=False))
     else:
-        _say_how_it_ended(_stream_to_stdout(backend, request))
+        say_how_it_ended(stream_answer(backend, request))
 
 
 def _read_question() -> str:
     if sys.stdin.isatty():
         typer.echo("Type your question, then Ctrl-D:", err=True)
     return sys.stdin.read()
-
-
-def _stream_to_stdout(backend: ChatBackend, request: ChatRequest) -> Finish | None:
-    """Write text as it comes; thoughts go to stderr, since they are not the answer."""
-    finish, thinking = None, False
-    with contextlib.closing(backend.stream(request)) as chunks:
-        for chunk in chunks:
-            if chunk.reasoning:
-                typer.secho(chunk.reasoning, nl=False, err=True, dim=True)
-                thinking = True
-            if chunk.text:
-                if thinking:
-                    typer.echo(err=True)
-                    thinking = False
-                sys.stdout.write(chunk.text)
-                sys.stdout.flush()
-            finish = chunk.finish or finish
-    typer.echo()
-    return finish
-
-
-def _say_how_it_ended(finish: Finish | None) -> None:
-    if finish is None:
-        return
-    if finish.reason == "length":
-        typer.echo(f"mlxi: cut after {finish.usage.completion_tokens} tokens; raise --max-tokens for more.", err=True)
-    elif sys.stderr.isatty():
-        usage = finish.usage
-        speed = f", {finish.tokens_per_second:.0f} a second" if finish.tokens_per_second else ""
-        typer.secho(f"{usage.completion_tokens} tokens{speed} ({finish.model_id})", dim=True, err=True)
-
-
-def _as_record(result: ChatResult) -> dict[str, Any]:
-    finish = result.finish
-    return {
-        "model": finish.model_id,
-        "text": result.text,
-        "reasoning": result.reasoning or None,
-        "finish_reason": finish.reason,
-        "usage": asdict(finish.usage),
-        "prompt_seconds": round(finish.prompt_seconds, 4),
-        "generation_seconds": round(finish.generation_seconds, 4),
-        "tokens_per_second": round(finish.tokens_per_second, 1),
-    }

@@ -1,7 +1,4 @@
-"""The command `mlxi`: what it understands, and how it ends.
-
-Exit codes: 0 done, 1 it failed (one line and a hint on stderr), 2 wrong usage, 130 interrupted with Ctrl-C.
-"""
+"""The command `mlxi`: what it understands, and how it ends. The exit codes are in `exit_codes.py`."""
 
 import sys
 from collections.abc import Sequence
@@ -10,22 +7,36 @@ from typing import Annotated
 import typer
 
 from mlx_integrations import __version__
-from mlx_integrations.cli.chat import chat
+from mlx_integrations.cli.chat import chat, talk
+from mlx_integrations.cli.config import app as config_app
 from mlx_integrations.cli.demo import demo
-from mlx_integrations.cli.parts import Parts
+from mlx_integrations.cli.embed import embed
+from mlx_integrations.cli.exit_codes import MEANINGS, ExitCode, exit_code
+from mlx_integrations.cli.frame import add, group
+from mlx_integrations.cli.options import Model, Offline, Provider
+from mlx_integrations.cli.parts import Invocation, Parts
+from mlx_integrations.cli.run import run as run_model
 from mlx_integrations.errors import MLXIntegrationsError
+from mlx_integrations.types import SamplingParams
 
 __all__ = ["app", "main", "run"]
 
-app = typer.Typer(
+_EPILOG = "Exit codes:\n\n" + "\n".join(f"{code.value:>3}  {text}" for code, text in MEANINGS.items())
+
+app = group(
+    "Language models and embeddings on your own machine, on MLX.\n\n"
+    "[bold]mlxi run llama-3.2-3b[/] downloads a model and talks to it. [bold]mlxi models recommend[/] says which ones "
+    "fit this machine. [bold]mlxi demo[/] shows everything on a small model that is already here.",
     name="mlxi",
-    help="Language models in your own process, on MLX.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+    epilog=_EPILOG,
 )
-app.command()(chat)
-app.command()(demo)
+_TALK, _MODELS, _SETUP = "Talk to a model", "Models", "This program"
+add(app, chat, panel=_TALK)
+add(app, run_model, name="run", panel=_TALK)
+add(app, embed, panel=_TALK)
+app.add_typer(config_app, name="config", rich_help_panel=_SETUP)
+add(app, demo, panel=_SETUP)
 
 
 def _show_version(wanted: bool) -> None:
@@ -36,11 +47,29 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _global_options(
+    context: typer.Context,
+    model: Model = None,
+    provider: Annotated[
+        Provider | None, typer.Option("--provider", help="Who answers: this machine, with MLX.")
+    ] = None,
+    offline: Offline = False,
+    list_models: Annotated[
+        bool, typer.Option("--list-models", help="List the models on this machine and exit.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Language models in your own process, on MLX."""
+    invocation = Invocation(parts=context.obj, model=model, overrides={"offline": True} if offline else {})
+    context.obj = invocation
+    if context.invoked_subcommand is not None:
+        return
+    if list_models:
+        raise typer.Exit
+    if model or provider or offline:
+        talk(invocation, model or invocation.settings.models.default, None, system=None, sampling=SamplingParams())
+    else:
+        typer.echo(context.get_help())
 
 
 def main(argv: Sequence[str], parts: Parts | None = None) -> int:
@@ -58,13 +87,20 @@ def main(argv: Sequence[str], parts: Parts | None = None) -> int:
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
     except MLXIntegrationsError as exc:
-        typer.echo(f"mlxi: {exc.message}", err=True)
-        if exc.hint:
-            typer.echo(f"hint: {exc.hint}", err=True)
-        return 1
+        _complain(exc.message, exc.hint)
+        return exit_code(exc)
+    except OSError as exc:
+        _complain(f"{exc.strerror or exc}{f': `{exc.filename}`' if exc.filename else ''}.", "")
+        return ExitCode.FAILED
     except KeyboardInterrupt:
-        return 130
-    return 0
+        return ExitCode.INTERRUPTED
+    return ExitCode.DONE
+
+
+def _complain(message: str, hint: str) -> None:
+    typer.echo(f"mlxi: {message}", err=True)
+    if hint:
+        typer.echo(f"hint: {hint}", err=True)
 
 
 def run() -> None:

@@ -1,17 +1,62 @@
 """What the commands are made of; tests and embedders hand in their own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from mlx_integrations.protocols import ChatBackend
-from mlx_integrations.settings import Settings
+if TYPE_CHECKING:  # so that `mlxi --help` waits for none of them
+    from mlx_integrations.manager import ModelManager
+    from mlx_integrations.protocols import ChatBackend, EmbeddingBackend
+    from mlx_integrations.registry import ModelRegistry
+    from mlx_integrations.settings import Settings
+    from mlx_integrations.types import Machine
+
+__all__ = ["Invocation", "Parts"]
 
 
-def _chat_backend(model: str) -> ChatBackend:
-    # Imported here so that `mlxi --help` does not wait for the runtime.
+def _settings(**values: Any) -> "Settings":
+    from mlx_integrations import assembly
+    from mlx_integrations.settings import Settings
+
+    return assembly.use_settings(Settings(**values))
+
+
+def _chat_backend(model: str) -> "ChatBackend":
     from mlx_integrations import assembly
 
     return assembly.chat_backend(model)
+
+
+def _embedding_backend(model: str) -> "EmbeddingBackend":
+    from mlx_integrations import assembly
+
+    return assembly.embedding_backend(model)
+
+
+def _model_manager() -> "ModelManager":
+    from mlx_integrations import assembly
+
+    return assembly.model_manager()
+
+
+def _model_registry() -> "ModelRegistry":
+    from mlx_integrations import assembly
+
+    return assembly.model_registry()
+
+
+def _machine() -> "Machine":
+    from mlx_integrations import assembly
+
+    return assembly.machine()
+
+
+def _state_folder() -> Path:
+    from mlx_integrations.settings.places import state_folder
+
+    return state_folder()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +64,61 @@ class Parts:
     """The makers of what commands need; nothing is made before a command asks.
 
     Attributes:
-        settings: Reads the settings.
+        settings: Reads the settings; keyword arguments win over files and environment.
         chat_backend: Finds what answers for a model name.
+        embedding_backend: Finds what makes vectors for a model name.
+        model_manager: The models on this machine.
+        model_registry: The models that are known.
+        machine: What this machine has.
+        state_folder: Where to keep what was typed and which notices were shown.
     """
 
-    settings: Callable[[], Settings] = Settings
-    chat_backend: Callable[[str], ChatBackend] = _chat_backend
+    settings: Callable[..., "Settings"] = _settings
+    chat_backend: Callable[[str], "ChatBackend"] = _chat_backend
+    embedding_backend: Callable[[str], "EmbeddingBackend"] = _embedding_backend
+    model_manager: Callable[[], "ModelManager"] = _model_manager
+    model_registry: Callable[[], "ModelRegistry"] = _model_registry
+    machine: Callable[[], "Machine"] = _machine
+    state_folder: Callable[[], Path] = _state_folder
+
+
+@dataclass(kw_only=True)
+class Invocation:
+    """One run of the command: its parts, and what was said before the subcommand.
+
+    Attributes:
+        parts: What commands are made of.
+        model: The model that was named, if one was.
+        overrides: Settings that options stand for.
+    """
+
+    parts: Parts
+    model: str | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def settings(self) -> "Settings":
+        """The settings, read at the first use."""
+        return self.parts.settings(**self.overrides)
+
+    @cached_property
+    def manager(self) -> "ModelManager":
+        """The models on this machine."""
+        _ = self.settings  # parts are put together from them
+        return self.parts.model_manager()
+
+    @cached_property
+    def registry(self) -> "ModelRegistry":
+        """The models that are known."""
+        _ = self.settings
+        return self.parts.model_registry()
+
+    def chat_backend(self, model: str) -> "ChatBackend":
+        """What answers for a model name."""
+        _ = self.settings
+        return self.parts.chat_backend(model)
+
+    def embedding_backend(self, model: str) -> "EmbeddingBackend":
+        """What makes vectors for a model name."""
+        _ = self.settings
+        return self.parts.embedding_backend(model)

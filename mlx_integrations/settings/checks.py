@@ -12,7 +12,16 @@ from pydantic.fields import FieldInfo
 from mlx_integrations.errors import ConfigurationError
 from mlx_integrations.settings.places import CONFIG_VARIABLE
 
-__all__ = ["ENV_PREFIX", "allowed_values", "check_keys", "check_variables", "field_of", "leaves", "variable_name"]
+__all__ = [
+    "ENV_PREFIX",
+    "allowed_values",
+    "check_keys",
+    "check_variables",
+    "field_of",
+    "leaves",
+    "unknown_setting",
+    "variable_name",
+]
 
 ENV_PREFIX: Final = "MLXI_"
 _ANY_NAME: Final = "<name>"
@@ -63,9 +72,13 @@ def check_keys(
         ConfigurationError: There is such a key; the hint names the nearest one that exists.
     """
     for name in _unknown_keys(values, model):
-        known = [*(_filled(leaf, name, ".") for leaf, _ in leaves(model)), *model.model_fields]
         line = (lines or {}).get(name)
-        raise _unknown(name, known, f"{where}, line {line}" if line else where)
+        raise unknown_setting(name, model, where=f"{where}, line {line}" if line else where)
+
+
+def unknown_setting(key: str, model: type[BaseModel], *, where: str = "") -> ConfigurationError:
+    """The error for a name that no setting has; its hint names the nearest one that exists."""
+    return _unknown(key, [*(_filled(leaf, key, ".") for leaf, _ in leaves(model)), *model.model_fields], where)
 
 
 def check_variables(names: Sequence[str], model: type[BaseModel], *, where: str) -> None:
@@ -142,4 +155,4 @@ def _unknown(key: str, known: list[str], where: str) -> ConfigurationError:
         by_last_part = {name.rpartition(".")[2]: name for name in known}
         near = [by_last_part[hit] for hit in difflib.get_close_matches(key.rpartition(".")[2], by_last_part, n=1)]
     hint = f"Did you mean `{near[0]}`?" if near else "`mlxi config show` lists all settings."
-    return ConfigurationError(f"There is no setting `{key}` (in {where}).", hint=hint)
+    return ConfigurationError(f"There is no setting `{key}`{f' (in {where})' if where else ''}.", hint=hint)

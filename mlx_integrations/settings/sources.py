@@ -17,13 +17,25 @@ from mlx_integrations.settings.checks import check_keys, check_variables, variab
 from mlx_integrations.settings.lines import json_lines, toml_lines, variable_lines
 from mlx_integrations.settings.places import CONFIG_VARIABLE, user_config_path
 
-__all__ = ["PROJECT_FILE", "Arguments", "DotEnv", "File", "HubVariables", "Origin", "Source", "Variables", "read_files"]
+__all__ = [
+    "PROJECT_FILE",
+    "SECRETS",
+    "SECRET_HINT",
+    "Arguments",
+    "DotEnv",
+    "File",
+    "HubVariables",
+    "Origin",
+    "Source",
+    "Variables",
+    "read_files",
+]
 
 PROJECT_FILE: Final = Path("mlxi.toml")
 DOTENV_FILE: Final = Path(".env")
 SECRETS: Final = ("hub.token",)
 """Settings that no configuration file may hold, and that are never shown."""
-_SECRET_HINT: Final = "Configuration files are shared: run `hf auth login`, or set HF_TOKEN in the environment."
+SECRET_HINT: Final = "Configuration files are shared: run `hf auth login`, or set HF_TOKEN in the environment."
 _TRUE: Final = ("1", "ON", "YES", "TRUE")
 """What huggingface_hub takes for true in its variables."""
 
@@ -139,7 +151,7 @@ class File(InitSettingsSource):
         check_keys(values, settings_cls, where=f"`{path}`", lines=self._lines if values else None)
         for key in SECRETS:
             if key in flat_names(values):
-                raise ConfigurationError(f"`{key}` cannot be set in `{self.origin(key)}`.", hint=_SECRET_HINT)
+                raise ConfigurationError(f"`{key}` cannot be set in `{self.origin(key)}`.", hint=SECRET_HINT)
         super().__init__(settings_cls, values)
 
     def origin(self, key: str) -> Origin:

@@ -37,7 +37,7 @@ def test_an_error_is_one_line_and_a_hint(capsys: pytest.CaptureFixture[str]) -> 
     def no_backend(model: str) -> FakeChatBackend:
         raise ModelNotFoundError(f"There is no model `{model}`.", model=model, suggestions=["demo"])
 
-    assert main(["chat", "--model", "demmo", "hi"], Parts(chat_backend=no_backend)) == 1
+    assert main(["chat", "--model", "demmo", "hi"], Parts(chat_backend=no_backend)) == 3
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "mlxi: There is no model `demmo`.\nhint: Did you mean `demo`?\n"
