@@ -27,7 +27,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation
 from mlx_integrations.adapters.embedding_calls import EmbeddingCall, Truncation
 from mlx_integrations.adapters.lookup import EmbeddingLookup, EmbeddingUse
 from mlx_integrations.adapters.names import OF_NO_USE_HERE, canonical
-from mlx_integrations.errors import InvalidRequestError
+from mlx_integrations.errors import InvalidRequestError, MLXIntegrationsError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.protocols import EmbeddingBackend
 from mlx_integrations.types import EmbeddingOptions, EmbeddingSide
@@ -42,6 +42,7 @@ _ALIASES = {
     "text_instruction": "text_prompt",
     "document_prompt": "text_prompt",
 }
+_DIGEST = "fingerprint"
 _LARGEST_PIECE = 2048  # what the base class allows for `embed_batch_size`
 
 
@@ -125,6 +126,28 @@ class MLXEmbedding(BaseEmbedding):
         """What makes these vectors comparable with others; loads the model and embeds a few fixed texts."""
         backend = self._backend()
         return self._lookup.fingerprint(backend, self._use(backend))
+
+    def identity(self) -> EmbeddingFingerprint:
+        """The fingerprint without its witness: reads the model's files, but loads no weights."""
+        backend = self._backend()
+        return self._lookup.identity(backend, self._use(backend))
+
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
+        """Its options, and the digest of its identity, if the model is on this machine.
+
+        LlamaIndex's `IngestionPipeline` makes the keys of its cache of this: other weights under the same name, or
+        other prompts in the model's files, must not be answered with vectors of before.
+        """
+        data: dict[str, Any] = super().to_dict(**kwargs)
+        try:
+            return {**data, _DIGEST: self.identity().digest()}
+        except MLXIntegrationsError:
+            return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        """The model that `to_dict` wrote; its digest is that of the files on this machine again."""
+        return super().from_dict({name: value for name, value in data.items() if name != _DIGEST}, **kwargs)
 
     async def afingerprint(self) -> EmbeddingFingerprint:
         """The same for event loops."""

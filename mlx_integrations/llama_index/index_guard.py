@@ -53,7 +53,7 @@ def guarded(index: IndexT, *, path: str | Path | None = None, adopt: bool = Fals
     Args:
         index: It is changed, and returned.
         path: The folder that it was loaded from; for a vector store that keeps itself, where to put a small file.
-        adopt: Take an index without a fingerprint as it is, if its vectors have the right size, whatever they look like.
+        adopt: Take an index without a fingerprint as it is, if its vectors have the right size.
 
     Raises:
         InvalidRequestError: It is not a `VectorStoreIndex`.

@@ -81,6 +81,40 @@ async def test_a_pipeline_embeds_what_is_new_only() -> None:
     assert len(backend_of(other).requests) == 1
 
 
+@pytest.mark.parametrize(
+    "other",
+    [{"revision": "b"}, {"model_id": "another"}, {"document_prompt": "text: "}, {"normalize": False}],
+    ids=["weights", "name", "prompt", "length"],
+)
+async def test_a_kept_cache_serves_no_vectors_of_other_files(tmp_path: Path, other: dict[str, Any]) -> None:
+    """All that may differ is in the model's files; the options of the LlamaIndex models are the same."""
+
+    def pipeline(**options: Any) -> tuple[IngestionPipeline, FakeEmbeddingBackend]:
+        backend = FakeEmbeddingBackend(**{"model_id": "minilm", "revision": "a", **options})
+        made = IngestionPipeline(transformations=[MLXEmbedding("minilm", backend=backend)])
+        if (tmp_path / "pipeline").exists():
+            made.load(str(tmp_path / "pipeline"))
+        return made, backend
+
+    documents = [Document(text=text, id_=str(number)) for number, text in enumerate(TEXTS)]
+    first, _ = pipeline()
+    nodes = first.run(documents=documents)
+    first.persist(str(tmp_path / "pipeline"))
+    again, backend = pipeline()
+    assert [node.embedding for node in await again.arun(documents=documents)] == [node.embedding for node in nodes]
+    assert backend.requests == []
+    changed, backend = pipeline(**other)
+    changed.run(documents=documents)
+    assert [len(request.texts) for request in backend.requests] == [3]
+
+
+def test_a_model_that_is_not_here_can_still_be_written_down() -> None:
+    assert "fingerprint" not in MLXEmbedding("no-such-model").to_dict()
+    written = MLXEmbedding("minilm-l6-v2").to_dict()
+    assert written["fingerprint"] == MLXEmbedding("minilm-l6-v2").identity().digest()
+    assert MLXEmbedding.from_dict(written).to_dict() == written
+
+
 def test_events_tell_of_every_piece() -> None:
     debug = LlamaDebugHandler(print_trace_on_end=False)
     model = fake_embedding(embed_batch_size=2, callback_manager=CallbackManager([debug]))
@@ -130,12 +164,14 @@ def test_names_are_checked_and_aliases_understood() -> None:
 
 
 def test_a_model_can_be_written_down_pickled_and_copied() -> None:
-    model = fake_embedding(embed_batch_size=7)
+    model = fake_embedding("minilm-l6-v2", embed_batch_size=7)
     model.query_prompt = "Q"
-    assert MLXEmbedding.from_dict(model.to_dict()).to_dict() == model.to_dict()
-    assert pickle.loads(pickle.dumps(model)).to_dict() == model.to_dict()
+    options = {name: value for name, value in model.to_dict().items() if name != "fingerprint"}
+    for again in (MLXEmbedding.from_dict(model.to_dict()), pickle.loads(pickle.dumps(model))):
+        # The backend stays behind: the fingerprint is that of the model of this name on this machine.
+        assert again.to_dict() == {**options, "fingerprint": again.identity().digest()}
     assert copy.deepcopy(model).backend is model.backend
-    assert "minilm" in repr(model) and MLXEmbedding.class_name() == "MLXEmbedding"
+    assert "minilm-l6-v2" in repr(model) and MLXEmbedding.class_name() == "MLXEmbedding"
 
 
 async def test_a_fingerprint_has_the_prompts_of_both_sides() -> None:

@@ -103,7 +103,7 @@ def test_other_kinds_of_content_become_attachments(tmp_path: Path) -> None:
         ImageBlock(path=picture),
         ImageBlock(url="https://example.org/a.png"),
         AudioBlock(audio=b"RIFF0000WAVEfmt ", format="wav"),
-        VideoBlock(video=BytesIO(b"film"), video_mimetype="video/mp4"),
+        VideoBlock(video=b"a film", video_mimetype="video/mp4"),
         DocumentBlock(data=b"%PDF-1.4", document_mimetype="application/pdf"),
     ]
     assert translated(ChatMessage(blocks=blocks)).attachments == (
@@ -111,8 +111,19 @@ def test_other_kinds_of_content_become_attachments(tmp_path: Path) -> None:
         Attachment(kind="image", mime_type="image/png", url=picture.as_uri()),
         Attachment(kind="image", mime_type="image/png", url="https://example.org/a.png"),
         Attachment(kind="audio", mime_type="audio/wav", data=b"RIFF0000WAVEfmt "),
-        Attachment(kind="video", mime_type="video/mp4", data=b"film"),
+        Attachment(kind="video", mime_type="video/mp4", data=b"a film"),
         Attachment(kind="file", mime_type="application/pdf", data=b"%PDF-1.4"),
+    )
+
+
+@pytest.mark.skipif(
+    "IOBase" not in str(AudioBlock.model_fields["audio"].annotation), reason="llama-index-core takes files since 0.14.8"
+)
+def test_open_files_are_read() -> None:
+    blocks: list[Any] = [AudioBlock(audio=BytesIO(b"a song"), format="mp3"), ImageBlock(image=BytesIO(PNG))]
+    assert translated(ChatMessage(blocks=blocks)).attachments == (
+        Attachment(kind="audio", mime_type="audio/mp3", data=b"a song"),
+        Attachment(kind="image", data=PNG),
     )
 
 
