@@ -339,7 +339,7 @@ class Runtime:
         folder = loader.folder
         widened = machine.backend == "cpu" and self.settings.cpu_float32
         needed_bytes = loader.weight_bytes(as_float32=widened)
-        self._make_room(folder, needed_bytes, self.settings.memory_budget_bytes or machine.usable_bytes)
+        self._make_room(folder, needed_bytes, self.settings.memory_budget_bytes or machine.budget_bytes)
         started = time.perf_counter()
         try:
             lane = loader.load(self.settings, self._worker.background_seconds)
@@ -392,7 +392,7 @@ class Runtime:
         """Tell each model what it may keep: what is asked for, within its share of what the weights leave free."""
         if not self._slots or self._machine is None:
             return
-        budget_bytes = self.settings.memory_budget_bytes or self._machine.usable_bytes
+        budget_bytes = self.settings.memory_budget_bytes or self._machine.budget_bytes
         free_bytes = max(budget_bytes - sum(slot.weight_bytes for slot in self._slots.values()), 0)
         asked = self.settings.prefix_cache_bytes
         limit = budget_bytes // _PREFIX_SHARE if asked is None else asked
