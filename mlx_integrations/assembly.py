@@ -3,19 +3,38 @@
 import os
 import threading
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mlx_integrations.manager.locate import locate
 from mlx_integrations.protocols import ChatBackend, EmbeddingBackend
+from mlx_integrations.registry import ModelRegistry, load_registry
+from mlx_integrations.runtime.architectures import describe_support
+from mlx_integrations.runtime.device import ask_mlx
 from mlx_integrations.runtime.engine import Runtime
-from mlx_integrations.settings import Settings
+from mlx_integrations.settings import Settings, user_config_path
+from mlx_integrations.settings.places import cache_folder, models_folder
+from mlx_integrations.types import Machine
 
-__all__ = ["chat_backend", "embedding_backend", "get_runtime", "get_settings", "use_settings"]
+if TYPE_CHECKING:  # so that a chat does not wait for what only downloads need
+    from mlx_integrations.manager import ModelManager
+
+__all__ = [
+    "chat_backend",
+    "describe_machine",
+    "embedding_backend",
+    "get_runtime",
+    "get_settings",
+    "model_folders",
+    "model_manager",
+    "model_registry",
+    "use_settings",
+]
 
 _OFFLINE_VARIABLES: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 _lock = threading.RLock()
 _runtime: Runtime | None = None
 _settings: Settings | None = None
+_registry: ModelRegistry | None = None
 
 
 def get_settings() -> Settings:
@@ -37,9 +56,9 @@ def use_settings(settings: Settings) -> Settings:
     Returns:
         The same settings.
     """
-    global _settings
+    global _registry, _settings
     with _lock:
-        _settings = settings
+        _settings, _registry = settings, None
         if settings.offline:
             # Both read these when they are imported, which has not happened yet, or are asked again at each call.
             os.environ.update(_OFFLINE_VARIABLES)
@@ -55,31 +74,93 @@ def get_runtime() -> Runtime:
         return _runtime
 
 
+def model_registry(*, refresh: bool = False) -> ModelRegistry:
+    """The models that are known.
+
+    Args:
+        refresh: Ask the server of `registry.url` for newer facts, if there is one and the last time is long enough ago.
+            Otherwise nothing is asked, and what the last time brought counts.
+
+    Raises:
+        RegistryError: The user's own list cannot be read.
+    """
+    global _registry
+    settings = get_settings()
+    with _lock:
+        if _registry is None or refresh:
+            _registry = load_registry(
+                cache_dir=cache_folder(),
+                url=settings.registry.url,
+                user_file=settings.registry.user_file or _user_models(),
+                offline=settings.offline,
+                refresh=refresh,
+                refresh_hours=settings.registry.refresh_hours,
+            )
+        return _registry
+
+
+def model_manager() -> "ModelManager":
+    """The models on this machine, and the way to more of them. Asks no network when it is made."""
+    from mlx_integrations.manager import ModelManager
+
+    settings = get_settings()
+    token = settings.hub.token
+    return ModelManager(
+        cache_dir=settings.hub.cache_dir,
+        folders=model_folders(),
+        registry=model_registry(),
+        endpoint=settings.hub.endpoint,
+        token=token.get_secret_value() if token else None,
+        offline=settings.offline,
+        describe_support=describe_support,
+    )
+
+
+def model_folders() -> tuple[Path, ...]:
+    """Where models are looked for besides the Hugging Face cache: the configured folders, then our own."""
+    return (*get_settings().models.folders, models_folder())
+
+
+def describe_machine() -> Machine:
+    """What this machine has, as MLX sees it; does not import mlx-lm."""
+    return ask_mlx(blas_preload=get_settings().runtime.blas_preload)
+
+
+def _user_models() -> Path | None:
+    """The user's own list of models beside the configuration file, if there is one."""
+    places = [user_config_path().with_name(name) for name in ("models.toml", "models.json")]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _locate(model: str | Path) -> Path:
+    return locate(model, model_folders(), cache_dir=get_settings().hub.cache_dir, registry=model_registry())
+
+
 def chat_backend(model: str | Path, runtime: Runtime | None = None) -> ChatBackend:
     """A chat model by name. Reads configuration, no weights: those are loaded at the first request.
 
     Args:
-        model: `demo`, a folder, a name below a configured folder, or a Hub repository id in the local cache.
+        model: `demo`, a folder, a name of the registry, a name below a configured folder, or a Hub repository id whose
+            files are in the local cache.
         runtime: Where it runs; the shared one otherwise.
 
     Raises:
         ModelNotFoundError: It is not on this machine.
         ModelLoadError: What is there is not a model.
     """
-    path = locate(model, get_settings().models.folders)
-    return (runtime or get_runtime()).chat(path, model_id=str(model))
+    return (runtime or get_runtime()).chat(_locate(model), model_id=str(model))
 
 
 def embedding_backend(model: str | Path, runtime: Runtime | None = None) -> EmbeddingBackend:
     """An embedding model by name. Reads configuration, no weights: those are loaded at the first request.
 
     Args:
-        model: A folder, a name below a configured folder, or a Hub repository id in the local cache.
+        model: A folder, a name of the registry, a name below a configured folder, or a Hub repository id whose files
+            are in the local cache.
         runtime: Where it runs; the shared one otherwise.
 
     Raises:
         ModelNotFoundError: It is not on this machine.
         ModelLoadError: What is there is not an embedding model.
     """
-    path = locate(model, get_settings().models.folders)
-    return (runtime or get_runtime()).embedding(path, model_id=str(model))
+    return (runtime or get_runtime()).embedding(_locate(model), model_id=str(model))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CONFIG_VARIABLE", "cache_folder", "lm_studio_folders", "state_folder", "user_config_path"]
+__all__ = ["CONFIG_VARIABLE", "cache_folder", "models_folder", "state_folder", "user_config_path"]
 
 CONFIG_VARIABLE: Final = "MLXI_CONFIG"
 """The variable that names the user's configuration file, wherever it is."""
@@ -30,6 +30,13 @@ def user_config_path(environ: Mapping[str, str] = os.environ, platform: str = sy
     return folder / "config.toml"
 
 
+def models_folder() -> Path:
+    """Where models go that were converted on this machine."""
+    from platformdirs import user_data_path
+
+    return user_data_path(_APP, appauthor=False) / "models"
+
+
 def state_folder() -> Path:
     """Where to keep what a person would miss but can do without, such as what they typed before."""
     from platformdirs import user_state_path
@@ -42,12 +49,3 @@ def cache_folder() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path(_APP, appauthor=False)
-
-
-def lm_studio_folders() -> tuple[Path, ...]:
-    """The folders of LM Studio's models that are there: its own place, and that of older versions.
-
-    https://lmstudio.ai/docs/app/advanced/import-model
-    """
-    places = (Path("~/.lmstudio/models").expanduser(), Path("~/.cache/lm-studio/models").expanduser())
-    return tuple(place for place in places if place.is_dir())

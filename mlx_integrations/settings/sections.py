@@ -65,9 +65,8 @@ class ModelSettings(BaseModel):
     default: str = Field(default="demo", min_length=1)
     """The model that is used when none is named."""
     folders: Annotated[tuple[Path, ...], NoDecode] = ()
-    """More folders to look for models in; `~` is the home folder. In a variable they are separated as in PATH."""
-    lm_studio: bool = True
-    """Whether models that LM Studio downloaded are found too. They are only read."""
+    """More folders to look for models in, besides the Hugging Face cache and LM Studio's; `~` is the home folder. In a
+    variable they are separated as in PATH."""
     context_tokens: int = Field(default=8192, ge=1)
     """Tokens of conversation that memory is estimated for when nobody says."""
 
@@ -109,9 +108,12 @@ class RegistrySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: str | None = Field(default=None, pattern=r"^https?://")
-    """Where newer facts about models are fetched from, once a day at most; `None` means that nothing is fetched."""
+    """Where newer facts about models are fetched from; `None` means that nothing is fetched."""
+    refresh_hours: float = Field(default=24.0, gt=0)
+    """How old these facts may be before a command looks for newer ones."""
     user_file: Path | None = None
-    """A file with models of your own; `None` means `models.json` beside your configuration file, if it is there."""
+    """A file with models of your own; `None` means `models.toml` or `models.json` beside your configuration file, if
+    one is there."""
     notices: bool = True
     """Whether to say, once a day and on a terminal only, that a model is new or was replaced."""
 
