@@ -51,7 +51,7 @@ def _process_kept() -> Iterator[None]:
 try:
     import mlx.core as mx
     import mlx.nn as nn
-    from mlx.utils import tree_flatten, tree_map
+    from mlx.utils import tree_flatten, tree_map, tree_map_with_path
 
     with _process_kept():
         from mlx_lm.generate import BatchGenerator, StopSequences
@@ -64,7 +64,15 @@ try:
         )
         from mlx_lm.sample_utils import make_logits_processors
         from mlx_lm.tokenizer_utils import TokenizerWrapper
-        from mlx_lm.utils import MODEL_REMAPPING, _get_classes, dequantize_model, load_model, load_tokenizer
+        from mlx_lm.utils import (
+            MODEL_REMAPPING,
+            _get_classes,
+            dequantize_model,
+            load_model,
+            load_tokenizer,
+            quantize_model,
+            save_config,
+        )
 except ImportError as error:
     raise MLXUnavailableError(f"MLX could not be imported: {error}.") from error
 
@@ -79,6 +87,7 @@ __all__ = [
     "has_architecture",
     "has_optional_architecture",
     "has_optional_engine",
+    "lazy_weights",
     "load_tokenizer",
     "load_weights",
     "make_logits_processors",
@@ -104,7 +113,7 @@ def backend_name() -> Literal["metal", "cuda", "cpu"]:
 def has_architecture(model_type: str) -> bool:
     """Whether mlx-lm has code for this `model_type`."""
     name = MODEL_REMAPPING.get(model_type, model_type)
-    if not name.isidentifier():
+    if not name.replace("-", "_").isidentifier():
         return False
     return importlib.util.find_spec(f"mlx_lm.models.{name}") is not None
 
@@ -123,6 +132,54 @@ def load_weights(model_path: Path, *, cpu_float32: bool) -> Any:
         mx.eval(model.parameters())
     model.eval()
     return model
+
+
+def lazy_weights(
+    model_path: Path, config_file: Path, *, dtype: str | None, bits: int | None, group_size: int
+) -> dict[str, Any]:
+    """A model's weights under mlx-lm's names and in its shapes, not evaluated yet; writes the config.json they need.
+
+    Does what `mlx_lm.convert` does to weights. That loads and saves the tokenizer as well, which changes its files, and
+    writes files of 5 GB at once.
+
+    Args:
+        model_path: A folder in the Hugging Face format, all its weights there.
+        config_file: What to write.
+        dtype: `float16`, `bfloat16` or `float32`, for what is not quantised; `None` leaves types as they are.
+        bits: Bits of a quantised weight, or `None`.
+        group_size: How many of those share a scale.
+
+    Raises:
+        ValueError: Tensors are missing, unexpected or of another shape, or the model brings its own code.
+    """
+    model, config = load_model(model_path, lazy=True, strict=True, model_config=_older_rope(model_path))
+    if dtype is not None:
+        wanted, keeps = getattr(mx, dtype), getattr(model, "cast_predicate", lambda _: True)
+        model.update(
+            tree_map_with_path(
+                lambda name, value: (
+                    value.astype(wanted) if keeps(name) and mx.issubdtype(value.dtype, mx.floating) else value
+                ),
+                model.parameters(),
+            )
+        )
+    if bits is not None:
+        with _unprinted():
+            model, config = quantize_model(model, config, group_size, bits)
+    save_config(config, config_file, keep_vision_config="vision_tower" in getattr(model, "model", {}))
+    weights: dict[str, Any] = dict(tree_flatten(model.parameters()))
+    return weights
+
+
+@contextmanager
+def _unprinted() -> Iterator[None]:
+    """Keep mlx_lm.utils from printing: standard output is for data."""
+    namespace = save_config.__globals__
+    namespace["print"] = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        del namespace["print"]
 
 
 def _older_rope(model_path: Path) -> dict[str, Any]:

@@ -182,12 +182,12 @@ class _Vocabulary:
 
 
 def _splitting(file: GGUFFile, vocabulary: _Vocabulary) -> _Splitting:
-    name = file.metadata.get("tokenizer.ggml.pre")
-    if name in (None, "default"):
+    name = str(file.metadata.get("tokenizer.ggml.pre") or "default")
+    if name == "default":
         is_llama3 = _LLAMA3_BEGIN in vocabulary.ids
         name = "llama-bpe" if is_llama3 else _OF_ARCHITECTURE.get(vocabulary.values.architecture, name)
     if name not in _SPLITTINGS:
-        raise _unknown(file, f"splits texts in the way `{name or 'that it does not name'}`")
+        raise _unknown(file, f"splits texts in the way `{name}`")
     return _SPLITTINGS[name]
 
 
@@ -219,7 +219,8 @@ def _byte_level(vocabulary: _Vocabulary, splitting: _Splitting) -> Any:
 def _sentencepiece(vocabulary: _Vocabulary) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers
 
-    unknown = (vocabulary.of_kind(_UNKNOWN) or [vocabulary.special("unknown")])[0]
+    marked = vocabulary.of_kind(_UNKNOWN)
+    unknown = marked[0] if marked else vocabulary.special("unknown")
     tokenizer = Tokenizer(
         models.BPE(
             vocab=vocabulary.ids,
