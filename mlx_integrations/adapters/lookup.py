@@ -77,6 +77,16 @@ class _Lookup(ABC, Generic[BackendT]):
 class ChatLookup(_Lookup[ChatBackend]):
     """What was looked up for a chat model."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._described: ChatBackend | None = None
+
+    async def adescribe(self, backend: ChatBackend) -> None:
+        """Have a backend's capabilities at hand: the first time, they take its tokenizer, and MLX."""
+        if self._described is not backend:
+            await asyncio.to_thread(getattr, backend, "capabilities")
+            self._described = backend
+
     def _look_up(self, model: str, runtime: Any) -> ChatBackend:
         from mlx_integrations.assembly import chat_backend
 

@@ -9,6 +9,9 @@ from mlx_integrations.llama_index.llm import MLXLLM
 
 __all__ = ["chat_memory_buffer", "context_budget", "memory"]
 
+# What LlamaIndex's chat engines put around a conversation: prompts of some 200 tokens, 500 kept free, and passages.
+_AROUND_TOKENS = 1024
+_LEAST_SHARE = 8  # an eighth of the window is kept for the conversation, however small the window is
 _FLUSHED_SHARE = 0.1  # of the budget: what goes at once when a memory is full, as LlamaIndex does itself
 
 
@@ -36,12 +39,15 @@ def context_budget(
 def memory(llm: MLXLLM, *, fraction: float = 0.6, **options: Any) -> Memory:
     """A `Memory` that keeps a conversation within the model's budget, counted by the model's own tokenizer.
 
+    In a small window that is less than `context_budget`: an answer and what a chat engine puts around the conversation
+    have to fit as well.
+
     Args:
         llm: The model.
         fraction: Share of its window.
         **options: Any option of `Memory.from_defaults`.
     """
-    limit = int(options.pop("token_limit", None) or context_budget(llm, fraction))
+    limit = int(options.pop("token_limit", None) or _history_tokens(llm, fraction))
     flushed = max(1, int(limit * _FLUSHED_SHARE))
     given = {"token_flush_size": flushed, "tokenizer_fn": llm.tokenizer, **options}
     return Memory.from_defaults(token_limit=limit, **given)
@@ -55,5 +61,11 @@ def chat_memory_buffer(llm: MLXLLM, *, fraction: float = 0.6, **options: Any) ->
         fraction: Share of its window.
         **options: Any option of `ChatMemoryBuffer.from_defaults`.
     """
-    limit = int(options.pop("token_limit", None) or context_budget(llm, fraction))
+    limit = int(options.pop("token_limit", None) or _history_tokens(llm, fraction))
     return ChatMemoryBuffer.from_defaults(token_limit=limit, **{"tokenizer_fn": llm.tokenizer, **options})
+
+
+def _history_tokens(llm: MLXLLM, fraction: float) -> int:
+    window, longest_answer = llm.metadata.context_window, llm.metadata.num_output
+    room = max(window - longest_answer - _AROUND_TOKENS, window // _LEAST_SHARE)
+    return min(context_budget(llm, fraction), room)

@@ -34,6 +34,7 @@ from llama_index.core.base.llms.types import (
     MessageRole,
     ToolCallBlock,
 )
+from llama_index.core.chat_engine.types import AgentChatResponse
 from llama_index.core.instrumentation.events.llm import (
     LLMStructuredPredictEndEvent,
     LLMStructuredPredictInProgressEvent,
@@ -45,7 +46,7 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.program.utils import FlexibleModel
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
 from llama_index.core.tools.types import BaseTool
-from llama_index.core.types import Model, PydanticProgramMode
+from llama_index.core.types import Model, PydanticProgramMode, TokenAsyncGen
 from llama_index_instrumentation import get_dispatcher
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation
 
@@ -227,6 +228,22 @@ class MLXLLM(FunctionCallingLLM):
                     yield to_completion(answer)
 
         return responses()
+
+    async def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+        """Answer a prompt template. The base class reads `metadata` on the event loop; here they are known by then."""
+        await self._aget_ready()
+        answer: str = await super().apredict(prompt, **prompt_args)
+        return answer
+
+    async def astream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenAsyncGen:
+        """Answer a prompt template in pieces, with `metadata` known before the base class reads them."""
+        await self._aget_ready()
+        return await super().astream(prompt, **prompt_args)
+
+    async def apredict_and_call(self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any) -> AgentChatResponse:
+        """Let the model call a tool, with `metadata` known before the base class reads them."""
+        await self._aget_ready()
+        return await super().apredict_and_call(tools, *args, **kwargs)
 
     def _prepare_chat_with_tools(
         self,
@@ -468,6 +485,10 @@ class MLXLLM(FunctionCallingLLM):
 
     async def _abackend(self) -> ChatBackend:
         return await self._lookup.afind(self.model, self.runtime) if self.backend is None else self.backend
+
+    async def _aget_ready(self) -> None:
+        """See to it that `metadata` need nothing any more."""
+        await self._lookup.adescribe(await self._abackend())
 
 
 def _openai_choice(choice: Any, offered: Sequence[str]) -> str | dict[str, Any]:

@@ -15,6 +15,7 @@ from llama_index.core import (
     get_response_synthesizer,
     load_index_from_storage,
 )
+from llama_index.core.chat_engine import CondenseQuestionChatEngine
 from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.query_engine import RouterQueryEngine, SubQuestionQueryEngine
@@ -81,7 +82,7 @@ async def test_a_query_engine_answers_from_the_right_text(
     assert "".join(pieces) == str(response) and len(pieces) > 3
 
 
-@pytest.mark.parametrize("mode", ["context", "condense_plus_context"])
+@pytest.mark.parametrize("mode", ["context", "condense_plus_context", "condense_question"])
 async def test_a_chat_engine_answers_from_the_right_text(llm: MLXLLM, index: VectorStoreIndex, mode: Any) -> None:
     memory = chat_memory_buffer(llm)
     engine: Any = index.as_chat_engine(chat_mode=mode, llm=llm, similarity_top_k=1, memory=memory)
@@ -91,6 +92,37 @@ async def test_a_chat_engine_answers_from_the_right_text(llm: MLXLLM, index: Vec
     assert "".join(streamed.response_gen)
     fresh: Any = index.as_chat_engine(chat_mode=mode, llm=llm, similarity_top_k=1, memory=chat_memory_buffer(llm))
     assert "10:00" in str(await fresh.achat("When does the museum open?"))
+
+
+@pytest.mark.parametrize("mode", ["context", "condense_plus_context", "condense_question"])
+def test_a_long_conversation_stays_within_a_small_window(index: VectorStoreIndex, mode: Any) -> None:
+    """The window has 1,024 tokens, of which LlamaIndex keeps 500 free and fills 230 with words of its own."""
+    llm = MLXLLM("demo", temperature=0, max_tokens=64)
+    engine: Any = index.as_chat_engine(
+        chat_mode=mode, llm=llm, similarity_top_k=1, memory=chat_memory_buffer(llm), verbose=False
+    )
+    for _ in range(4):
+        for question in ANSWERS:
+            assert str(engine.chat(question))
+
+
+async def test_a_follow_up_is_asked_as_a_question_of_its_own(llm: MLXLLM, index: VectorStoreIndex) -> None:
+    """The question is scripted: rephrasing one is beyond the demo model. It answers both."""
+    scripted, backend = fake_llm("How much does the ticket cost?")
+
+    def conversation() -> Any:
+        return CondenseQuestionChatEngine.from_defaults(
+            index.as_query_engine(llm=llm, similarity_top_k=1), llm=scripted, memory=chat_memory_buffer(scripted)
+        )
+
+    engine = conversation()
+    assert "10:00" in str(engine.chat("When does the museum open?")) and backend.requests == []
+    assert "12" in str(engine.chat("And what is it to go in?"))
+    asked = backend.requests[0].messages[-1].content
+    assert "The museum opens at 10:00." in asked and "And what is it to go in?" in asked
+    engine = conversation()
+    await engine.achat("When does the museum open?")
+    assert "12" in str(await engine.achat("And what is it to go in?"))
 
 
 async def test_a_router_chooses_by_meaning(llm: MLXLLM, embedding: MLXEmbedding) -> None:

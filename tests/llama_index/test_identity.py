@@ -123,9 +123,17 @@ def test_memories_are_as_large_as_the_budget() -> None:
     assert memory(llm, token_limit=100).token_limit == 100
 
 
+@pytest.mark.parametrize(("window", "tokens"), [(1024, 128), (4096, 2048), (8192, 4915), (400_000, 200_000)])
+def test_in_a_small_window_a_memory_leaves_room_for_what_goes_around_it(window: int, tokens: int) -> None:
+    """LlamaIndex's engines fail with "Chunk size is not positive" otherwise."""
+    backend = FakeChatBackend(capabilities=ModelCapabilities(context_window=window))
+    llm = MLXLLM("fake", backend=backend)
+    assert memory(llm).token_limit == chat_memory_buffer(llm).token_limit == tokens
+
+
 def test_a_buffer_forgets_what_does_not_fit() -> None:
     backend = FakeChatBackend(capabilities=ModelCapabilities(context_window=20))
-    buffer = chat_memory_buffer(MLXLLM("fake", backend=backend))
+    buffer = chat_memory_buffer(MLXLLM("fake", backend=backend), token_limit=15)
     for turn in range(20):
         buffer.put(ChatMessage(role="user", content=f"turn {turn} with words"))
     assert [message.content for message in buffer.get()] == [f"turn {turn} with words" for turn in (17, 18, 19)]
