@@ -2,8 +2,8 @@
 
 Batches are cut when they start, not when they arrive: rows of several requests share one, and while a chat model
 decodes, batches and steps are made so small that its readers hardly notice. A batch advances stage by stage (one layer
-each), so that even a long text does not hold up the others for longer than a layer takes; between two stages, requests
-that are short beside the batch pass it.
+each, or half of one), so that even a long text does not hold up the others for longer than that takes, and no stage is
+begun that would not end within the step; between two stages, requests that are short beside the batch pass it.
 """
 
 import copy
@@ -35,7 +35,8 @@ _MAX_ROWS = 512  # of one batch, however short they are
 _FIRST_GUESS_TOKENS = 256
 _CPU_BATCH_COST_TOKENS = 64
 _GPU_BATCH_COST_TOKENS = 1024
-_MAX_TOKENS = 65_536
+_STAGE_SHARE = 0.4  # of a step, for one stage of a batch: what is left forgives a stage that takes twice as long
+_NEWEST_SHARE = 0.25  # of the latest stage in what is known about a token's cost
 _logger = logging.getLogger(__name__)
 
 
@@ -87,7 +88,7 @@ class EmbeddingLane:
         self._pace = pace
         self._jobs: deque[EmbeddingJob] = deque()
         self._batches: list[_Batch] = []  # the last one is computed first; it may have passed the one before
-        self._fitting_tokens: float = _FIRST_GUESS_TOKENS
+        self._token_seconds: float | None = None  # what a stage takes for a token; unknown before the first one
         # On a GPU, waiting after every layer would leave it idle in between; a CPU computes when it is asked to.
         self._evaluates_always = backend_name() == "cpu"
         self._batch_tokens = _CPU_BATCH_TOKENS if self._evaluates_always else _GPU_BATCH_TOKENS
@@ -118,8 +119,8 @@ class EmbeddingLane:
         while self._batches or self._start(pace):
             self._let_short_ones_pass(pace)
             self._advance(pace)
-            if time.perf_counter() >= deadline:
-                return True
+            if time.perf_counter() + (0.0 if pace is None else self._next_stage_seconds()) >= deadline:
+                return bool(self._jobs)
         # A request may have been cancelled while its last rows were computed.
         self._drop_cancelled()
         return bool(self._jobs)
@@ -141,8 +142,7 @@ class EmbeddingLane:
     def _give_back_if_slow(self, pace: float) -> None:
         """Cut batches anew that were started while nothing else ran: each of their layers would now take too long."""
         for batch in list(self._batches):
-            if len(batch.rows) > 1 and batch.stage_seconds > 2 * pace:
-                self._fitting_tokens = batch.padded_tokens * pace / batch.stage_seconds
+            if len(batch.rows) > 1 and batch.stage_seconds > pace:
                 for job, positions in batch.positions().items():
                     job.take_back(positions)
                 self._batches.remove(batch)
@@ -173,7 +173,11 @@ class EmbeddingLane:
 
     def _limit_tokens(self, job: EmbeddingJob, pace: float | None) -> int:
         limit = self._batch_tokens if job.batch_tokens is None else job.batch_tokens
-        return limit if pace is None else min(limit, int(self._fitting_tokens))
+        if pace is None:
+            return limit
+        if self._token_seconds is None:
+            return min(limit, _FIRST_GUESS_TOKENS)
+        return min(limit, max(int(_STAGE_SHARE * pace / self._token_seconds), 1))
 
     def _take(self, jobs: Sequence[EmbeddingJob], limit_tokens: int) -> None:
         """Make a batch of rows of the first request, and of the others if there is room."""
@@ -200,26 +204,34 @@ class EmbeddingLane:
             started = time.perf_counter()
             following = next(batch.stages, None)
             if following is not None:
+                is_lookup = batch.latest is None
                 batch.latest = following
                 batch.may_be_passed = True
                 if pace is not None or self._evaluates_always:
                     mx.eval(following)
-                    batch.stage_seconds = time.perf_counter() - started
-                    self._fit(batch, pace)
+                    if not is_lookup:
+                        self._learn(batch, time.perf_counter() - started)
                 return
             self._send(batch, _to_numpy(batch.latest))
         except Exception as error:  # noqa: BLE001  (whatever fails here concerns these texts alone)
             self._fail(batch, error)
         self._batches.pop()
 
-    def _fit(self, batch: _Batch, pace: float | None) -> None:
-        """Learn how many tokens a stage may have now: fewer at once when it took too long, more little by little."""
-        if pace is None:
+    def _learn(self, batch: _Batch, seconds: float) -> None:
+        """Remember what the longer stages of a batch cost: pooling at its end is much less than any layer."""
+        if seconds < batch.stage_seconds / 2:
             return
-        if batch.stage_seconds > pace:
-            self._fitting_tokens = max(0.75 * min(self._fitting_tokens, batch.padded_tokens), 1.0)
-        elif batch.stage_seconds < pace / 2 and 2 * batch.padded_tokens >= self._fitting_tokens:
-            self._fitting_tokens = min(1.1 * self._fitting_tokens, _MAX_TOKENS)
+        batch.stage_seconds = seconds
+        cost = seconds / max(batch.padded_tokens, 1)
+        known = cost if self._token_seconds is None else self._token_seconds
+        self._token_seconds = (1 - _NEWEST_SHARE) * known + _NEWEST_SHARE * cost
+
+    def _next_stage_seconds(self) -> float:
+        """What the next stage will take, as far as that is known."""
+        if not self._batches:
+            return 0.0
+        batch = self._batches[-1]
+        return max(batch.stage_seconds, batch.padded_tokens * (self._token_seconds or 0.0))
 
     def _send(self, batch: _Batch, vectors: NDArray[np.float32]) -> None:
         is_finite = np.asarray(np.isfinite(vectors).all(axis=1))

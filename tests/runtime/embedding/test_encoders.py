@@ -24,6 +24,8 @@ def assert_same(found: Hidden, expected: NDArray[Any], mask: NDArray[np.bool_], 
 def test_every_stage_is_that_of_transformers(name: str) -> None:
     expected = references(name)
     stages = compute(ENCODERS / name, expected["ids"], expected["mask"])
+    if len(stages) == 2 * len(expected["stages"]) - 1:
+        del stages[1::2]  # what stands between the two halves of a layer is no hidden state of transformers
     assert len(stages) == len(expected["stages"])
     for found, right in zip(stages, expected["stages"], strict=True):
         assert_same(found, right, expected["mask"])

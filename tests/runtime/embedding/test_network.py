@@ -60,7 +60,7 @@ def last_stage(model: SentenceModel, ids: list[list[int]], prompt_tokens: list[i
     return on_worker(compute)
 
 
-def test_stages_are_the_embeddings_the_layers_and_the_vectors(tmp_path: Path) -> None:
+def test_stages_are_the_embeddings_the_halves_of_layers_and_the_vectors(tmp_path: Path) -> None:
     model = read_sentence_model(assemble("bert-mean-normalize", tmp_path / "model"))
 
     def shapes() -> list[tuple[int, ...]]:
@@ -69,7 +69,7 @@ def test_stages_are_the_embeddings_the_layers_and_the_vectors(tmp_path: Path) ->
         network = load_network(model, cpu_float32=True)
         return [stage.shape for stage in network.stages([[2, 5, 3], [2, 3]], [0, 0], 0)]
 
-    assert on_worker(shapes) == [(2, 3, 32)] * 3 + [(2, 32)]
+    assert on_worker(shapes) == [(2, 3, 32)] * 5 + [(2, 32)]
 
 
 def test_a_last_normalize_is_left_to_the_caller(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ class Encoder(nn.Module):
     max_tokens: int | None = None
 
     def stages(self, ids: Any, mask: Any) -> Iterator[Any]:
-        """Yield the hidden states after the embedding layer and after every layer; the last ones are the output.
+        """Yield the hidden states after the embedding layer and after every layer or half of one; the last ones are the
+        output.
 
         Args:
             ids: (B, T) int32, padded at the end.

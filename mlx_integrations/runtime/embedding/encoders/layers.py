@@ -220,7 +220,14 @@ class PostNormLayer(nn.Module):
 
     def __call__(self, x: Any, bias: Any) -> Any:
         """Map (B, T, hidden) to the same shape."""
-        x = self.attention_norm(x + self.attention(x, bias))
+        return self.transform(self.mix(x, bias))
+
+    def mix(self, x: Any, bias: Any) -> Any:
+        """The half that looks at other tokens."""
+        return self.attention_norm(x + self.attention(x, bias))
+
+    def transform(self, x: Any) -> Any:
+        """The half that takes each token by itself."""
         return self.output_norm(x + in_slices(self._feed_forward, x, self.up.weight.shape[0]))
 
     def _feed_forward(self, x: Any) -> Any:
@@ -239,7 +246,9 @@ class PostNormEncoder(Encoder):
         yield hidden
         bias = self.attention_bias(mask, hidden.dtype)
         for layer in self.layers:
-            hidden = layer(hidden, bias)
+            hidden = layer.mix(hidden, bias)
+            yield hidden
+            hidden = layer.transform(hidden)
             yield hidden
 
     @abstractmethod
