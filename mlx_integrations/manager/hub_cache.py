@@ -125,6 +125,14 @@ class HubRepository:
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
+    def listed(self, commit: str) -> tuple[str, ...]:
+        """Every file of a commit, if huggingface_hub wrote down its list; empty otherwise."""
+        try:
+            document = json.loads(_read_text(self.folder / "trees" / f"{commit}.json") or "")
+            return tuple(str(path) for path in document["files"])
+        except (ValueError, KeyError, TypeError):
+            return ()
+
     def write_wanted(self, commit: str, files: Iterable[PlannedFile]) -> None:
         """Write down which files are wanted of a commit, next to those wanted of it before."""
         wanted = self.wanted(commit) or {}

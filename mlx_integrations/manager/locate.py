@@ -3,91 +3,139 @@
 import difflib
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from mlx_integrations.errors import ModelNotFoundError
+from mlx_integrations.manager.folders import discover, lm_studio_folders
+from mlx_integrations.manager.hub_cache import HubRepository, default_cache_dir, repositories
+from mlx_integrations.manager.names import parse_repository
 from mlx_integrations.manager.packaged import PACKAGED_MODELS, find_packaged
 
-__all__ = ["DEMO_MODEL", "known_models", "locate"]
+if TYPE_CHECKING:  # the catalogue is read only when a name is nothing else
+    from mlx_integrations.registry import ModelEntry, ModelRegistry
 
-DEMO_MODEL = "demo"
-_DEMO_FOLDER = Path(__file__).parent.parent / "demo" / "model"
+__all__ = ["DEMO_FOLDER", "DEMO_MODEL", "known_models", "locate"]
+
+DEMO_MODEL: Final = "demo"
+DEMO_FOLDER: Final = Path(__file__).parent.parent / "demo" / "model"
+_OFF = ("", "0", "false", "no", "off")
+_OFFLINE_VARIABLES = ("MLXI_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
-def locate(model: str | Path, folders: Sequence[Path] = ()) -> Path:
+def locate(
+    model: str | Path,
+    folders: Sequence[Path] = (),
+    *,
+    cache_dir: Path | None = None,
+    registry: "ModelRegistry | None" = None,
+) -> Path:
     """Find a model's folder.
 
     Args:
         model: `demo`, `minilm-l6-v2` once its package is installed, a folder, the name of a model below one of
-            `folders`, or a Hub repository id (`org/name`, optionally `org/name@revision`) that is in the local Hugging
-            Face cache.
+            `folders` or LM Studio's, a Hub repository id (`org/name`, optionally `org/name@revision`) that is in the
+            local Hugging Face cache, or a name of the registry whose repository is.
         folders: Where else to look.
+        cache_dir: The Hugging Face cache, if it is another one than huggingface_hub's.
+        registry: What names mean; the catalogue in the package otherwise.
 
     Raises:
-        ModelNotFoundError: It is nowhere; names that look alike are suggested.
+        ModelNotFoundError: It is nowhere; names that look alike are suggested, or the command that downloads it.
         ModelLoadError: A packaged model's weights were changed.
     """
     if model == DEMO_MODEL:
-        return _DEMO_FOLDER
+        return DEMO_FOLDER
     as_path = Path(model).expanduser()
     if isinstance(model, Path) or (model and as_path.is_dir()):
         return as_path
+    cache_dir = cache_dir or default_cache_dir()
+    found = _below(model, folders) or _in_hub_cache(model, cache_dir)
+    if found is not None:
+        return found
+    if registry is None:
+        from mlx_integrations.registry import ModelRegistry
+
+        registry = ModelRegistry.embedded()
+    entry = registry.get(model) if model else None
+    found = _of_entry(entry, folders, cache_dir) if entry is not None and entry.repo_id else None
+    found = found or find_packaged(model) or _below(model, lm_studio_folders())
+    if found is None:
+        raise _not_found(model, folders, cache_dir, entry, registry)
+    return found
+
+
+def known_models(folders: Sequence[Path] = (), *, cache_dir: Path | None = None) -> list[str]:
+    """Every name that `locate` finds here, `demo` first; those of the registry left out."""
+    below = {
+        path.relative_to(folder).as_posix()
+        for folder in (*folders, *lm_studio_folders())
+        for path in discover(folder)
+        if path != folder and (path / "config.json").is_file()
+    }
+    packaged = [one.name for one in PACKAGED_MODELS if importlib.util.find_spec(one.package) is not None]
+    cached = {repository.repo_id for repository in repositories(cache_dir or default_cache_dir())}
+    return [DEMO_MODEL, *packaged, *sorted(below | cached)]
+
+
+def _below(model: str, folders: Sequence[Path]) -> Path | None:
     for folder in folders if model else ():
         if (folder / model / "config.json").is_file():
             return folder / model
-    found = _in_hub_cache(model) or find_packaged(model)
-    if found is not None:
-        return found
-    raise _not_found(model, folders)
+    return None
 
 
-def known_models(folders: Sequence[Path] = ()) -> list[str]:
-    """Every name that `locate` finds here, `demo` first."""
-    below = {str(path.parent.relative_to(folder)) for folder in folders for path in _configs(folder)}
-    packaged = [one.name for one in PACKAGED_MODELS if importlib.util.find_spec(one.package) is not None]
-    return [DEMO_MODEL, *packaged, *sorted(below | set(_hub_repositories()))]
-
-
-def _configs(folder: Path) -> Iterator[Path]:
-    yield from folder.glob("*/config.json")
-    yield from folder.glob("*/*/config.json")
-
-
-def _hub_cache() -> Path:
-    """The cache of huggingface_hub, by its own environment variables."""
-    home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
-    return Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
-
-
-def _hub_repositories() -> list[str]:
-    names = (path.name.removeprefix("models--") for path in _hub_cache().glob("models--*--*"))
-    return [name.replace("--", "/", 1) for name in names]
-
-
-def _in_hub_cache(model: str) -> Path | None:
-    """The newest snapshot of a repository that has its configuration.
-
-    Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
-    """
-    repo_id, _, revision = model.partition("@")
-    if repo_id.count("/") != 1:
+def _in_hub_cache(model: str, cache_dir: Path, pinned: str | None = None) -> Path | None:
+    """The snapshot of a repository that is meant, if it has its configuration; a pinned one rather than another."""
+    name = parse_repository(model)
+    if name is None:
         return None
-    repository = _hub_cache() / ("models--" + repo_id.replace("/", "--"))
-    reference = repository / "refs" / (revision or "main")
-    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
-    snapshot = repository / "snapshots" / commit
-    return snapshot if commit and (snapshot / "config.json").is_file() else None
+    repository = HubRepository(cache_dir, name.repo_id)
+    for revision in [name.revision] if name.revision else [pinned, None] if pinned else [None]:
+        commit = repository.commit_of(revision)
+        if commit is not None and (repository.snapshot(commit) / "config.json").is_file():
+            return repository.snapshot(commit)
+    return None
 
 
-def _not_found(model: str, folders: Sequence[Path]) -> ModelNotFoundError:
-    known = known_models(folders)
+def _of_entry(entry: "ModelEntry", folders: Sequence[Path], cache_dir: Path) -> Path | None:
+    """Where the repository of a registry's entry is."""
+    repo_id = entry.repo_id or ""
+    return (
+        _in_hub_cache(repo_id, cache_dir, entry.revision)
+        or find_packaged(repo_id)
+        or _below(repo_id, [*folders, *lm_studio_folders()])
+    )
+
+
+def _not_found(
+    model: str,
+    folders: Sequence[Path],
+    cache_dir: Path,
+    entry: "ModelEntry | None",
+    registry: "ModelRegistry",
+) -> ModelNotFoundError:
+    if entry is not None and entry.repo_id:
+        return ModelNotFoundError(
+            f"The model `{model}` is not on this machine.", model=model, hint=_pull_hint(entry.id, "Download it with")
+        )
+    known = known_models(folders, cache_dir=cache_dir)
     by_lower = {name.lower(): name for name in known} | {name.rpartition("/")[2].lower(): name for name in known}
     near = difflib.get_close_matches(model.lower(), by_lower, n=3, cutoff=0.5)
     suggestions = list(dict.fromkeys(by_lower[name] for name in near))
     hint = None
-    if not suggestions and model.count("/") == 1 and not model.startswith((".", "~", "/")):
-        hint = f"If it is a repository on the Hugging Face Hub, download it first: hf download {model}"
+    if not suggestions and (name := parse_repository(model)) is not None:
+        hint = _pull_hint(model, f"If {name.repo_id} is a repository on the Hugging Face Hub, download it first")
+    elif not suggestions and (listed := registry.suggest(model)):
+        suggestions = list(listed)
+        hint = _pull_hint(listed[0], f"Did you mean `{listed[0]}`? Download it with")
     return ModelNotFoundError(
         f"There is no model `{model}` on this machine.", model=model, suggestions=suggestions, hint=hint
     )
+
+
+def _pull_hint(model: str, introduction: str) -> str:
+    variable = next((name for name in _OFFLINE_VARIABLES if os.environ.get(name, "").lower() not in _OFF), None)
+    offline = f" (the network is switched off: unset {variable} first)" if variable else ""
+    return f"{introduction}: mlxi models pull {model}{offline}"

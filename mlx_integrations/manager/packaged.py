@@ -9,7 +9,7 @@ from typing import Final
 
 from mlx_integrations.errors import ModelLoadError, ModelNotFoundError
 
-__all__ = ["PACKAGED_MODELS", "PackagedModel", "find_packaged"]
+__all__ = ["PACKAGED_MODELS", "PackagedModel", "find_packaged", "packaged_folder"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +64,8 @@ def find_packaged(model: str) -> Path | None:
     packaged = next((one for one in PACKAGED_MODELS if model in (one.name, one.repo_id)), None)
     if packaged is None:
         return None
-    spec = importlib.util.find_spec(packaged.package)
-    folder = Path(spec.origin).parent / packaged.folder if spec is not None and spec.origin else None
-    weights = folder / "model.safetensors" if folder else None
-    if folder is None or weights is None or not weights.is_file():
+    folder = packaged_folder(packaged)
+    if folder is None:
         if model == packaged.repo_id:
             return None
         raise ModelNotFoundError(
@@ -75,6 +73,7 @@ def find_packaged(model: str) -> Path | None:
             model=model,
             hint=f"Install it with: {packaged.install_command}",
         )
+    weights = folder / "model.safetensors"
     stat = weights.stat()
     if _sha256(weights, stat.st_size, stat.st_mtime_ns) != packaged.sha256:
         raise ModelLoadError(
@@ -83,6 +82,13 @@ def find_packaged(model: str) -> Path | None:
             hint=f"Install it again: {packaged.install_command.replace('install', 'install --force-reinstall', 1)}",
         )
     return folder
+
+
+def packaged_folder(packaged: PackagedModel) -> Path | None:
+    """Where a packaged model is, unchecked; `None` if it is not installed."""
+    spec = importlib.util.find_spec(packaged.package)
+    folder = Path(spec.origin).parent / packaged.folder if spec is not None and spec.origin else None
+    return folder if folder is not None and (folder / "model.safetensors").is_file() else None
 
 
 @lru_cache(maxsize=8)
