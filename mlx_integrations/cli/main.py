@@ -11,8 +11,11 @@ from mlx_integrations.cli.chat import chat, talk
 from mlx_integrations.cli.config import app as config_app
 from mlx_integrations.cli.demo import demo
 from mlx_integrations.cli.embed import embed
+from mlx_integrations.cli.estimate import estimate
 from mlx_integrations.cli.exit_codes import MEANINGS, ExitCode, exit_code
 from mlx_integrations.cli.frame import add, group
+from mlx_integrations.cli.models.app import app as models_app
+from mlx_integrations.cli.models.listing import list_models as print_models
 from mlx_integrations.cli.options import Model, Offline, Provider
 from mlx_integrations.cli.parts import Invocation, Parts
 from mlx_integrations.cli.run import run as run_model
@@ -35,6 +38,8 @@ _TALK, _MODELS, _SETUP = "Talk to a model", "Models", "This program"
 add(app, chat, panel=_TALK)
 add(app, run_model, name="run", panel=_TALK)
 add(app, embed, panel=_TALK)
+app.add_typer(models_app, name="models", rich_help_panel=_MODELS)
+add(app, estimate, panel=_MODELS)
 app.add_typer(config_app, name="config", rich_help_panel=_SETUP)
 add(app, demo, panel=_SETUP)
 
@@ -65,7 +70,8 @@ def _global_options(
     if context.invoked_subcommand is not None:
         return
     if list_models:
-        raise typer.Exit
+        print_models(invocation)
+        return
     if model or provider or offline:
         talk(invocation, model or invocation.settings.models.default, None, system=None, sampling=SamplingParams())
     else:

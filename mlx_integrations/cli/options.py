@@ -9,7 +9,7 @@ from mlx_integrations.cli.completion import complete_any_model, complete_install
 
 __all__ = [
     "AsJson",
-    "Context",
+    "ContextTokens",
     "Force",
     "InstalledModel",
     "MaxTokens",
@@ -55,7 +55,7 @@ Temperature: TypeAlias = Annotated[
     float | None,
     typer.Option("--temperature", "-t", min=0.0, help="0 always takes the likeliest word; left out: the model's own."),
 ]
-Context: TypeAlias = Annotated[
+ContextTokens: TypeAlias = Annotated[
     int | None,
     typer.Option("--context", "-c", min=1, help="Tokens of conversation to estimate memory for; left out: 8192."),
 ]

@@ -44,13 +44,13 @@ def _model_manager() -> "ModelManager":
 def _model_registry() -> "ModelRegistry":
     from mlx_integrations import assembly
 
-    return assembly.model_registry()
+    return assembly.model_registry(refresh=True)
 
 
 def _machine() -> "Machine":
     from mlx_integrations import assembly
 
-    return assembly.machine()
+    return assembly.describe_machine()
 
 
 def _state_folder() -> Path:
@@ -112,6 +112,17 @@ class Invocation:
         """The models that are known."""
         _ = self.settings
         return self.parts.model_registry()
+
+    @cached_property
+    def machine(self) -> "Machine":
+        """What this machine has."""
+        _ = self.settings
+        return self.parts.machine()
+
+    @property
+    def budget_bytes(self) -> int:
+        """What models may take of its memory."""
+        return self.settings.runtime.memory_budget_bytes or self.machine.budget_bytes
 
     def chat_backend(self, model: str) -> "ChatBackend":
         """What answers for a model name."""

@@ -9,11 +9,11 @@ from typing import Final
 __all__ = ["COMMANDS", "HELP", "LOCAL_HELP", "Command", "complete_line", "parse"]
 
 COMMANDS: Final = {
-    "model": ("[NAME]", "talk to another model from here on; the conversation goes with it"),
+    "model": ("[NAME]", "talk to another model; the conversation goes with it"),
     "models": ("", "the models on this machine"),
-    "system": ("[TEXT]", "set the instructions that come before the conversation, or show them"),
+    "system": ("[TEXT]", "set or show the instructions before the conversation"),
     "clear": ("", "forget the conversation"),
-    "save": ("[FILE]", "write it to a file: Markdown, or messages if the name ends in .json"),
+    "save": ("[FILE]", "write it to a file: Markdown, or messages if it ends in .json"),
     "help": ("[local]", "this list, or how models get onto this machine"),
     "exit": ("", "leave; Ctrl-D does so too"),
 }
@@ -26,8 +26,8 @@ HELP: Final = "\n".join(
     [
         *(f"  {f'/{name} {argument}'.rstrip():<18}{text}" for name, (argument, text) in COMMANDS.items()),
         "",
-        "  Ctrl-C stops an answer, or gives up a line. The arrow keys bring back what you typed before.",
-        '  A backslash at the end of a line continues it; """ begins and ends a message of several lines.',
+        "  Ctrl-C stops an answer. The arrow keys bring back what you typed before.",
+        '  A backslash at the end of a line continues it; """ begins and ends several lines.',
     ]
 )
 
@@ -36,11 +36,12 @@ LOCAL_HELP: Final = """\
 
   A model has to be downloaded once, and has to fit this machine's memory:
     mlxi models recommend     which models fit this machine
-    mlxi models pull NAME     download one; a download that was interrupted goes on where it stopped
+    mlxi models pull NAME     download one, or go on with an interrupted download
     mlxi models list          what is here, and how large it is
     mlxi models rm NAME       delete one
 
-  A larger model answers better and slower. 4-bit models take a quarter of the memory of 16-bit ones.
+  A larger model answers better and slower. 4-bit models take a quarter of the
+  memory of 16-bit ones.
   Here, /models lists what you have, and /model NAME switches to one of them."""
 
 

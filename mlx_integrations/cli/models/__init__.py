@@ -1,0 +1,1 @@
+"""`mlxi models`: which models there are, which are here, and what to do with them."""
