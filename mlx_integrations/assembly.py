@@ -1,11 +1,11 @@
 """The one place where concrete parts are built from settings and meet for the first time."""
 
-import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mlx_integrations.manager.locate import locate
+from mlx_integrations.offline import switch_off_network
 from mlx_integrations.protocols import ChatBackend, EmbeddingBackend
 from mlx_integrations.registry import ModelRegistry, load_registry
 from mlx_integrations.runtime.architectures import describe_support
@@ -30,7 +30,6 @@ __all__ = [
     "use_settings",
 ]
 
-_OFFLINE_VARIABLES: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 _lock = threading.RLock()
 _runtime: Runtime | None = None
 _settings: Settings | None = None
@@ -51,7 +50,7 @@ def use_settings(settings: Settings) -> Settings:
     """Let everything in this process share these settings. Models and runtimes that were made before keep theirs.
 
     Args:
-        settings: The settings; `offline` also switches the network off for huggingface_hub and transformers.
+        settings: The settings; `offline` also switches the network off for other libraries.
 
     Returns:
         The same settings.
@@ -60,8 +59,7 @@ def use_settings(settings: Settings) -> Settings:
     with _lock:
         _settings, _registry = settings, None
         if settings.offline:
-            # Both read these when they are imported, which has not happened yet, or are asked again at each call.
-            os.environ.update(_OFFLINE_VARIABLES)
+            switch_off_network()
         return settings
 
 

@@ -22,6 +22,10 @@ class _Lookup(ABC, Generic[BackendT]):
     """What was looked up for a model: no part of its equality, copies or pickles."""
 
     def __init__(self) -> None:
+        from mlx_integrations.assembly import get_settings
+
+        # Frameworks trace a call before they make it: where the settings say `offline`, that must hold already.
+        get_settings()
         self._found: tuple[str, Any, BackendT] | None = None
 
     def __eq__(self, other: object) -> bool:

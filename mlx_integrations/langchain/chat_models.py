@@ -135,6 +135,14 @@ class ChatMLX(BaseChatModel):
         self._add_version("mlx-integrations", __version__)
         return self
 
+    @model_validator(mode="after")
+    def _obey_settings(self) -> Self:
+        # LangChain traces a call before it makes it: where the settings say `offline`, that must hold already.
+        from mlx_integrations.assembly import get_settings
+
+        get_settings()
+        return self
+
     @property
     def model_name(self) -> str:
         """The name that many LangChain tools ask for; the same as `model`."""
