@@ -54,7 +54,7 @@ class _Config:
 
     @property
     def layers(self) -> int:
-        count = self.whole("num_hidden_layers")
+        count = self.whole("num_hidden_layers", "num_layers")
         if count > _MAX_LAYERS:
             raise _UnknownError("num_hidden_layers")
         return count
@@ -317,7 +317,7 @@ def _recurrent_gemma(config: _Config) -> _Layers:
     if not kinds:
         raise _UnknownError("block_types")
     lru = config.whole("lru_width", default=0) or config.whole("hidden_size")
-    recurrent = CacheLayer(rule="state", state_elements=(config.whole("conv1d_width") - 1) * lru, float32_elements=lru)
+    recurrent = CacheLayer(rule="state", state_elements=config.whole("conv1d_width") * lru)
     attention = _sliding(2 * config.shared_head_dim, config.whole("attention_window_size"))
     for index in range(config.layers):
         yield recurrent if kinds[index % len(kinds)] == "recurrent" else attention
@@ -325,7 +325,7 @@ def _recurrent_gemma(config: _Config) -> _Layers:
 
 _READERS: Final[dict[str, Callable[[_Config], _Layers]]] = {
     **dict.fromkeys(
-        "bitnet dots1 ernie4_5 ernie4_5_moe exaone gemma gemma2 glm glm4 glm4_moe hunyuan_v1_dense minimax nemotron "
+        "dots1 ernie4_5 ernie4_5_moe exaone gemma gemma2 glm glm4 glm4_moe hunyuan_v1_dense minimax nemotron "
         "olmo2 olmoe qwen3 qwen3_moe seed_oss telechat3".split(),
         _plain,
     ),
@@ -386,8 +386,9 @@ CONFIG_KEYS: Final = frozenset(
         "linear_conv_kernel_dim linear_key_head_dim linear_num_key_heads linear_num_value_heads linear_value_head_dim "
         "lru_width mamba_d_conv mamba_d_head mamba_d_state mamba_expand mamba_head_dim mamba_n_groups mamba_n_heads "
         "mamba_num_heads model_type moe_intermediate_size n_groups n_layer n_layers num_attention_heads "
-        "num_experts_per_tok num_heads num_hidden_layers num_key_value_heads num_kv_shared_layers qk_nope_head_dim "
-        "qk_rope_head_dim sliding_window sliding_window_pattern ssm_state_size state_size v_head_dim vocab_size"
+        "num_experts_per_tok num_heads num_hidden_layers num_key_value_heads num_kv_shared_layers num_layers "
+        "qk_nope_head_dim qk_rope_head_dim sliding_window sliding_window_pattern ssm_state_size state_size "
+        "v_head_dim vocab_size"
     ).split()
 )
 """The keys of config.json that estimates read; a catalogue needs no others."""
