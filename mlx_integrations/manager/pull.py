@@ -58,7 +58,7 @@ def carry_out(
     _check_disk(plan, missing_bytes(files), free_bytes(repository.cache_dir))
     try:
         repository.prepare()
-    except PermissionError as exc:
+    except OSError as exc:
         raise unwritable(repository.cache_dir, exc) from exc
     meter = ProgressMeter(files, on_progress, clock)
     stop = Stop(cancel, plan.repo_id, clock)
