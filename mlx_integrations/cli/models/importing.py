@@ -7,6 +7,7 @@ import typer
 
 from mlx_integrations.cli.console import print_json, say
 from mlx_integrations.cli.options import AsJson
+from mlx_integrations.cli.parts import Invocation
 from mlx_integrations.cli.progress import ProgressDisplay
 from mlx_integrations.cli.text import disk, duration
 
@@ -16,7 +17,7 @@ __all__ = ["import_"]
 def import_(
     context: typer.Context,
     source: Annotated[
-        Path, typer.Argument(exists=True, help="A folder or a file: safetensors, PyTorch or GGUF.", show_default=False)
+        Path, typer.Argument(help="A folder or a file: safetensors, PyTorch or GGUF.", show_default=False)
     ],
     name: Annotated[
         str | None, typer.Option("--name", help="What to call it; left out: as the source is called.")
@@ -33,10 +34,19 @@ def import_(
     answered with what to download instead. The source is not changed. The new model is found by its name afterwards;
     its folder is printed to stdout.
     """
+    from mlx_integrations.manager.formats import detect_format
     from mlx_integrations.runtime.convert.conversion import convert_model
     from mlx_integrations.settings.places import models_folder
 
-    _ = context.obj.settings  # a mistake in the settings is told of before an hour of work
+    invocation: Invocation = context.obj
+    detected = detect_format(source, registry=invocation.registry)
+    detected.check_convertible()
+    for detail in detected.details:
+        say(detail)
+    if detected.name == "mlx" and bits is None:
+        say(f"There is nothing to convert. {detected.advice}")
+        typer.echo(str(source))
+        return
     path = target or models_folder() / (name or source.resolve().stem)
     quantize_bits = int(bits) if bits else None
     with ProgressDisplay() as display:
