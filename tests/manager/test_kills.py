@@ -1,12 +1,14 @@
 """Downloads that are killed go on where they stopped, and downloads that run at the same time share the work.
 
-MLXI_TEST_KILLS sets how often the download is killed; the figures are printed (`-s`).
+MLXI_TEST_KILLS sets how often the download is killed; `--log-cli-level=INFO` shows the figures.
 """
 
+import logging
 import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from mlx_integrations.manager import ModelManager
 from tests.hub import LoopbackHub, Request
 from tests.manager.conftest import CONFIG, weights
 from tests.manager.pullers import Puller
+
+_log = logging.getLogger(__name__)
 
 REPO_ID = "test-org/several-files"
 KILLS = int(os.environ.get("MLXI_TEST_KILLS", "8"))
@@ -46,6 +50,10 @@ def _parts(cache: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in cache.glob("models--*/blobs/*.mlxi-part")}
 
 
+def _has_asked(hub: LoopbackHub, seen: int) -> bool:
+    return len(_shard_requests(hub)) > seen
+
+
 def _wait_until(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + 5
     while not condition() and time.monotonic() < until:
@@ -65,7 +73,7 @@ def test_a_download_that_is_killed_again_and_again_goes_on_where_it_stopped(slow
             pid = puller.start()
             if kills < KILLS:
                 if chance.random() < 0.8:  # in the middle of a file; otherwise at any moment
-                    _wait_until(lambda: len(_shard_requests(slow_hub)) > seen)
+                    _wait_until(partial(_has_asked, slow_hub, seen))
                 time.sleep(chance.uniform(0, 2 * MEAN_SECONDS))
                 puller.kill(pid)
                 kills += 1
@@ -81,7 +89,7 @@ def test_a_download_that_is_killed_again_and_again_goes_on_where_it_stopped(slow
 
     sent = sum(request.sent_bytes for request in _shard_requests(slow_hub))
     again = sent - sum(len(content) for path, content in files.items() if path.endswith(".safetensors"))
-    print(f"{kills} kills, {resumptions} resumptions, {sent:,} bytes sent, {again:,} of them again")
+    _log.info("%d kills, %d resumptions, %d bytes sent, %d of them again", kills, resumptions, sent, again)
     assert kills >= min(KILLS, 3) and resumptions > 0
     assert 0 <= again <= kills * SLICE_BYTES
     manager = ModelManager(cache_dir=cache)
