@@ -21,7 +21,7 @@ from mlx_integrations.manager.pacing import Clock, InterruptionError, RetryPolic
 if TYPE_CHECKING:  # types only: they take half a second to import
     import httpx2
 
-__all__ = ["FileStream", "HubClient", "RemoteFile"]
+__all__ = ["FileStream", "HubClient", "HubGreeting", "RemoteFile"]
 
 API_RETRIES: Final = RetryPolicy(attempts=4)
 _MAX_REDIRECTS = 5
@@ -66,6 +66,22 @@ class FileStream:
     abort: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubGreeting:
+    """How the Hub answers a small question.
+
+    Attributes:
+        host: The server.
+        seconds: How long the answer took.
+        status: Its status: 200 if the token is good, 401 if it is not, or if there is none; anything else from a mirror
+            that does not know the question.
+    """
+
+    host: str
+    seconds: float
+    status: int
+
+
 class HubClient:
     """Asks the Hub; reads only.
 
@@ -102,6 +118,38 @@ class HubClient:
         """Whether the network is switched off, by argument or by huggingface_hub's own variables."""
         names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
         return self._offline or any(os.environ.get(name, "").upper() in _ON for name in names)
+
+    @property
+    def token(self) -> str | None:
+        """What opens private and gated repositories; `None` if there is nothing."""
+        from huggingface_hub import constants, get_token
+
+        return get_token() if self._token is None and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else self._token
+
+    def greet(self, timeout_seconds: float) -> HubGreeting:
+        """Ask who the token belongs to, once: a small question that every Hub answers in some way.
+
+        Raises:
+            OfflineError: The network is switched off.
+            HubUnavailableError: No answer in time.
+            HubError: The address is none.
+        """
+        try:
+            with self._translated(""):
+                from huggingface_hub import get_session
+
+                began = self._clock.monotonic()
+                url = f"{self.endpoint}/api/whoami-v2"
+                answer = get_session().get(
+                    url, headers=self._headers()(True), follow_redirects=False, timeout=timeout_seconds
+                )
+                seconds = self._clock.monotonic() - began
+        except InterruptionError as interruption:
+            raise HubUnavailableError(
+                f"{describe_host(self.endpoint)} cannot be reached: {interruption.reason}.",
+                hint="Check the connection, proxies and HF_ENDPOINT, or work without it: `--offline`.",
+            ) from interruption
+        return HubGreeting(host=describe_host(self.endpoint), seconds=seconds, status=answer.status_code)
 
     def commit(self, repo_id: str, revision: str) -> str:
         """The commit that a branch, tag or commit hash means now.
@@ -259,13 +307,9 @@ class HubClient:
 
     def _headers(self) -> Callable[[bool], dict[str, str]]:
         """Headers for the Hub, with the token, and for other hosts, without."""
-        from huggingface_hub import constants, get_token
-
         from mlx_integrations import __version__
 
-        token = self._token
-        if token is None and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
-            token = get_token()
+        token = self.token
         agent = {"User-Agent": f"mlx-integrations/{__version__}"}
         return lambda is_hub: {**agent, "Authorization": f"Bearer {token}"} if is_hub and token else agent
 

@@ -17,7 +17,7 @@ from mlx_integrations.manager.expectations import expected_here, expected_on_hub
 from mlx_integrations.manager.finding import find_model
 from mlx_integrations.manager.folders import lm_studio_folders
 from mlx_integrations.manager.hub_cache import HubRepository, default_cache_dir
-from mlx_integrations.manager.hub_client import HubClient
+from mlx_integrations.manager.hub_client import HubClient, HubGreeting
 from mlx_integrations.manager.inventory import list_models
 from mlx_integrations.manager.locate import locate
 from mlx_integrations.manager.names import parse_repository
@@ -99,6 +99,21 @@ class ModelManager:
         if self._registry is None:
             self._registry = ModelRegistry.embedded()
         return self._registry
+
+    @property
+    def has_token(self) -> bool:
+        """Whether there is a token for private and gated repositories."""
+        return bool(self._client.token)
+
+    def greet_hub(self, timeout_seconds: float) -> HubGreeting:
+        """Whether the Hub answers, asked once.
+
+        Raises:
+            OfflineError: The network is switched off.
+            HubUnavailableError: No answer in time.
+            HubError: The address is none.
+        """
+        return self._client.greet(timeout_seconds)
 
     # What is here
 

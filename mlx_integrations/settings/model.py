@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -30,7 +30,10 @@ from mlx_integrations.settings.sources import (
     read_files,
 )
 
-__all__ = ["Settings", "find_origins"]
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+__all__ = ["Settings", "describe_problem", "find_origins"]
 
 
 class Settings(BaseSettings):
@@ -68,7 +71,7 @@ class Settings(BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as exc:
-            raise ConfigurationError(_first_problem(exc, values)) from exc
+            raise ConfigurationError(describe_problem(exc.errors(include_url=False)[0], values)) from exc
         except SettingsError as exc:
             raise ConfigurationError(
                 f"A variable cannot be read: {exc}.", hint="A whole section in one variable has to be JSON."
@@ -113,9 +116,13 @@ def _outer_sources(
     )
 
 
-def _first_problem(exc: ValidationError, values: Mapping[str, Any]) -> str:
-    """The first thing that is wrong, in one line: what, where, and what would be right."""
-    problem = exc.errors(include_url=False)[0]
+def describe_problem(problem: "ErrorDetails", values: Mapping[str, Any]) -> str:
+    """A value that cannot be, in one line: what, where, and what would be right.
+
+    Args:
+        problem: What pydantic says about it.
+        values: The arguments that `Settings` was made with.
+    """
     path = [str(part) for part in problem["loc"]]
     key = next((name for end in range(len(path), 0, -1) if field_of(Settings, name := ".".join(path[:end]))), "")
     field = field_of(Settings, key)

@@ -18,6 +18,7 @@ from mlx_integrations.settings.lines import json_lines, toml_lines, variable_lin
 from mlx_integrations.settings.places import CONFIG_VARIABLE, user_config_path
 
 __all__ = [
+    "DOTENV_FILE",
     "PROJECT_FILE",
     "SECRETS",
     "SECRET_HINT",
@@ -28,6 +29,7 @@ __all__ = [
     "Origin",
     "Source",
     "Variables",
+    "configuration_files",
     "read_files",
 ]
 
@@ -180,10 +182,19 @@ class File(InitSettingsSource):
 
 
 def read_files(settings_cls: type[BaseSettings]) -> tuple[File, ...]:
-    """The configuration files that are there, strongest first: the project's, then the user's; of a pair the TOML file.
+    """The configuration files that are there, strongest first.
 
     Raises:
         ConfigurationError: One of them is wrong, or MLXI_CONFIG names one that is not there.
+    """
+    return tuple(File(settings_cls, path) for path in configuration_files())
+
+
+def configuration_files() -> tuple[Path, ...]:
+    """Where configuration files are: the project's, then the user's; of a pair the TOML file first.
+
+    Raises:
+        ConfigurationError: MLXI_CONFIG names one that is not there.
     """
     user, is_named = user_config_path(), bool(os.environ.get(CONFIG_VARIABLE))
     if is_named and not user.is_file():
@@ -191,7 +202,7 @@ def read_files(settings_cls: type[BaseSettings]) -> tuple[File, ...]:
     paths = [PROJECT_FILE, PROJECT_FILE.with_suffix(".json"), user]
     if not is_named:
         paths.append(user.with_suffix(".json"))
-    return tuple(File(settings_cls, path) for path in paths if path.is_file())
+    return tuple(path for path in paths if path.is_file())
 
 
 def flat_names(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
