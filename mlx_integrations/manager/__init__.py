@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlx_integrations.manager.locate import known_models, locate
     from mlx_integrations.manager.model_manager import ModelManager
     from mlx_integrations.manager.records import (
         FileProblem,
@@ -34,15 +33,9 @@ __all__ = [
     "Removal",
     "Update",
     "Verification",
-    "known_models",
-    "locate",
 ]
 
-_HOMES = {
-    "ModelManager": "mlx_integrations.manager.model_manager",
-    "known_models": "mlx_integrations.manager.locate",
-    "locate": "mlx_integrations.manager.locate",
-}
+_HOMES = {"ModelManager": "mlx_integrations.manager.model_manager"}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from mlx_integrations.errors import ConfigurationError
 from mlx_integrations.manager.hub_cache import HubRepository, WantedFile
 from mlx_integrations.manager.hub_client import HubClient
 from mlx_integrations.manager.model_files import list_files
-from mlx_integrations.manager.needed_files import choose_files
+from mlx_integrations.manager.needed_files import choose_files, is_weight_file
 from mlx_integrations.manager.packaged import PACKAGED_MODELS
 from mlx_integrations.manager.records import InstalledModel
 from mlx_integrations.manager.verify import Expected
@@ -24,7 +24,8 @@ def expected_here(installed: InstalledModel, cache_dir: Path, registry: ModelReg
     if installed.source == "hub" and installed.repo_id and installed.revision:
         return _in_cache(HubRepository(cache_dir, installed.repo_id), installed.revision)
     entry = registry.get(installed.repo_id or installed.name)
-    digests = dict(entry.sha256) if entry is not None else {}
+    # Small files change from one commit to the next, and which one a folder is from is not known.
+    digests = {name: digest for name, digest in entry.sha256.items() if is_weight_file(name)} if entry else {}
     packaged = next((one for one in PACKAGED_MODELS if one.name == installed.name), None)
     if packaged is not None:
         digests["model.safetensors"] = packaged.sha256

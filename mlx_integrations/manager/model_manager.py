@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mlx_integrations.errors import (
@@ -159,7 +160,8 @@ class ModelManager:
 
         Args:
             model: A name of the registry, a repository (`org/name`, `org/name@revision`), or the address of its page.
-            revision: A branch, tag or commit; by default the registry's, or else `main`.
+            revision: A branch, tag or commit; by default the one that the registry checked for its own names, and
+                `main` for repositories.
             include: Patterns of files to take besides those that are needed, such as `*Q4_0.gguf`.
             allow_all_files: Take every file of the repository.
 
@@ -169,16 +171,23 @@ class ModelManager:
             HubError: The Hub does not answer, or does not give the repository; its subclasses say why.
         """
         repo_id, named, entry = self._repository(model)
-        pinned = entry.revision if entry is not None else None
-        return make_plan(
-            self._client,
-            HubRepository(self.cache_dir, repo_id),
-            revision or named or pinned or "main",
-            entry=entry,
-            describe=self._describe,
-            include=include,
-            all_files=allow_all_files,
-        )
+        pinned = entry.revision if entry is not None and parse_repository(model) is None else None
+
+        def plan_at(wanted: str) -> PullPlan:
+            return make_plan(
+                self._client,
+                HubRepository(self.cache_dir, repo_id),
+                wanted,
+                entry=entry,
+                describe=self._describe,
+                include=include,
+                all_files=allow_all_files,
+            )
+
+        if revision is None and pinned is not None:
+            with suppress(RevisionNotFoundError):  # its history was rewritten since the registry was
+                return plan_at(pinned)
+        return plan_at(revision or named or "main")
 
     def pull(
         self,
