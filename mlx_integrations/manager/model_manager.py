@@ -11,8 +11,6 @@ from mlx_integrations.errors import (
     ModelNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
-    UnsupportedArchitectureError,
-    UnsupportedFormatError,
 )
 from mlx_integrations.manager.expectations import expected_here, expected_on_hub
 from mlx_integrations.manager.finding import find_model
@@ -27,7 +25,7 @@ from mlx_integrations.manager.packaged import PACKAGED_MODELS
 from mlx_integrations.manager.partials import list_partials, prune_partials
 from mlx_integrations.manager.plan import free_disk_bytes, make_plan
 from mlx_integrations.manager.progress import OnProgress
-from mlx_integrations.manager.pull import carry_out
+from mlx_integrations.manager.pull import carry_out, refuse_unsupported
 from mlx_integrations.manager.records import (
     InstalledModel,
     PartialFile,
@@ -40,7 +38,7 @@ from mlx_integrations.manager.records import (
 )
 from mlx_integrations.manager.remove import carry_out_removal, plan_folder_removal, plan_repository_removal
 from mlx_integrations.manager.repair import discard_damaged
-from mlx_integrations.manager.support import DescribeSupport, model_type_of
+from mlx_integrations.manager.support import DescribeSupport
 from mlx_integrations.manager.verify import verify_files
 from mlx_integrations.registry.catalogue import ModelRegistry
 from mlx_integrations.registry.entry import ModelEntry
@@ -49,7 +47,6 @@ __all__ = ["ModelManager"]
 
 _Updates = list[Update]  # inside the class, `list` is its method
 _Partials = list[PartialFile]
-_UNSUPPORTED_HINT = "`mlxi models recommend` lists others. Pass `force` to download it all the same."
 
 
 class ModelManager:
@@ -223,7 +220,7 @@ class ModelManager:
                 return here
         plan = self.plan(model) if isinstance(model, str) else model
         if not force:
-            _refuse_unsupported(plan)
+            refuse_unsupported(plan)
         repository = HubRepository(self.cache_dir, plan.repo_id)
         pulled = carry_out(
             plan,
@@ -407,16 +404,6 @@ class ModelManager:
             transferred_bytes=0,
             seconds=0.0,
         )
-
-
-def _refuse_unsupported(plan: PullPlan) -> None:
-    if plan.support.is_supported:
-        return
-    message = f"`{plan.repo_id}` cannot be run here, so it was not downloaded. {plan.support.reason}"
-    model_type = model_type_of(plan.config)
-    if model_type is None or not any(file.path.endswith(".safetensors") for file in plan.files):
-        raise UnsupportedFormatError(message, path=plan.repo_id, format_name="unknown", hint=_UNSUPPORTED_HINT)
-    raise UnsupportedArchitectureError(message, model_path=plan.repo_id, model_type=model_type, hint=_UNSUPPORTED_HINT)
 
 
 def _uninstall_hint(name: str) -> str:

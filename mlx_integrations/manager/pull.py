@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from mlx_integrations.errors import InsufficientDiskError
+from mlx_integrations.errors import InsufficientDiskError, UnsupportedArchitectureError, UnsupportedFormatError
 from mlx_integrations.manager.hub_cache import HubRepository
 from mlx_integrations.manager.hub_client import HubClient
 from mlx_integrations.manager.locks import try_lock
@@ -14,11 +14,13 @@ from mlx_integrations.manager.plan import find_local_state, free_disk_bytes, has
 from mlx_integrations.manager.progress import OnProgress, ProgressMeter
 from mlx_integrations.manager.records import PlannedFile, PulledModel, PullPlan
 from mlx_integrations.manager.snapshot import link_snapshot
+from mlx_integrations.manager.support import model_type_of
 from mlx_integrations.manager.transfer import Stop, Transfer, unwritable
 
-__all__ = ["carry_out"]
+__all__ = ["carry_out", "refuse_unsupported"]
 
 _POLL_SECONDS: Final = 0.2
+_UNSUPPORTED_HINT: Final = "`mlxi models recommend` lists others. Pass `force` to download it all the same."
 
 
 def carry_out(
@@ -72,6 +74,22 @@ def carry_out(
         transferred_bytes=transfer.transferred_bytes,
         seconds=clock.monotonic() - began,
     )
+
+
+def refuse_unsupported(plan: PullPlan) -> None:
+    """Let a plan pass whose model can be run here.
+
+    Raises:
+        UnsupportedArchitectureError: There is no code for this kind of model.
+        UnsupportedFormatError: It has no weights that can be loaded.
+    """
+    if plan.support.is_supported:
+        return
+    message = f"`{plan.repo_id}` cannot be run here, so it was not downloaded. {plan.support.reason}"
+    model_type = model_type_of(plan.config)
+    if model_type is None or not any(file.path.endswith(".safetensors") for file in plan.files):
+        raise UnsupportedFormatError(message, path=plan.repo_id, format_name="unknown", hint=_UNSUPPORTED_HINT)
+    raise UnsupportedArchitectureError(message, model_path=plan.repo_id, model_type=model_type, hint=_UNSUPPORTED_HINT)
 
 
 def _fetch_all(

