@@ -1,9 +1,9 @@
 """The guided tour behind `mlxi demo`: chat, an agent with tools, structured output, questions about a folder of text,
-eight requests at once.
+a query engine of LlamaIndex, eight requests at once.
 
 Everything shown is done by the shipped demo model, through the same code that runs a large one, and by an embedding
-model if it is installed. The tour returns what it saw, so that it is a test as well: `tests/demo/test_tour.py` checks
-the answers.
+model if it is installed. What is not installed is named, with the line that installs it. The tour returns what it saw,
+so that it is a test as well: `tests/demo/test_tour.py` checks the answers.
 """
 
 import time
@@ -26,7 +26,7 @@ from mlx_integrations.demo.retrieval import answer_from, docs_folder, index_pass
 from mlx_integrations.demo.tools import calculator, days_between, lookup_price
 from mlx_integrations.errors import MissingExtraError, ModelNotFoundError
 
-__all__ = ["AgentRun", "Answered", "Contact", "Retrieval", "Speed", "Step", "TourResult", "run_tour"]
+__all__ = ["AgentRun", "Answered", "Contact", "Queried", "Retrieval", "Speed", "Step", "TourResult", "run_tour"]
 
 CHAT_QUESTION = "What can you do?"
 AGENT_QUESTIONS = (
@@ -41,6 +41,8 @@ DOCS_QUESTIONS = (
     "How many tokens does MiniLM read?",
     "What does the first call load?",
 )
+ENGINE_PAGE = "explanation/questions.md"
+ENGINE_QUESTION = "Is the package free?"
 BATCH_QUESTIONS = (
     "Who are you?",
     "What can you do?",
@@ -104,6 +106,16 @@ class Retrieval:
 
 
 @dataclass(frozen=True)
+class Queried:
+    """What a query engine answered, from which passage, and how many models were loaded for it."""
+
+    question: str
+    passage: str
+    answer: str
+    loads: int
+
+
+@dataclass(frozen=True)
 class Speed:
     """The same requests, one after the other and all at once."""
 
@@ -127,12 +139,13 @@ class Speed:
 
 @dataclass(frozen=True)
 class TourResult:
-    """What the tour saw; `retrieval` is missing where its embedding model or store is not installed."""
+    """What the tour saw; what has to be installed for `retrieval` or `engine` may be missing, and they with it."""
 
     chat: str
     agent: tuple[AgentRun, ...]
     contact: Contact
     retrieval: Retrieval | None
+    engine: Queried | None
     speed: Speed
     seconds: float
 
@@ -155,10 +168,13 @@ def run_tour(console: Console, model: BaseChatModel | None = None, *, pauses: bo
     agent = tour.agent()
     contact = tour.structured()
     retrieval = tour.retrieval()
+    engine = tour.engine()
     speed = tour.together()
     seconds = time.perf_counter() - started
     tour.goodbye(seconds)
-    return TourResult(chat=chat, agent=agent, contact=contact, retrieval=retrieval, speed=speed, seconds=seconds)
+    return TourResult(
+        chat=chat, agent=agent, contact=contact, retrieval=retrieval, engine=engine, speed=speed, seconds=seconds
+    )
 
 
 def _demo_model() -> BaseChatModel:
@@ -245,10 +261,40 @@ class _Tour:
             answered.append(Answered(question, tuple(found), answer))
         return Retrieval(files=files, passages=len(passages), seconds=seconds, answered=tuple(answered))
 
+    def engine(self) -> Queried | None:
+        """A question to a query engine of LlamaIndex, which shares both models with what came before."""
+        self._page.heading(
+            "5. The same models in LlamaIndex",
+            f'VectorStoreIndex(nodes, embed_model=MLXEmbedding("{EMBEDDING_MODEL}")).as_query_engine(MLXLLM("demo"))',
+        )
+        try:
+            from mlx_integrations.llama_index import MLXLLM, MLXEmbedding
+
+            llm = MLXLLM(
+                getattr(self._model, "model", "demo"), temperature=0, backend=getattr(self._model, "backend", None)
+            )
+            # Not earlier: what is missing is named by the line above.
+            from mlx_integrations.demo.query_engine import ask
+
+            loads = get_runtime().loads
+            self._page.line("you", ENGINE_QUESTION)
+            passages = [one for one in read_passages(docs_folder()) if one.metadata["source"] == ENGINE_PAGE]
+            response = ask(ENGINE_QUESTION, passages, llm, MLXEmbedding(EMBEDDING_MODEL))
+        except (MissingExtraError, ModelNotFoundError) as error:
+            self._page.line("", str(error), style="yellow")
+            return None
+        passage = response.source_nodes[0].text
+        self._page.line("found", f"{ENGINE_PAGE}: {passage}", style="green", max_lines=2)
+        answer = self._page.stream("model", response.response_gen)
+        loads = get_runtime().loads - loads
+        if loads == 0:
+            self._page.line("", "No model was loaded for this: both frameworks share one copy of each.")
+        return Queried(question=ENGINE_QUESTION, passage=passage, answer=answer, loads=loads)
+
     def together(self) -> Speed:
         """The same requests alone and in one batch."""
         count = len(BATCH_QUESTIONS)
-        self._page.heading(f"5. {count} requests at once", "model.batch(questions)")
+        self._page.heading(f"6. {count} requests at once", "model.batch(questions)")
         # Together first: the second time, prompts come from the prefix cache, and that must not flatter the batch.
         started = time.perf_counter()
         together = self._model.batch(list(BATCH_QUESTIONS))

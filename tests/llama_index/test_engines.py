@@ -80,6 +80,8 @@ async def test_a_query_engine_answers_from_the_right_text(
     streaming: Any = index.as_query_engine(llm=llm, similarity_top_k=1, streaming=True)
     pieces = list(streaming.query(question).response_gen)
     assert "".join(pieces) == str(response) and len(pieces) > 3
+    astreaming: Any = await streaming.aquery(question)
+    assert "".join([piece async for piece in astreaming.async_response_gen()]) == str(response)
 
 
 @pytest.mark.parametrize("mode", ["context", "condense_plus_context", "condense_question"])

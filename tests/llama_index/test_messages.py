@@ -24,6 +24,7 @@ from llama_index.core.base.llms.types import (
 
 from mlx_integrations import types
 from mlx_integrations.errors import InvalidRequestError, UnsupportedContentError
+from mlx_integrations.llama_index import MLXLLM
 from mlx_integrations.llama_index.messages import from_chat_message, to_chat_messages
 from mlx_integrations.types import Attachment, ToolCall
 from tests.llama_index.fakes import ADD, BROKEN, EVERYTHING, fake_llm
@@ -127,10 +128,14 @@ def test_open_files_are_read() -> None:
     )
 
 
-def test_a_text_model_refuses_an_image_by_name() -> None:
+@pytest.mark.parametrize("llm", [fake_llm()[0], MLXLLM("demo")], ids=["fake", "demo"])
+async def test_a_text_model_refuses_an_image_by_name(llm: MLXLLM) -> None:
+    messages = [ChatMessage(blocks=[TextBlock(text="What is this?"), ImageBlock(image=PNG)])]
     with pytest.raises(UnsupportedContentError) as caught:
-        fake_llm()[0].chat([ChatMessage(blocks=[TextBlock(text="What is this?"), ImageBlock(image=PNG)])])
+        llm.chat(messages)
     assert caught.value.kind == "image"
+    with pytest.raises(UnsupportedContentError):
+        await llm.achat(messages)
 
 
 def test_what_is_text_inside_is_read_as_text() -> None:

@@ -9,7 +9,8 @@ from llama_index.core.tools import FunctionTool
 from llama_index.core.tools.types import ToolMetadata
 from pydantic import BaseModel
 
-from mlx_integrations.errors import InvalidRequestError, UnknownToolError
+from mlx_integrations.errors import InvalidRequestError, UnknownToolError, UnsupportedSchemaError
+from mlx_integrations.llama_index import MLXLLM
 from mlx_integrations.llama_index.errors import InvalidOutputError, TruncatedOutputError
 from mlx_integrations.llama_index.tools import openai_tool
 from mlx_integrations.types import ToolChoice, ToolSpec
@@ -150,6 +151,23 @@ def test_what_is_no_tool_is_refused(tool: Any, said: str) -> None:
     with pytest.raises(InvalidRequestError, match=said) as caught:
         openai_tool(tool)
     assert caught.value.field == "tools"
+
+
+def lasting(numbers: set[int]) -> str:
+    """Keep numbers."""
+    return "kept"
+
+
+async def test_a_schema_that_cannot_be_enforced_is_refused_where_it_has_to_be() -> None:
+    """With the demo model, whose grammar it is: a set has no item twice, which no grammar can see to."""
+    llm, tool = MLXLLM("demo", temperature=0, max_tokens=20), FunctionTool.from_defaults(fn=lasting)
+    for options in ({"tool_required": True}, {"tool_choice": "lasting"}):
+        with pytest.raises(UnsupportedSchemaError, match=r"`lasting`.*`uniqueItems`") as caught:
+            llm.chat_with_tools([tool], "Hello!", **options)
+        assert caught.value.hint and isinstance(caught.value, ValueError)
+    with pytest.raises(UnsupportedSchemaError):
+        await llm.achat_with_tools([tool], "Hello!", tool_required=True)
+    assert llm.chat_with_tools([tool], "Hello!").message.content
 
 
 def test_a_tool_without_a_schema_takes_an_input() -> None:
