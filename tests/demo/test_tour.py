@@ -119,7 +119,7 @@ def test_a_folder_is_read_in_seconds(scripted: tuple[TourResult, str]) -> None:
     result, page = scripted
     assert result.retrieval is not None
     assert result.retrieval.files >= 10
-    assert 80 <= result.retrieval.passages <= 180
+    assert 80 <= result.retrieval.passages <= 240
     assert f"{result.retrieval.passages} passages of {result.retrieval.files} files" in page
 
 
