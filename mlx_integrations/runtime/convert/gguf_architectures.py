@@ -18,7 +18,7 @@ from mlx_integrations.errors import ConversionError, UnsupportedArchitectureErro
 from mlx_integrations.runtime.convert.gguf_blocks import BLOCKS, unpacked_rows
 from mlx_integrations.runtime.convert.gguf_file import GGUFFile, GGUFTensor
 from mlx_integrations.runtime.convert.gguf_rope import rope_settings
-from mlx_integrations.runtime.convert.gguf_values import GGUFValues
+from mlx_integrations.runtime.convert.gguf_values import GGUFValues, listed
 from mlx_integrations.runtime.convert.tensors import Bits, Tensor, float32_bits
 
 __all__ = ["ARCHITECTURES", "gguf_config", "gguf_tensors", "natural_dtype"]
@@ -49,6 +49,7 @@ _ROPE_TENSORS: Final = ("rope_freqs", "rope_factors_long", "rope_factors_short")
 # Layers of the largest Gemma models, which scale attention by their width, not by the size of a head
 # (llama.cpp, src/llama-model.cpp: `LLM_TYPE_27B`).
 _LARGEST_GEMMA: Final = {"gemma2": 46, "gemma3": 62}
+_GEMMA3_PATTERN: Final = 6
 _DTYPES: Final = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -242,9 +243,21 @@ def _gemma3(values: GGUFValues) -> dict[str, Any]:
         **_gemma(values),
         "query_pre_attn_scalar": _query_scale(values),
         "sliding_window": values.size("attention.sliding_window"),
-        "sliding_window_pattern": 6,
+        "sliding_window_pattern": _pattern(values),
         "rope_local_base_freq": values.number("rope.freq_base_swa", default=10_000.0),
     }
+
+
+def _pattern(values: GGUFValues) -> int:
+    """Every how many layers one sees everything; newer files say which layers do not."""
+    found = values.get("attention.sliding_window_pattern")
+    if found is None or isinstance(found, int):
+        return found or _GEMMA3_PATTERN
+    slides = [bool(one) for one in listed(found)]
+    pattern = slides.index(False) + 1 if False in slides else len(slides) + 1
+    if any(one == ((index + 1) % pattern == 0) for index, one in enumerate(slides)):
+        raise values.error("attention.sliding_window_pattern", slides)
+    return pattern
 
 
 def _query_scale(values: GGUFValues) -> int:

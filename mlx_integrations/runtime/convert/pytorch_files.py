@@ -97,6 +97,8 @@ def _read_zip(file: Path, data: NDArray[np.uint8]) -> tuple[Any, Find]:
                     hint="Load it with PyTorch and save its tensors with safetensors.torch.save_file.",
                 )
             state = TensorUnpickler(io.BytesIO(archive.read(f"{root}/data.pkl")), file).load()
+    except UnsupportedFormatError:
+        raise
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise _damaged(file, str(error)) from error
 

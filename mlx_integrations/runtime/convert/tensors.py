@@ -112,7 +112,7 @@ def write_tensors(
     stem: str = "model",
     metadata: Mapping[str, str],
     on_bytes: Callable[[str, int], None],
-    max_file_bytes: int = _MAX_FILE_BYTES,
+    max_file_bytes: int | None = None,
 ) -> list[Path]:
     """Write tensors as safetensors files, one tensor after the other, with an index if there are several files.
 
@@ -122,9 +122,9 @@ def write_tensors(
         stem: What the files are called.
         metadata: What their headers say besides.
         on_bytes: Told each tensor's name and the bytes of it that have just been written.
-        max_file_bytes: A file is ended before it would be larger, if it has a tensor.
+        max_file_bytes: A file is ended before it would be larger, if it has a tensor; 4 GiB otherwise.
     """
-    files = _files(list(tensors), max_file_bytes)
+    files = _files(list(tensors), max_file_bytes or _MAX_FILE_BYTES)
     names = [f"{stem}-{number:05d}-of-{len(files):05d}.safetensors" for number in range(1, len(files) + 1)]
     if len(files) == 1:
         names = [f"{stem}.safetensors"]
