@@ -1,5 +1,7 @@
 """`mlxi estimate`: what a model would take in memory, before it is downloaded or loaded."""
 
+from pathlib import Path
+
 import typer
 
 from mlx_integrations.cli.console import print_json, say
@@ -39,6 +41,8 @@ def _guess(invocation: Invocation, model: str, context_tokens: int | None) -> Gu
     guess = None
     if installed is not None and installed.is_complete:
         guess = guess_folder(invocation, installed.path, context_tokens, kind=installed.kind)
+    elif installed is None and Path(model).expanduser().is_dir():
+        guess = guess_folder(invocation, Path(model), context_tokens, kind="chat")
     if guess is None and entry is not None:
         guess = guess_entry(invocation, entry, context_tokens)
     if guess is None:

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlx_integrations.cli.console import print_json, say
+from mlx_integrations.cli.console import ask, is_interactive, print_json, say
 from mlx_integrations.cli.memory import Guess, describe, guess_as_record, guess_files
-from mlx_integrations.cli.options import AnyModel, AsJson, ContextTokens, Force
+from mlx_integrations.cli.options import AnyModel, AsJson, ContextTokens, Force, Yes
 from mlx_integrations.cli.parts import Invocation
 from mlx_integrations.cli.progress import ProgressDisplay
 from mlx_integrations.cli.text import disk, duration, memory
@@ -27,14 +27,15 @@ def pull(
     context_tokens: ContextTokens = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False,
     all_files: Annotated[bool, typer.Option("--all-files", help="Also files that are not needed to run it.")] = False,
+    yes: Yes = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Download a model, or go on with a download that was interrupted.
 
-    What will be downloaded is shown first, and whether it fits this machine; a model that does not, or that cannot be
-    run here, is refused unless you say --force. Every file is checked against the digest that the Hub promises. The
-    folder of the model is printed to stdout.
+    What will be downloaded is shown first, and whether it fits this machine. A model that does not, or that cannot be
+    run here, is refused unless you say --force; where it may just fit, you are asked. Every file is checked against the
+    digest that the Hub promises. The folder of the model is printed to stdout.
     """
     invocation: Invocation = context.obj
     if invocation.settings.offline and not dry_run:
@@ -47,8 +48,12 @@ def pull(
         if as_json:
             print_json({**_plan_record(plan), "memory": guess_as_record(guess) if guess else None})
         return
-    guard(plan, guess, force=force or invocation.settings.force)
-    _print(download(invocation, plan, force=force or invocation.settings.force), as_json=as_json)
+    is_forced = force or invocation.settings.force
+    guard(plan, guess, force=is_forced)
+    is_doubtful = guess is not None and guess[1].verdict in ("tight", "unknown") and not plan.is_complete
+    if is_doubtful and not (yes or is_forced) and is_interactive() and not ask("Download it?", default=True):
+        return
+    _print(download(invocation, plan, force=is_forced), as_json=as_json)
 
 
 def plan_download(invocation: Invocation, model: str) -> "tuple[PullPlan, Guess | None]":
