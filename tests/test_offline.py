@@ -91,7 +91,8 @@ def test_chat_embedding_and_retrieval_ask_for_nothing_although_tracing_is_on(tmp
 
 @pytest.mark.skipif(find_packaged("minilm-l6-v2") is None, reason="the package of MiniLM is not installed")
 def test_the_watch_would_see_a_trace_that_is_sent(tmp_path: Path) -> None:
-    code = _CHAT_AND_RAG + "import langsmith\nlangsmith.Client().flush()\nprint(json.dumps({'asked': asked}))"
+    sent = "from langchain_core.tracers.langchain import wait_for_all_tracers\nwait_for_all_tracers()\n"
+    code = _CHAT_AND_RAG + sent + "print(json.dumps({'asked': asked}))"
     found = _run(
         code,
         tmp_path,
