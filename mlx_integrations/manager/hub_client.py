@@ -346,7 +346,7 @@ class _TooLongError(Exception):
 
 
 def _offline(repo_id: str) -> OfflineError:
-    return OfflineError(f"`{repo_id}` is not on this machine, and the network is switched off.", repo_id=repo_id)
+    return OfflineError(f"`{repo_id}` cannot be asked for: the network is switched off.", repo_id=repo_id)
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

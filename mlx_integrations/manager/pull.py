@@ -136,6 +136,5 @@ def _check_disk(plan: PullPlan, needed: int, free: int) -> None:
             repo_id=plan.repo_id,
             needed_bytes=needed,
             free_bytes=free,
-            hint="Make room, for example with `mlxi models prune` or `mlxi models rm`, or set HF_HUB_CACHE to a folder "
-            "on another disk.",
+            hint="Make room, for example with `mlxi models rm`, or set HF_HUB_CACHE to a folder on another disk.",
         )

@@ -234,7 +234,7 @@ def disk_full(repo_id: str, file: PlannedFile, exc: OSError, free_bytes: int) ->
         free_bytes=free_bytes,
         hint="Set HF_HUB_CACHE to a folder on another disk."
         if is_size_limit
-        else "Make room, for example with `mlxi models prune` or `mlxi models rm`; the download then goes on.",
+        else "Make room, for example with `mlxi models rm`; the download then goes on.",
     )
 
 

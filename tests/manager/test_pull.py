@@ -281,7 +281,7 @@ def test_a_full_disk_says_so_and_how_to_make_room() -> None:
 
     file = PlannedFile(path="model.safetensors", size_bytes=5, sha256=None, blob_id="0" * 40)
     error = disk_full(REPO_ID, file, OSError(errno.ENOSPC, "No space left on device"), free_bytes=3)
-    assert "the disk is full" in str(error) and "mlxi models prune" in error.hint
+    assert "the disk is full" in str(error) and "mlxi models rm" in error.hint
     assert (error.needed_bytes, error.free_bytes) == (5, 3)
 
 
@@ -480,3 +480,37 @@ def test_a_snapshot_that_leads_elsewhere_is_not_filled(hub: LoopbackHub, manager
     with pytest.raises(errors.HubError, match="leads out of the cache"):
         manager.pull(REPO_ID)
     assert list(elsewhere.iterdir()) == []
+
+
+def test_a_file_that_huggingface_hub_is_downloading_is_left_to_it(
+    hub: LoopbackHub, make: Callable[..., ModelManager]
+) -> None:
+    from huggingface_hub.utils import WeakFileLock
+
+    files = model_files()
+    hub.publish(REPO_ID, files)
+    manager = make(clock=None)
+    (file,) = [file for file in manager.plan(REPO_ID).files if file.path == "model.safetensors"]
+    repository = manager.cache_dir / "models--test-org--tiny"
+    lock = manager.cache_dir / ".locks" / repository.name / f"{file.blob_id}.lock"
+    lock.parent.mkdir(parents=True)
+    waiting = threading.Event()
+
+    def on_progress(progress: PullProgress) -> None:
+        if progress.phase == "waiting":
+            waiting.set()
+
+    def download_as_huggingface_hub() -> None:
+        with WeakFileLock(lock):
+            is_held.set()
+            waiting.wait(10)
+            (repository / "blobs" / file.blob_id).write_bytes(files["model.safetensors"])
+
+    is_held = threading.Event()
+    other = threading.Thread(target=download_as_huggingface_hub)
+    other.start()
+    is_held.wait(10)
+    pulled = manager.pull(REPO_ID, on_progress=on_progress)
+    other.join()
+    assert waiting.is_set() and hub.downloads("*.safetensors") == []
+    assert (pulled.path / "model.safetensors").read_bytes() == files["model.safetensors"]
