@@ -485,7 +485,7 @@ def test_a_snapshot_that_leads_elsewhere_is_not_filled(hub: LoopbackHub, manager
 def test_a_file_that_huggingface_hub_is_downloading_is_left_to_it(
     hub: LoopbackHub, make: Callable[..., ModelManager]
 ) -> None:
-    from huggingface_hub.utils import WeakFileLock
+    from huggingface_hub.utils._fixes import WeakFileLock
 
     files = model_files()
     hub.publish(REPO_ID, files)
