@@ -35,10 +35,10 @@ def test_every_unknown_name_is_found_with_its_place(monkeypatch: pytest.MonkeyPa
 
 
 def test_every_impossible_value_is_found() -> None:
-    Path("mlxi.toml").write_text('[models]\ndefault = ""\ncontext_tokens = 0\n')
+    Path("mlxi.toml").write_text('[models]\ndefault = ""\nfolders = 5\n')
     assert [error.message for error in find_problems()] == [
         "The setting `models.default` cannot be `` (in `mlxi.toml`, line 2): it is text that is not empty.",
-        "The setting `models.context_tokens` cannot be `0` (in `mlxi.toml`, line 3): it is a whole number of at least 1.",
+        "The setting `models.folders` cannot be `5` (in `mlxi.toml`, line 3): it is a list of paths.",
     ]
 
 

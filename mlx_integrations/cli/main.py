@@ -10,6 +10,7 @@ from mlx_integrations import __version__
 from mlx_integrations.cli.chat import chat, talk
 from mlx_integrations.cli.config import app as config_app
 from mlx_integrations.cli.demo import demo
+from mlx_integrations.cli.doctor import doctor
 from mlx_integrations.cli.embed import embed
 from mlx_integrations.cli.estimate import estimate
 from mlx_integrations.cli.exit_codes import MEANINGS, ExitCode, exit_code
@@ -41,6 +42,7 @@ add(app, embed, panel=_TALK)
 app.add_typer(models_app, name="models", rich_help_panel=_MODELS)
 add(app, estimate, panel=_MODELS)
 app.add_typer(config_app, name="config", rich_help_panel=_SETUP)
+add(app, doctor, panel=_SETUP)
 add(app, demo, panel=_SETUP)
 
 
