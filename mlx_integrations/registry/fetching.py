@@ -20,6 +20,7 @@ _MAX_REDIRECTS: Final = 3
 _MAX_ETAG: Final = 200
 _OK = 200
 _NOT_MODIFIED = 304
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class FetchError(Exception):
@@ -88,7 +89,7 @@ def _get(url: str, etag: str, deadline: float) -> Fetched:
         with httpx2.Client(timeout=_READ_TIMEOUT_SECONDS, follow_redirects=False) as client:
             for _ in range(_MAX_REDIRECTS + 1):
                 with client.stream("GET", url, headers=headers) as response:
-                    if response.is_redirect:
+                    if response.status_code in _REDIRECTS:
                         url = _redirected(url, str(response.headers.get("Location", "")))
                         continue
                     return _read(
@@ -99,7 +100,7 @@ def _get(url: str, etag: str, deadline: float) -> Fetched:
                         deadline,
                     )
             raise FetchError("it redirects in circles")
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError, ValueError) as error:
         raise FetchError(f"{type(error).__name__}: {error}") from error
 
 
@@ -125,13 +126,18 @@ def _read(status: int, etag: str, encoding: str, chunks: Iterable[bytes], deadli
 def _redirected(url: str, location: str) -> str:
     """Where a redirect leads, if that is the same server."""
     target = urljoin(url, location)
+    if not location:
+        raise FetchError("it redirects to nowhere")
     if urlsplit(target)[:2] != urlsplit(url)[:2]:
         raise FetchError("it redirects to another server")
     return target
 
 
 def _is_allowed(url: str) -> bool:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     if parts.scheme == "https":
         return bool(parts.hostname)
     return parts.scheme == "http" and _is_this_machine(parts.hostname or "")
