@@ -14,7 +14,8 @@ __all__ = ["Notice", "notices"]
 
 _FORMAT = 1
 _DAY_SECONDS: Final = 24 * 60 * 60
-_MAX_STATE_BYTES = 2**20
+_MAX_STATE_BYTES = 2**21
+_MAX_TOLD: Final = 10_000  # a list that changes its names every day must not fill the disk
 _logger = logging.getLogger(__name__)
 
 
@@ -54,7 +55,9 @@ def notices(
     current = _current(registry)
     found = [] if told is None else [notice for key, notice in current.items() if key not in told[1]]
     if told is None or found:
-        _write_told(state_file, now, current)
+        # What is gone from the list stays told: it must not be news when it comes back.
+        earlier = set() if told is None or len(told[1]) > _MAX_TOLD else told[1]
+        _write_told(state_file, now, earlier | current.keys())
     return [notice for notice in found if notice.kind == "new" or installed is None or notice.model_id in installed]
 
 
