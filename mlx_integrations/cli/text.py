@@ -9,6 +9,7 @@ __all__ = ["Column", "ago", "disk", "duration", "memory", "table"]
 
 _GAP: Final = 2
 _MINIMUM_CELL: Final = 8
+_UNITS: Final = (("year", 365), ("month", 30), ("week", 7), ("day", 1))
 
 
 def disk(size_bytes: float) -> str:
@@ -35,13 +36,11 @@ def ago(when: datetime | None, now: datetime) -> str:
     if when is None:
         return ""
     days = (now.date() - when.date()).days
-    if days <= 0:
-        return "today"
-    for unit, length in (("year", 365), ("month", 30), ("week", 7), ("day", 1)):
-        if days >= length * (2 if unit in ("month", "week") else 1):
-            count = days // length
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
-    return "yesterday"
+    if days < 2:
+        return "yesterday" if days == 1 else "today"
+    unit, length = next((unit, length) for unit, length in _UNITS if days >= length * (1 if unit == "year" else 2))
+    count = days // length
+    return f"{count} {unit}{'s' if count > 1 else ''} ago"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
