@@ -21,7 +21,11 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _FENCE = re.compile(r"^```python(?P<info>[^\n]*)\n(?P<code>.*?)^```\s*$", re.MULTILINE | re.DOTALL)
-_DOCTESTED = [path for path in sorted((ROOT / "mlx_integrations").rglob("*.py")) if ">>> " in path.read_text("utf-8")]
+_DOCTESTED = [
+    path
+    for path in sorted((ROOT / "mlx_integrations").rglob("*.py"))
+    if re.search(r"^ *>>> ", path.read_text("utf-8"), re.MULTILINE)
+]
 
 
 @dataclass(frozen=True)
