@@ -117,6 +117,7 @@ class EmbeddingLookup(_Lookup[EmbeddingBackend]):
 
     def __init__(self) -> None:
         super().__init__()
+        self._identified: EmbeddingBackend | None = None
         self._fingerprint: tuple[EmbeddingBackend, EmbeddingUse, EmbeddingFingerprint] | None = None
 
     def known_fingerprint(self, backend: EmbeddingBackend, use: EmbeddingUse) -> EmbeddingFingerprint | None:
@@ -137,6 +138,12 @@ class EmbeddingLookup(_Lookup[EmbeddingBackend]):
     def identity(self, backend: EmbeddingBackend, use: EmbeddingUse) -> EmbeddingFingerprint:
         """The fingerprint without its witness: reads the model's files, but loads no weights."""
         return _as_used(backend, use, backend.identity(use.options))
+
+    async def aidentify(self, backend: EmbeddingBackend, use: EmbeddingUse) -> None:
+        """Have a backend's identity at hand: the first time, it takes the model's files."""
+        if self._identified is not backend:
+            await asyncio.to_thread(backend.identity, use.options)
+            self._identified = backend
 
     def _look_up(self, model: str, runtime: Any) -> EmbeddingBackend:
         from mlx_integrations.assembly import embedding_backend

@@ -153,6 +153,23 @@ class MLXEmbedding(BaseEmbedding):
         """The same for event loops."""
         return await asyncio.to_thread(self.fingerprint)
 
+    async def aget_query_embedding(self, query: str) -> Embedding:
+        """Embed a text that asks, without ever blocking the event loop."""
+        await self._aget_ready()
+        return await super().aget_query_embedding(query)
+
+    async def aget_text_embedding(self, text: str) -> Embedding:
+        """Embed a text that is to be found, without ever blocking the event loop."""
+        await self._aget_ready()
+        return await super().aget_text_embedding(text)
+
+    async def aget_text_embedding_batch(
+        self, texts: list[str], show_progress: bool = False, **kwargs: Any
+    ) -> list[Embedding]:
+        """Embed texts that are to be found, without ever blocking the event loop."""
+        await self._aget_ready()
+        return await super().aget_text_embedding_batch(texts, show_progress, **kwargs)
+
     def get_num_tokens(self, text: str) -> int:
         """Tokens that a text of a node takes, prompt and special tokens included."""
         return self._backend().count_tokens([text], self._options("document"))[0]
@@ -226,6 +243,11 @@ class MLXEmbedding(BaseEmbedding):
 
     async def _abackend(self) -> EmbeddingBackend:
         return await self._lookup.afind(self.model_name, self.runtime) if self.backend is None else self.backend
+
+    async def _aget_ready(self) -> None:
+        """Look up what `to_dict` tells: before llama-index-core 0.14.23, events are made of that on the event loop."""
+        backend = await self._abackend()
+        await self._lookup.aidentify(backend, self._use(backend))
 
     def _use(self, backend: EmbeddingBackend) -> EmbeddingUse:
         name = self.model_name if self.backend is None else backend.model_id
