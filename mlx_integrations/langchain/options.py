@@ -6,8 +6,8 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 
 from mlx_integrations.adapters.names import canonical
-from mlx_integrations.adapters.sampling import SAMPLING_OPTIONS, sampling_params
-from mlx_integrations.adapters.tool_choice import tool_choice
+from mlx_integrations.adapters.requests import chat_request_of
+from mlx_integrations.adapters.sampling import SAMPLING_OPTIONS
 from mlx_integrations.langchain.formats import output_format
 from mlx_integrations.langchain.messages import to_chat_messages
 from mlx_integrations.langchain.tools import tool_specs
@@ -56,14 +56,5 @@ def chat_request(messages: Sequence[BaseMessage], options: Mapping[str, Any]) ->
         RequestError: A message or an option cannot be translated.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    tools = tool_specs(given.get("tools", ()))
-    return ChatRequest(
-        messages=to_chat_messages(messages),
-        tools=tools,
-        tool_choice=tool_choice(given.get("tool_choice"), [tool.name for tool in tools]),
-        parallel_tool_calls=given.get("parallel_tool_calls", True),
-        output=output_format(given.get("response_format")),
-        sampling=sampling_params(given),
-        reasoning=given.get("reasoning"),
-        template_options=given.get("template_options", {}),
-    )
+    output = output_format(given.get("response_format"))
+    return chat_request_of(to_chat_messages(messages), tool_specs(given.get("tools", ())), output, given)

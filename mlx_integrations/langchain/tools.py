@@ -11,6 +11,7 @@ from typing import Any
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from mlx_integrations.adapters.requests import tool_specs_of
 from mlx_integrations.errors import InvalidRequestError
 from mlx_integrations.types import ToolSpec
 
@@ -53,15 +54,7 @@ def openai_tool(tool: ToolLike, *, strict: bool | None = None) -> OpenAITool:
 
 def tool_specs(tools: Sequence[ToolLike]) -> tuple[ToolSpec, ...]:
     """Describe tools as the runtime wants them."""
-    functions = [openai_tool(tool)["function"] for tool in tools]
-    return tuple(
-        ToolSpec(
-            name=function["name"],
-            description=function.get("description") or "",
-            parameters=function.get("parameters") or {"type": "object", "properties": {}},
-        )
-        for function in functions
-    )
+    return tool_specs_of([openai_tool(tool) for tool in tools])
 
 
 def arguments_text(arguments: Mapping[str, Any]) -> str:

@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from mlx_integrations.adapters.formats import read_format
 from mlx_integrations.adapters.names import canonical
-from mlx_integrations.adapters.sampling import SAMPLING_OPTIONS, sampling_params
-from mlx_integrations.adapters.tool_choice import tool_choice
+from mlx_integrations.adapters.requests import chat_request_of
+from mlx_integrations.adapters.sampling import SAMPLING_OPTIONS
 from mlx_integrations.llama_index.messages import to_chat_messages
 from mlx_integrations.llama_index.tools import tool_specs
 from mlx_integrations.types import ChatRequest
@@ -56,18 +56,9 @@ def chat_request(messages: Sequence[IndexMessage], options: Mapping[str, Any]) -
         RequestError: A message or an option cannot be translated.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    tools = tool_specs(given.get("tools", ()))
     wanted = given.get("response_format")
-    return ChatRequest(
-        messages=to_chat_messages(messages),
-        tools=tools,
-        tool_choice=tool_choice(given.get("tool_choice"), [tool.name for tool in tools]),
-        parallel_tool_calls=given.get("parallel_tool_calls", True),
-        output=read_format(class_format(wanted) if isinstance(wanted, type) else wanted),
-        sampling=sampling_params(given),
-        reasoning=given.get("reasoning"),
-        template_options=given.get("template_options", {}),
-    )
+    output = read_format(class_format(wanted) if isinstance(wanted, type) else wanted)
+    return chat_request_of(to_chat_messages(messages), tool_specs(given.get("tools", ())), output, given)
 
 
 def class_format(output_cls: type) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from llama_index.core.tools.types import BaseTool
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
+from mlx_integrations.adapters.requests import tool_specs_of
 from mlx_integrations.errors import InvalidRequestError
 from mlx_integrations.types import ToolSpec
 
@@ -53,15 +54,7 @@ def openai_tool(tool: ToolLike) -> OpenAITool:
 
 def tool_specs(tools: Sequence[ToolLike]) -> tuple[ToolSpec, ...]:
     """Describe tools as the runtime wants them."""
-    functions = [openai_tool(tool)["function"] for tool in tools]
-    return tuple(
-        ToolSpec(
-            name=function["name"],
-            description=function.get("description") or "",
-            parameters=function.get("parameters") or {"type": "object", "properties": {}},
-        )
-        for function in functions
-    )
+    return tool_specs_of([openai_tool(tool) for tool in tools])
 
 
 def _not_a_tool(tool: Any) -> InvalidRequestError:

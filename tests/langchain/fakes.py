@@ -1,23 +1,11 @@
-"""A model that answers from a script, and the calls that scripts use."""
+"""A model that answers from a script, and what is said of its answers."""
 
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 
 from mlx_integrations.langchain import ChatMLX
-from mlx_integrations.testing import FakeAnswer, FakeChatBackend, Script
-from mlx_integrations.types import InvalidToolCall, ToolCall
-
-ADD = ToolCall(id="call_1", name="add", arguments={"a": 1, "b": 2})
-ADD_AGAIN = ToolCall(id="call_2", name="add", arguments={"a": 3, "b": 4})
-BROKEN = InvalidToolCall(id="call_3", name="add", arguments='{"a": 1, "b": ', error="it ends too early")
-EVERYTHING = FakeAnswer(
-    reasoning="Let me think.",
-    text="Héllo 你好 👩‍👩‍👧 there.",
-    tool_calls=(ADD, ADD_AGAIN),
-    invalid_tool_calls=(BROKEN,),
-    cached_tokens=1,
-)
+from mlx_integrations.testing import FakeChatBackend, Script
 
 
 def fake_model(*responses: Script, **options: Any) -> tuple[ChatMLX, FakeChatBackend]:

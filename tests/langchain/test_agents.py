@@ -15,7 +15,8 @@ from mlx_integrations.langchain import ChatMLX, context_budget, summarization_mi
 from mlx_integrations.langchain.errors import InvalidRequestError
 from mlx_integrations.testing import FakeAnswer, FakeChatBackend
 from mlx_integrations.types import ChatRequest, JsonSchemaFormat, ModelCapabilities, ToolCall, ToolChoice
-from tests.langchain.fakes import ADD, BROKEN, add, fake_model
+from tests.langchain.fakes import add, fake_model
+from tests.scripts import ADD, BROKEN
 
 
 class Sum(BaseModel):

@@ -20,7 +20,8 @@ from mlx_integrations.langchain import ChatMLX
 from mlx_integrations.langchain.errors import GenerationError
 from mlx_integrations.testing import FakeAnswer, FakeChatBackend
 from mlx_integrations.types import InvalidToolCall, ToolCall
-from tests.langchain.fakes import ADD, BROKEN, EVERYTHING, essence, fake_model, joined
+from tests.langchain.fakes import essence, fake_model, joined
+from tests.scripts import ADD, BROKEN, EVERYTHING
 
 ANSWERS = [
     pytest.param(EVERYTHING, id="everything"),

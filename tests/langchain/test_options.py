@@ -21,7 +21,8 @@ from mlx_integrations.types import (
     SamplingParams,
     ToolChoice,
 )
-from tests.langchain.fakes import ADD, add, fake_model
+from tests.langchain.fakes import add, fake_model
+from tests.scripts import ADD
 
 EVERY_SAMPLING_OPTION: dict[str, Any] = {
     "temperature": 0.5,

@@ -17,7 +17,8 @@ from mlx_integrations.langchain.formats import json_schema
 from mlx_integrations.langchain.structured import StructuredOutputParser
 from mlx_integrations.testing import FakeAnswer
 from mlx_integrations.types import InvalidToolCall, JsonObjectFormat, JsonSchemaFormat, ToolCall, ToolChoice
-from tests.langchain.fakes import ADD, add, fake_model
+from tests.langchain.fakes import add, fake_model
+from tests.scripts import ADD
 
 
 class Mood(enum.Enum):

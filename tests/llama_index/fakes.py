@@ -1,23 +1,11 @@
-"""Models that answer from a script, and the calls and tools that scripts use."""
+"""Models that answer from a script, and tools for them."""
 
 from typing import Any
 
 from llama_index.core.tools import FunctionTool
 
 from mlx_integrations.llama_index import MLXLLM, MLXEmbedding
-from mlx_integrations.testing import FakeAnswer, FakeChatBackend, FakeEmbeddingBackend, Script
-from mlx_integrations.types import InvalidToolCall, ToolCall
-
-ADD = ToolCall(id="call_1", name="add", arguments={"a": 1, "b": 2})
-ADD_AGAIN = ToolCall(id="call_2", name="add", arguments={"a": 3, "b": 4})
-BROKEN = InvalidToolCall(id="call_3", name="add", arguments='{"a": 1, "b": ', error="it ends too early")
-EVERYTHING = FakeAnswer(
-    reasoning="Let me think.",
-    text="Héllo 你好 👩‍👩‍👧 there.",
-    tool_calls=(ADD, ADD_AGAIN),
-    invalid_tool_calls=(BROKEN,),
-    cached_tokens=1,
-)
+from mlx_integrations.testing import FakeChatBackend, FakeEmbeddingBackend, Script
 
 
 def fake_llm(*responses: Script, **options: Any) -> tuple[MLXLLM, FakeChatBackend]:

@@ -12,7 +12,8 @@ from mlx_integrations.errors import GenerationError
 from mlx_integrations.llama_index import MLXLLM, memory
 from mlx_integrations.testing import FakeAnswer
 from mlx_integrations.types import ToolCall
-from tests.llama_index.fakes import ADD, ADD_AGAIN, ADD_TOOL, MULTIPLY_TOOL, fake_llm
+from tests.llama_index.fakes import ADD_TOOL, MULTIPLY_TOOL, fake_llm
+from tests.scripts import ADD, ADD_AGAIN
 
 
 def lookup_price(item: str) -> str:

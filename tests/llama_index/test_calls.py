@@ -16,7 +16,8 @@ from pydantic import Field
 from mlx_integrations import errors
 from mlx_integrations.testing import FakeAnswer
 from mlx_integrations.types import ChatRequest
-from tests.llama_index.fakes import ADD, EVERYTHING, fake_llm
+from tests.llama_index.fakes import fake_llm
+from tests.scripts import ADD, EVERYTHING
 
 HELLO = [ChatMessage(role="user", content="Hi")]
 TEXT = "One two three."

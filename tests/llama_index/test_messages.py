@@ -27,7 +27,8 @@ from mlx_integrations.errors import InvalidRequestError, UnsupportedContentError
 from mlx_integrations.llama_index import MLXLLM
 from mlx_integrations.llama_index.messages import from_chat_message, to_chat_messages
 from mlx_integrations.types import Attachment, ToolCall
-from tests.llama_index.fakes import ADD, BROKEN, EVERYTHING, fake_llm
+from tests.llama_index.fakes import fake_llm
+from tests.scripts import ADD, BROKEN, EVERYTHING
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

@@ -14,7 +14,8 @@ from mlx_integrations.llama_index import MLXLLM
 from mlx_integrations.llama_index.errors import InvalidOutputError, TruncatedOutputError
 from mlx_integrations.llama_index.tools import openai_tool
 from mlx_integrations.types import ToolChoice, ToolSpec
-from tests.llama_index.fakes import ADD, ADD_AGAIN, ADD_TOOL, BROKEN, MULTIPLY_TOOL, add, fake_llm
+from tests.llama_index.fakes import ADD_TOOL, MULTIPLY_TOOL, add, fake_llm
+from tests.scripts import ADD, ADD_AGAIN, BROKEN
 
 SCHEMA = {
     "type": "object",
