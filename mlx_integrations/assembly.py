@@ -15,8 +15,9 @@ from mlx_integrations.settings import Settings, user_config_path
 from mlx_integrations.settings.places import cache_folder, models_folder
 from mlx_integrations.types import Machine
 
-if TYPE_CHECKING:  # so that a chat does not wait for what only downloads need
+if TYPE_CHECKING:  # so that a chat does not wait for what only downloads and conversions need
     from mlx_integrations.manager import ModelManager
+    from mlx_integrations.runtime.convert.conversion import ConvertedModel, Dtype, OnProgress
 
 __all__ = [
     "chat_backend",
@@ -24,6 +25,7 @@ __all__ = [
     "embedding_backend",
     "get_runtime",
     "get_settings",
+    "import_model",
     "model_folders",
     "model_manager",
     "model_registry",
@@ -111,6 +113,48 @@ def model_manager() -> "ModelManager":
         token=token.get_secret_value() if token else None,
         offline=settings.offline,
         describe_support=describe_support,
+    )
+
+
+def import_model(
+    source: str | Path,
+    *,
+    name: str | None = None,
+    target: Path | None = None,
+    quantize_bits: int | None = None,
+    group_size: int = 64,
+    dtype: "Dtype | None" = None,
+    on_progress: "OnProgress | None" = None,
+) -> "ConvertedModel":
+    """Convert a model from another format, so that it can be run here by its name. Uses no network.
+
+    Args:
+        source: A folder with safetensors or PyTorch weights, one of its checkpoints, or a GGUF file. Which it is, is
+            told by content.
+        name: What the model is called from now on; the source's name otherwise.
+        target: A folder to make instead of one by that name in our own; it is not found by name then.
+        quantize_bits: 4 or 8 to quantise a chat model's weights; `None` leaves them as they are.
+        group_size: How many quantised weights share a scale: 32, 64 or 128.
+        dtype: The type of what is not quantised; as stored otherwise.
+        on_progress: Told about every piece.
+
+    Raises:
+        ModelNotFoundError: There is nothing at `source`.
+        UnsupportedFormatError: It is of a kind that is not converted; the hint says what to take instead.
+        UnsupportedArchitectureError: There is no code for the model.
+        ConversionError: It is damaged, or something is at the target already.
+        InsufficientDiskError: The result would not fit on the disk.
+    """
+    from mlx_integrations.manager.formats import detect_format
+    from mlx_integrations.manager.imported import imported_model_path, imported_name
+    from mlx_integrations.runtime.convert.conversion import convert_model
+
+    path = Path(source).expanduser()
+    detect_format(path, registry=model_registry()).check_convertible()
+    place = target or imported_model_path(name or imported_name(path))
+    get_runtime().prepare()
+    return convert_model(
+        path, place, quantize_bits=quantize_bits, group_size=group_size, dtype=dtype, on_progress=on_progress
     )
 
 

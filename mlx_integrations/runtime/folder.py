@@ -4,6 +4,7 @@ Everything a load could trip over is found here first, so that the error names t
 """
 
 import json
+import shlex
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,9 +136,9 @@ def _weight_files(folder: Path, bits: int | None) -> tuple[WeightFile, ...]:
         raise ModelLoadError(
             f"`{folder}` has no model*.safetensors{found}.",
             model_path=str(folder),
-            hint="Load the model with transformers and save it again with `save_pretrained`, which writes safetensors."
-            if {".bin", ".pt"} & set(others)
-            else "Download the weights, or convert them with `mlx_lm.convert`.",
+            hint=f"Convert it: mlxi models import {shlex.quote(str(folder))}"
+            if {".bin", ".pt", ".gguf"} & set(others)
+            else "Download the model again, whole.",
         )
     return tuple(_weight_file(file, folder, bits) for file in files)
 

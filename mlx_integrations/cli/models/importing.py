@@ -35,8 +35,8 @@ def import_(
     its folder is printed to stdout.
     """
     from mlx_integrations.manager.formats import detect_format
+    from mlx_integrations.manager.imported import imported_model_path, imported_name
     from mlx_integrations.runtime.convert.conversion import convert_model
-    from mlx_integrations.settings.places import models_folder
 
     invocation: Invocation = context.obj
     detected = detect_format(source, registry=invocation.registry)
@@ -47,7 +47,7 @@ def import_(
         say(f"There is nothing to convert. {detected.advice}")
         typer.echo(str(source))
         return
-    path = target or models_folder() / (name or source.resolve().stem)
+    path = target or imported_model_path(name or imported_name(source))
     quantize_bits = int(bits) if bits else None
     with ProgressDisplay() as display:
         made = convert_model(source, path, quantize_bits=quantize_bits, on_progress=display.update)

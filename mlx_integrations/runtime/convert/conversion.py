@@ -43,7 +43,7 @@ from mlx_integrations.runtime.convert.tensors import BYTES_OF, FLOATS, Tensor, c
 from mlx_integrations.runtime.folder import read_folder
 from mlx_integrations.runtime.worker import Worker, get_worker
 
-__all__ = ["ConversionProgress", "ConvertedModel", "convert_model"]
+__all__ = ["ConversionProgress", "ConvertedModel", "Dtype", "OnProgress", "convert_model"]
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 

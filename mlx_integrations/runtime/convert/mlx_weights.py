@@ -4,6 +4,7 @@ MLX's work happens on the worker thread, a tensor a command, so that answers bei
 Nothing is evaluated before it is read, and what was read is let go.
 """
 
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -71,7 +72,8 @@ class MLXWeights:
     def _load(
         self, model_path: Path, config_file: Path, options: dict[str, Any]
     ) -> list[tuple[str, str, tuple[int, ...]]]:
-        preload_blas()
+        if "mlx.core" not in sys.modules:  # else a runtime has decided about it
+            preload_blas()
         from mlx_integrations.runtime._mlx import lazy_weights
 
         self._weights = lazy_weights(model_path, config_file, **options)

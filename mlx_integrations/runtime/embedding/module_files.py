@@ -256,7 +256,7 @@ def _weights(fields: JsonFields) -> Path:
     if file.with_name("pytorch_model.bin").is_file():
         raise fields.error(
             "has its weights in pytorch_model.bin only; files of pickled objects are not read.",
-            hint="Load the model with sentence-transformers and save it again: it writes model.safetensors.",
+            hint="Convert the model: mlxi models import FOLDER",
         )
     raise fields.error("has no model.safetensors beside it.", hint="Download the model again, whole.")
 
