@@ -1,7 +1,5 @@
 """Names for the shell's completion: found by looking at folder names, so that the Tab key does not wait."""
 
-from collections.abc import Iterator
-
 __all__ = ["complete_any_model", "complete_installed_model", "complete_setting"]
 
 
@@ -15,7 +13,7 @@ def complete_any_model(incomplete: str) -> list[str]:
     from mlx_integrations.registry import ModelRegistry
 
     known = [entry.id for entry in ModelRegistry.embedded().entries if not entry.deprecated]
-    return _starting_with(incomplete, [*_installed(), *known])
+    return _starting_with(incomplete, [*known, *_installed()])
 
 
 def complete_setting(incomplete: str) -> list[str]:
@@ -26,23 +24,21 @@ def complete_setting(incomplete: str) -> list[str]:
     return _starting_with(incomplete, [name for name, _ in leaves(Settings)])
 
 
-def _installed() -> Iterator[str]:
+def _installed() -> list[str]:
+    """Names of the models on this machine, those of the registry first, which are shorter."""
     from mlx_integrations.errors import ConfigurationError
     from mlx_integrations.manager.locate import known_models
+    from mlx_integrations.registry import ModelRegistry
     from mlx_integrations.settings import Settings
 
     try:
-        folders = Settings().models.folders
+        settings = Settings()
+        found = known_models(settings.models.folders, cache_dir=settings.hub.cache_dir)
     except ConfigurationError:  # a broken file is told of when a command runs, not while it is typed
-        folders = ()
-    yield from known_models(folders)
+        found = known_models()
+    registry = ModelRegistry.embedded()
+    return [*(entry.id for name in found if (entry := registry.get(name)) is not None), *found]
 
 
-def _starting_with(incomplete: str, names: Iterator[str] | list[str]) -> list[str]:
-    """Names by their beginning, or by the beginning of their last part: `qwen` finds `mlx-community/Qwen3-4B-4bit`."""
-    wanted = incomplete.lower()
-    return [
-        name
-        for name in dict.fromkeys(names)
-        if name.lower().startswith(wanted) or name.rpartition("/")[2].lower().startswith(wanted)
-    ]
+def _starting_with(incomplete: str, names: list[str]) -> list[str]:
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
