@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from mlx_integrations.errors import EmbeddingMismatchError, SidecarError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
-from mlx_integrations.sidecar import SIDECAR_NAME, check, decode, encode, read_sidecar, sidecar_of, write_sidecar
+from mlx_integrations.sidecar import (
+    SIDECAR_NAME,
+    check,
+    check_vectors,
+    decode,
+    encode,
+    read_sidecar,
+    sidecar_of,
+    still_true,
+    write_sidecar,
+)
 from mlx_integrations.testing import FakeEmbeddingBackend
 
 BACKEND = FakeEmbeddingBackend(model_id="minilm", dimensions=8, query_prompt="ask: ")
@@ -180,3 +190,32 @@ def test_settings_that_change_vectors_explain_the_other_vectors() -> None:
     error = refused(made.fingerprint())
     assert set(error.fields) == {"witness", "document_prompt"}
     assert error.hint.startswith("Open it with `minilm`, `document_prompt=''`; or")
+
+
+def test_a_record_of_vectors_of_another_size_is_left_aside(caplog: pytest.LogCaptureFixture) -> None:
+    record = EmbeddingFingerprint(model="minilm", dimensions=4)
+    assert still_true(record, 4, "the store") is still_true(record, None, "the store") is record
+    assert caplog.text == ""
+    assert still_true(record, 8, "the store") is None
+    assert "the store has 8 dimensions and a record of 4" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("again", "field"),
+    [([[0.0, 0.9, 0.1]], None), ([[0.1, 0.4, 1.0]], "witness"), ([[0.0, 0.0, 0.0]], "witness")],
+    ids=["alike", "another", "nothing"],
+)
+def test_vectors_without_a_record_are_compared_by_angle(again: list[list[float]], field: str | None) -> None:
+    current = EmbeddingFingerprint(model="minilm", dimensions=3)
+    if field is None:
+        check_vectors([[0.0, 2.0, 0.0]], again, current, "the store")
+        return
+    with pytest.raises(EmbeddingMismatchError, match="at best") as caught:
+        check_vectors([[0.0, 2.0, 0.0]], again, current, "the store")
+    assert caught.value.fields == (field,) and "adopt=True" in str(caught.value.hint)
+
+
+def test_vectors_without_a_record_are_compared_by_size() -> None:
+    with pytest.raises(EmbeddingMismatchError, match="have 2 dimensions") as caught:
+        check_vectors([[0.0, 2.0]], [[0.0, 2.0, 0.0]], EmbeddingFingerprint(model="m", dimensions=3), "the store")
+    assert caught.value.fields == ("dimensions",)
