@@ -16,7 +16,7 @@ from mlx_integrations.errors import ConfigurationError
 if TYPE_CHECKING:
     from mlx_integrations.settings import Origin, Settings
 
-__all__ = ["app"]
+__all__ = ["app", "config_file", "short_path"]
 
 _MASK = "********"
 
@@ -75,9 +75,9 @@ def set_(
     """Set one setting in your configuration file. Everything else in the file stays, comments included."""
     from mlx_integrations.settings.edit import write_setting
 
-    path = _file(project)
+    path = config_file(project)
     written = write_setting(path, key, value)
-    say(f"{key} = {_shown(written)} in {_short(path)}")
+    say(f"{key} = {_shown(written)} in {short_path(path)}")
     invocation: Invocation = context.obj
     origin = _origins(invocation).get(key)
     if origin is not None and Path(origin.place).absolute() != path.absolute():
@@ -88,18 +88,18 @@ def unset(key: _Key, project: _Project = False) -> None:
     """Take one setting out of your configuration file, so that its default holds again."""
     from mlx_integrations.settings.edit import remove_setting
 
-    path = _file(project)
+    path = config_file(project)
     if remove_setting(path, key):
-        say(f"{key} is no longer set in {_short(path)}")
+        say(f"{key} is no longer set in {short_path(path)}")
     else:
-        say(f"{key} was not set in {_short(path)}")
+        say(f"{key} was not set in {short_path(path)}")
 
 
 def path_(context: typer.Context, as_json: AsJson = False) -> None:
     """Print where your configuration file is, or would be."""
     from mlx_integrations.settings.sources import PROJECT_FILE
 
-    user = _file(False)
+    user = config_file(False)
     if as_json:
         places = {"user": user, "project": PROJECT_FILE.absolute()}
         print_json({name: {"path": str(path), "exists": path.is_file()} for name, path in places.items()})
@@ -107,7 +107,7 @@ def path_(context: typer.Context, as_json: AsJson = False) -> None:
         typer.echo(str(user))
 
 
-def _file(project: bool) -> Path:
+def config_file(project: bool) -> Path:
     """The file that is changed: the one that is there, TOML before JSON."""
     from mlx_integrations.settings import user_config_path
     from mlx_integrations.settings.sources import PROJECT_FILE
@@ -178,10 +178,10 @@ def _record(key: str, value: Any, origin: "Origin | None") -> dict[str, Any]:
 
 
 def _place(origin: "Origin | None") -> str:
-    return "default" if origin is None else _short(str(origin))
+    return "default" if origin is None else short_path(str(origin))
 
 
-def _short(path: str | Path) -> str:
+def short_path(path: str | Path) -> str:
     """A path with `~` for the home folder."""
     home = str(Path.home())
     text = str(path)

@@ -20,6 +20,7 @@ from mlx_integrations.cli.models.listing import list_models as print_models
 from mlx_integrations.cli.options import Model, Offline, Provider
 from mlx_integrations.cli.parts import Invocation, Parts
 from mlx_integrations.cli.run import run as run_model
+from mlx_integrations.cli.setup import setup
 from mlx_integrations.errors import MLXIntegrationsError
 from mlx_integrations.types import SamplingParams
 
@@ -41,6 +42,7 @@ add(app, run_model, name="run", panel=_TALK)
 add(app, embed, panel=_TALK)
 app.add_typer(models_app, name="models", rich_help_panel=_MODELS)
 add(app, estimate, panel=_MODELS)
+add(app, setup, panel=_SETUP)
 app.add_typer(config_app, name="config", rich_help_panel=_SETUP)
 add(app, doctor, panel=_SETUP)
 add(app, demo, panel=_SETUP)

@@ -1,9 +1,9 @@
-"""Changing one setting in a configuration file: everything else in it stays, comments included."""
+"""Changing settings in a configuration file: everything else in it stays, comments included."""
 
 import json
 import os
 import tempfile
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -14,7 +14,7 @@ from mlx_integrations.settings.checks import check_keys, field_of
 from mlx_integrations.settings.model import Settings
 from mlx_integrations.settings.sources import SECRET_HINT, SECRETS
 
-__all__ = ["remove_setting", "write_setting"]
+__all__ = ["edited_text", "read_text", "remove_setting", "replace_file", "write_setting"]
 
 
 def write_setting(path: Path, key: str, text: str) -> Any:
@@ -31,6 +31,34 @@ def write_setting(path: Path, key: str, text: str) -> Any:
     Raises:
         ConfigurationError: There is no such setting, it cannot be that, or it must not be in a file.
     """
+    value = _checked(key, text)
+    _edit(path, key, value)
+    return value
+
+
+def edited_text(path: Path, text: str, changes: Mapping[str, str]) -> str:
+    """What a file would hold with some settings changed. Writes nothing: that is for `replace_file`.
+
+    Args:
+        path: TOML or JSON, by its suffix.
+        text: What it holds.
+        changes: New values by dotted names, as a person types them.
+
+    Raises:
+        ConfigurationError: As for `write_setting`.
+    """
+    for key, value in changes.items():
+        text = _edited(text, key, _checked(key, value), is_json=path.suffix == ".json") or text
+    return text
+
+
+def read_text(path: Path) -> str:
+    """What a configuration file holds; nothing if it is not there."""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _checked(key: str, text: str) -> Any:
+    """The value that a text stands for, if that setting can be in a file and can have it."""
     check_keys(_nested(key, text), Settings, where="the command line")
     if key in SECRETS:
         raise ConfigurationError(f"`{key}` is a secret, which no file is to hold.", hint=SECRET_HINT)
@@ -40,9 +68,7 @@ def write_setting(path: Path, key: str, text: str) -> Any:
             f"`{key}` is a section.", hint="Name one of its settings: `mlxi config show` has them."
         )
     Settings(**_nested(key, text))
-    value = _as_written(field.annotation, text)
-    _edit(path, key, value)
-    return value
+    return _as_written(field.annotation, text)
 
 
 def remove_setting(path: Path, key: str) -> bool:
@@ -74,29 +100,34 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
 
 def _edit(path: Path, key: str, value: Any) -> bool:
     """Set or, with `None`, remove a key; returns whether anything changed."""
+    edited = _edited(read_text(path), key, value, is_json=path.suffix == ".json")
+    if edited is not None:
+        replace_file(path, edited)
+    return edited is not None
+
+
+def _edited(text: str, key: str, value: Any, *, is_json: bool) -> str | None:
+    """A document with one key set or, with `None`, removed; `None` if there was nothing to remove."""
     import tomlkit
 
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    is_json = path.suffix == ".json"
     document: MutableMapping[str, Any] = json.loads(text or "{}") if is_json else tomlkit.parse(text)
     *sections, name = key.split(".")
     table = document
     for section in sections:
         if section not in table:
             if value is None:
-                return False
+                return None
             table[section] = {} if is_json else tomlkit.table()
         table = table[section]
     if value is None:
         if table.pop(name, None) is None:
-            return False
-    else:
+            return None
+    elif name not in table or table[name] != value:
         table[name] = value
-    _replace(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n" if is_json else tomlkit.dumps(document))
-    return True
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n" if is_json else tomlkit.dumps(document)
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Write a file in one step, with the permissions of the one that it replaces."""
     target = path.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)

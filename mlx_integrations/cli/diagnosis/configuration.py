@@ -1,7 +1,6 @@
 """Checks of what is set, and of the models that are used when none is named."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Literal
 
 from mlx_integrations.cli.diagnosis.finding import Finding
@@ -65,7 +64,7 @@ def _check_model(around: Surroundings, kind: Literal["chat", "embedding"], setti
         )
         text += f"; models may use {memory(fit.budget_bytes)}"
         return Finding(status="warn", text=text, repair="mlxi models recommend, then mlxi setup", facts=facts)
-    return Finding(status="ok", text=f"{name}, {_short(model.path)}", facts=facts)
+    return Finding(status="ok", text=f"{name}, {model.path}", facts=facts)
 
 
 def _how_to_get(around: Surroundings, name: str, error: ModelNotFoundError) -> str:
@@ -82,10 +81,3 @@ def _setting(kind: Literal["chat", "embedding"]) -> str:
 
 def _default(around: Surroundings, kind: Literal["chat", "embedding"]) -> str:
     return around.settings.models.default if kind == "chat" else around.settings.embedding.default
-
-
-def _short(path: Path) -> str:
-    """A path with `~` for the home folder."""
-    home = str(Path.home())
-    text = str(path)
-    return f"~{text[len(home) :]}" if text.startswith(home + "/") else text

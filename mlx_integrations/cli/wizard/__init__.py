@@ -1,0 +1,1 @@
+"""What `mlxi setup` asks and does, step by step."""
