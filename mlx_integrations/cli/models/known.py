@@ -69,8 +69,10 @@ def recommend(
         output().print(f"\n{one}", style="bold cyan")
         if items:
             print_table(_RECOMMENDED, [_recommendation_row(item) for item in items[:_SHOWN]])
+        else:
+            say(_why_none(found[one]))
         others = len(found[one]) - len(items[:_SHOWN])
-        if others:
+        if items and others:
             say(f"{others} more are smaller, older or too large: mlxi models search --for {one}", style="dim")
     say(f"\nMemory is for {tokens:,} tokens of context. Next: mlxi run NAME, or mlxi models show NAME", style="dim")
     show_notices(invocation, invocation.manager.list())
@@ -198,6 +200,12 @@ def _search_row(entry: "ModelEntry") -> tuple[str, ...]:
 def _recommendation_row(item: "Recommendation") -> tuple[str, ...]:
     needed = memory(item.fit.needed_bytes) if item.fit else ""
     return (item.entry.id, _size(item.entry), needed, item.fit.verdict if item.fit else "", item.entry.name)
+
+
+def _why_none(items: "Sequence[Recommendation]") -> str:
+    """What stands in the way of every model for a use."""
+    needed = [item.fit.needed_bytes for item in items if item.fit is not None]
+    return f"None fits: the smallest needs {memory(min(needed))}." if needed else "None is known."
 
 
 def _recommendation_record(item: "Recommendation") -> dict[str, Any]:
