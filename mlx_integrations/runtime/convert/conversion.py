@@ -29,7 +29,7 @@ from mlx_integrations.runtime.convert.gguf_file import GGUFFile, read_gguf
 from mlx_integrations.runtime.convert.gguf_tokenizer import write_tokenizer
 from mlx_integrations.runtime.convert.mlx_weights import MLXWeights
 from mlx_integrations.runtime.convert.pytorch_files import read_pytorch
-from mlx_integrations.runtime.convert.safetensors_files import read_safetensors
+from mlx_integrations.runtime.convert.safetensors_files import is_safetensors, read_safetensors
 from mlx_integrations.runtime.convert.sources import (
     Source,
     SourceFormat,
@@ -346,7 +346,7 @@ class _Task:
 def _pytorch_tensors(files: Iterable[Path]) -> list[Tensor]:
     found: dict[str, Tensor] = {}
     for file in files:
-        for tensor in read_pytorch(file):
+        for tensor in read_safetensors(file) if is_safetensors(file) else read_pytorch(file):
             if tensor.name in found:
                 raise ConversionError(
                     f"`{file}` has the tensor `{tensor.name}`, which another file has too.",

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_integrations.errors import ConversionError, UnsupportedFormatError
-from mlx_integrations.runtime.convert.pytorch_pickle import PickledTensor, Storage, TensorUnpickler
+from mlx_integrations.runtime.convert.pytorch_pickle import PickledTensor, Storage, unpickle
 from mlx_integrations.runtime.convert.tensors import BYTES_OF, Bits, Tensor
 
 __all__ = ["read_pytorch"]
@@ -96,7 +96,9 @@ def _read_zip(file: Path, data: NDArray[np.uint8]) -> tuple[Any, Find]:
                     format_name="pytorch",
                     hint="Load it with PyTorch and save its tensors with safetensors.torch.save_file.",
                 )
-            state = TensorUnpickler(io.BytesIO(archive.read(f"{root}/data.pkl")), file).load()
+            if entries[f"{root}/data.pkl"].compress_type != zipfile.ZIP_STORED:
+                raise _damaged(file, "its data.pkl is compressed, which PyTorch never does")
+            state = unpickle(io.BytesIO(archive.read(f"{root}/data.pkl")), file)
     except UnsupportedFormatError:
         raise
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
@@ -148,14 +150,14 @@ def _stored(entry: zipfile.ZipInfo, storage: Storage, file: Path, data: NDArray[
 
 def _read_legacy(file: Path, data: NDArray[np.uint8]) -> tuple[Any, Find]:
     with file.open("rb") as stream:
-        if TensorUnpickler(stream, file).load() != _MAGIC_NUMBER:
+        if unpickle(stream, file) != _MAGIC_NUMBER:
             raise UnsupportedFormatError(
                 f"`{file}` is a pickle, but not a PyTorch checkpoint.",
                 path=str(file),
                 format_name="unknown",
                 hint="Take the file with the model's weights, usually pytorch_model.bin or *.safetensors.",
             )
-        protocol, system, state, keys = (TensorUnpickler(stream, file).load() for _ in range(4))
+        protocol, system, state, keys = (unpickle(stream, file) for _ in range(4))
         start = stream.tell()
     is_little = isinstance(system, dict) and system.get("little_endian", True) is True
     if protocol != _LEGACY_PROTOCOL or not is_little or not isinstance(keys, list):

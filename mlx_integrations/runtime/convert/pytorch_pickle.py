@@ -2,10 +2,13 @@
 
 Unpickling calls whatever a file names, which makes a checkpoint a program. Here only what tensors are made of has a
 meaning: https://github.com/pytorch/pytorch/blob/v2.13.0/torch/serialization.py says how they are written. Anything else
-is refused by its name, before it is looked up.
+is refused by its name, before it is looked up; and so are instructions of pickle that no tensor needs, some of which
+take any amount of memory.
 """
 
+import io
 import pickle
+import pickletools
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from math import prod
@@ -15,7 +18,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 from mlx_integrations.errors import ConversionError
 from mlx_integrations.runtime.convert.tensors import BYTES_OF
 
-__all__ = ["PickledTensor", "Storage", "StorageKind", "TensorUnpickler"]
+__all__ = ["PickledTensor", "Storage", "StorageKind", "unpickle"]
 
 _STORAGES: Final = {
     "DoubleStorage": "F64",
@@ -46,6 +49,15 @@ _DTYPES: Final = {
     "uint8": "U8",
     "bool": "BOOL",
 }
+# What PyTorch pickles tensors with, and plain values beside them (https://docs.python.org/3/library/pickle.html).
+_INSTRUCTIONS: Final = frozenset(
+    """PROTO FRAME STOP MARK POP POP_MARK DUP BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET
+    NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
+    BINSTRING SHORT_BINSTRING BINUNICODE SHORT_BINUNICODE BINBYTES SHORT_BINBYTES
+    EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS
+    GLOBAL STACK_GLOBAL REDUCE BUILD BINPERSID""".split()
+)
+_MEMORISING: Final = ("BINPUT", "LONG_BINPUT")
 _HOSTILE_HINT = (
     "Nothing of the file was run. Take the model's safetensors files; if there are none and you trust the file, load "
     "it with PyTorch and save its tensors with safetensors.torch.save_file."
@@ -91,44 +103,65 @@ class _Rebuild(NamedTuple):
         return self.function(*arguments)
 
 
-class TensorUnpickler(pickle.Unpickler):
-    """Reads the names and the places of tensors.
+def unpickle(stream: BinaryIO, file: Path) -> Any:
+    """Read one pickle: its values, with `PickledTensor`s where it has tensors. The stream is left behind it.
 
     Args:
-        stream: The pickle.
+        stream: The pickle, and whatever follows it.
         file: The file it is in, for errors.
 
     Raises:
-        ConversionError: From `load`: the pickle asks for something that is no part of a tensor, or is damaged.
+        ConversionError: The pickle asks for something that is no part of a tensor, or is damaged.
     """
+    try:
+        return _TensorUnpickler(io.BytesIO(_checked_bytes(stream, file)), file).load()
+    except ConversionError:
+        raise
+    except (
+        pickle.UnpicklingError,
+        AttributeError,
+        EOFError,
+        ImportError,
+        LookupError,
+        MemoryError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ConversionError(
+            f"`{file}` cannot be read as tensors: {str(error) or type(error).__name__}.",
+            path=str(file),
+            hint="Download the file again.",
+        ) from error
+
+
+def _checked_bytes(stream: BinaryIO, file: Path) -> bytes:
+    """The bytes of one pickle, if it has no instruction that tensors do not need.
+
+    A number under which a value is remembered is an index into an array: a large one would be a large array.
+    """
+    start = stream.tell()
+    for count, (instruction, argument, _) in enumerate(pickletools.genops(stream)):
+        if instruction.name not in _INSTRUCTIONS:
+            raise ConversionError(
+                f"`{file}` has an instruction (`{instruction.name}`) that no tensor needs.",
+                path=str(file),
+                hint=_HOSTILE_HINT,
+            )
+        if instruction.name in _MEMORISING and isinstance(argument, int) and argument > count:
+            raise ValueError(f"it remembers a value as number {argument} before there are so many")
+    end = stream.tell()
+    stream.seek(start)
+    return stream.read(end - start)
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Gives the names and storages in a checkpoint their meaning, and no others."""
 
     def __init__(self, stream: BinaryIO, file: Path) -> None:
         super().__init__(stream, encoding="utf-8")
         self._file = file
-
-    def load(self) -> Any:
-        """Read one pickle."""
-        try:
-            return super().load()
-        except ConversionError:
-            raise
-        except (
-            pickle.UnpicklingError,
-            AttributeError,
-            EOFError,
-            ImportError,
-            LookupError,
-            MemoryError,
-            OverflowError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ) as error:
-            raise ConversionError(
-                f"`{self._file}` cannot be read as tensors: {str(error) or type(error).__name__}.",
-                path=str(self._file),
-                hint="Download the file again.",
-            ) from error
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         """What a name in the file stands for; only the parts of tensors stand for something."""

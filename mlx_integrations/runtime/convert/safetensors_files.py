@@ -13,10 +13,16 @@ from numpy.typing import NDArray
 from mlx_integrations.errors import ConversionError
 from mlx_integrations.runtime.convert.tensors import BYTES_OF, Bits, Tensor
 
-__all__ = ["read_safetensors"]
+__all__ = ["is_safetensors", "read_safetensors"]
 
 _CHUNK_BYTES = 32 * 1024**2
 _LENGTH_BYTES = 8
+
+
+def is_safetensors(file: Path) -> bool:
+    """Whether a file is one by its first bytes, whatever its name: a length, then JSON."""
+    with file.open("rb") as stream:
+        return stream.read(_LENGTH_BYTES + 1)[_LENGTH_BYTES:] == b"{"
 
 
 def read_safetensors(file: Path) -> list[Tensor]:

@@ -149,6 +149,14 @@ def test_one_checkpoint_of_a_folder_can_be_named(data: Path, tmp_path: Path) -> 
     assert convert_model(source / "newer.bin", tmp_path / "out").kind == "chat"
 
 
+def test_safetensors_under_the_name_of_a_checkpoint_are_read(tiny_model: TinyModel, tmp_path: Path) -> None:
+    source = copied(tiny_model("llama"), tmp_path / "source")
+    (source / "model.safetensors").rename(source / "pytorch_model.bin")
+    made = convert_model(source, tmp_path / "out")
+    ids = list(range(5, 25))
+    assert np.array_equal(logits_of(tiny_model("llama"), ids), logits_of(made.path, ids))
+
+
 def test_an_embedding_model_of_pytorch_files_gives_the_same_vectors(
     data: Path, tmp_path: Path, runtime: Runtime
 ) -> None:

@@ -1,6 +1,7 @@
 """GGUF files as bytes: what is read, and what is wrong with broken ones."""
 
 import contextlib
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mlx_integrations.runtime.convert.gguf_blocks import unpacked_rows
 from mlx_integrations.runtime.convert.gguf_file import read_gguf
 from tests.runtime.convert.gguf_writer import gguf_bytes, write_gguf
 
+EXAMPLES = int(os.environ.get("MLXI_FUZZ_EXAMPLES", "300"))
 METADATA: dict[str, Any] = {
     "general.architecture": "llama",
     "a.number": 7,
@@ -60,7 +62,7 @@ def test_changed_bytes_never_end_in_another_error(tmp_path: Path) -> None:
     whole = bytearray(gguf_bytes(METADATA, TENSORS))
     file = tmp_path / "changed.gguf"
     rng = np.random.default_rng(3)
-    for _ in range(600):
+    for _ in range(EXAMPLES):
         changed = bytearray(whole)
         for place in rng.integers(0, len(whole) - 60, 3):
             changed[place] = rng.integers(0, 256)

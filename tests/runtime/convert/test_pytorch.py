@@ -1,6 +1,7 @@
 """PyTorch checkpoints are read without PyTorch, and nothing that they ask for is run."""
 
 import collections
+import contextlib
 import io
 import os
 import pickle
@@ -16,6 +17,7 @@ from mlx_integrations.errors import ConversionError, UnsupportedFormatError
 from mlx_integrations.runtime.convert.pytorch_files import read_pytorch
 from mlx_integrations.runtime.convert.tensors import Tensor
 
+EXAMPLES = int(os.environ.get("MLXI_FUZZ_EXAMPLES", "300"))
 DTYPES = {"bf16": "BF16", "bool": "BOOL"} | {
     name: name.upper() for name in ("f64", "f16", "i64", "i32", "i16", "i8", "u8")
 }
@@ -76,6 +78,29 @@ def test_no_function_but_those_of_tensors_is_found(tmp_path: Path, function: Any
     file = checkpoint(tmp_path / "x.pt", pickle.dumps({"w": Calls(function, "1")}, protocol=protocol))
     with pytest.raises(ConversionError, match="asks for"):
         read_pytorch(file)
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"\x80\x02}r\xff\xff\xff\x7f.",  # an array of two billion entries
+        b"\x80\x05\x96\x00\x00\x00\x00\x00\x00\x00\x40.",  # so many bytes
+        b"\x80\x02\x8b\x00\x00\x00\x10.",  # an integer of 268 million bytes
+        b"\x80\x02ccollections\nOrderedDict\n)\x81.",
+        b"\x80\x02(ccollections\nOrderedDict\no.",
+        b"\x80\x02\x82\x01.",
+    ],
+)
+def test_instructions_that_no_tensor_needs_are_refused(tmp_path: Path, pickled: bytes) -> None:
+    with pytest.raises(ConversionError, match=r"x\.pt"):
+        read_pytorch(checkpoint(tmp_path / "x.pt", pickled))
+
+
+def test_compressed_archives_are_not_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", tensor_pickle(0, (4,), (1,)))
+    with pytest.raises(ConversionError, match="compressed"):
+        read_pytorch(tmp_path / "x.pt")
 
 
 def test_names_with_dots_do_not_lead_out_of_what_is_allowed(tmp_path: Path) -> None:
@@ -150,6 +175,24 @@ def test_every_cut_is_noticed(data: Path, tmp_path: Path, name: str) -> None:
         file.write_bytes(whole[:size])
         with pytest.raises((ConversionError, UnsupportedFormatError), match=r"cut\.pt"):
             [bits_of(tensor) for tensor in read_pytorch(file)]
+
+
+@pytest.mark.parametrize("name", ["tensors.pt", "tensors-legacy.pt"])
+def test_changed_bytes_never_end_in_another_error(data: Path, tmp_path: Path, name: str) -> None:
+    """A changed pickle asks for other things in other ways; it is read, or refused as what it is."""
+    whole = (data / name).read_bytes()
+    start = whole.index(b"\x80\x02")
+    end = whole.index(b"PK\x07\x08") if name == "tensors.pt" else len(whole)
+    file = tmp_path / "changed.pt"
+    rng = np.random.default_rng(13)
+    for _ in range(EXAMPLES):
+        changed = bytearray(whole)
+        for place in rng.integers(start, end, rng.integers(1, 4)):
+            changed[place] = rng.integers(0, 256)
+        file.write_bytes(changed)
+        with contextlib.suppress(ConversionError, UnsupportedFormatError):
+            for tensor in read_pytorch(file):
+                assert tensor.stored_bytes > 10**7 or len(bits_of(tensor)) == tensor.stored_bytes
 
 
 def test_programs_and_other_files_are_refused_by_what_they_are(data: Path, tmp_path: Path) -> None:
