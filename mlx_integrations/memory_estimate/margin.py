@@ -1,8 +1,8 @@
 """What reading a prompt needs for a moment beside weights and caches: activations, scores, and copies of caches.
 
-The factors are fitted to peaks that MLX measured on a CPU, for 30 pairs of model and context in float32, with errors
-below 2 MiB. They were not measured on Metal, where attention is fused, so that scores and masks fall away. How well
-estimates do is in docs/benchmarks.md.
+The factors are fitted to peaks that MLX measured on a CPU in float32: those of attention for 30 pairs of model and
+context, with errors below 2 MiB, those of Mamba 2 for eight models. They were not measured on Metal, where attention is
+fused, so that scores and masks fall away. How well estimates do is in docs/benchmarks.md.
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,11 @@ _QUERY_ARRAYS: Final = 6.5
 # Growing a layer's cache copies it, and attention reads another part of it.
 _CACHE_COPIES: Final = 1.125
 _MASK_BYTES: Final = 0.5  # of one score's place in the mask
+
+# Mamba 2 reads a prompt in chunks; the decay between all tokens of each stays until every layer has been through.
+_SCAN_CHUNK_TOKENS: Final = 256
+_SCAN_ARRAYS: Final = 18
+_FLOAT32_BYTES: Final = 4
 
 _UNKNOWN_SHARE: Final = 10  # of the weights, one part in this many, where the configuration says nothing
 _UNKNOWN_BYTES: Final = 512 * 1024**2
@@ -55,9 +60,46 @@ def margin_bytes(
         total += _CACHE_COPIES * max(
             layer.nbytes(context_tokens, bytes_per_element) // layer.count for layer in layout.layers
         )
+        total += _scan_bytes(config, layout, step_tokens, bytes_per_element)
+    attended = _attended_tokens(layout, step_tokens, context_tokens)
+    scores = step_tokens * attended * heads * bytes_per_element
     if not is_attention_fused:
-        total += step_tokens * context_tokens * (heads * bytes_per_element + _MASK_BYTES)
+        total += scores + step_tokens * attended * _MASK_BYTES
+    if _keeps_latents(config, layout):
+        # The scores of the rotated part are an array of their own, and keys and values are expanded.
+        per_token = (_whole(config, "qk_nope_head_dim") or 0) + (_whole(config, "v_head_dim") or 0)
+        total += scores + heads * attended * per_token * bytes_per_element / 2
     return round(total)
+
+
+def _attended_tokens(layout: CacheLayout | None, step_tokens: int, context_tokens: int) -> int:
+    """To how many tokens the layer that sees the most of them attends while a prompt is read."""
+    if layout is None:
+        return context_tokens
+    seen = [
+        context_tokens if layer.rule == "full" else min(context_tokens, layer.window_tokens + step_tokens)
+        for layer in layout.layers
+        if layer.token_elements
+    ]
+    return max(seen, default=0)
+
+
+def _keeps_latents(config: Mapping[str, Any], layout: CacheLayout | None) -> bool:
+    rank, rotated = _whole(config, "kv_lora_rank"), _whole(config, "qk_rope_head_dim")
+    if layout is None or not rank or not rotated:
+        return False
+    return any(layer.token_elements == rank + rotated for layer in layout.layers)
+
+
+def _scan_bytes(config: Mapping[str, Any], layout: CacheLayout, step_tokens: int, bytes_per_element: int) -> float:
+    """What layers of Mamba 2 need, if there are any."""
+    layers = sum(layer.count for layer in layout.layers if layer.rule == "state" and layer.float32_elements)
+    heads = _whole(config, "mamba_n_heads", "mamba_num_heads", "num_heads")
+    width = _whole(config, "mamba_d_head", "mamba_head_dim", "head_dim")
+    if not layers or not heads or not width:
+        return 0
+    decay = layers * step_tokens * min(step_tokens, _SCAN_CHUNK_TOKENS) * heads * _FLOAT32_BYTES
+    return decay + _SCAN_ARRAYS * step_tokens * heads * width * bytes_per_element
 
 
 def _feed_forward(config: Mapping[str, Any]) -> int:
