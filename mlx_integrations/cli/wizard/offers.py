@@ -21,8 +21,8 @@ State = Literal["here", "interrupted", "available", "too large"]
 COLUMNS: Final = (
     Column(title="model"),
     Column(title="size", is_number=True, rank=2),
-    Column(title="memory", is_number=True, rank=3),
-    Column(title="state", rank=1),
+    Column(title="memory", is_number=True, rank=1),
+    Column(title="state", rank=3),
     Column(title="name", rank=4),
 )
 _TITLES: Final[dict[State, str]] = {
