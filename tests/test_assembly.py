@@ -75,7 +75,7 @@ def test_a_repository_in_the_hub_cache_is_found(tmp_path: Path, monkeypatch: pyt
 
 def test_an_unknown_repository_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelNotFoundError, match="hf download acme/unheard-of"):
+    with pytest.raises(ModelNotFoundError, match="mlxi models pull acme/unheard-of"):
         locate("acme/unheard-of")
 
 

@@ -16,7 +16,7 @@ class Finding:
     """One thing that a check found.
 
     Attributes:
-        status: `ok`; `warn`, if it is worth a look; `fail`, if something does not work; `skip`, if it was not looked at.
+        status: `ok`; `warn`, if it is worth a look; `fail`, if something does not work; `skip`, if nobody looked.
         text: What there is, with its figures.
         repair: The command that puts it right, or else what to do; empty if nothing has to be done.
         facts: The same as plain values.
