@@ -1,10 +1,13 @@
 """What holds for every test: no model hub, no tracing, no settings of the person who runs them."""
 
 import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 
+from mlx_integrations.offline import VARIABLES
 from mlx_integrations.runtime.blas import preload_blas
 
 # A test module that imports MLX while tests are collected would otherwise leave all of them with the slow BLAS.
@@ -12,6 +15,10 @@ preload_blas()
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["LANGSMITH_TRACING"] = "false"
+_NETWORK = {name: os.environ.get(name) for name in VARIABLES}
+# A shell that starts a command in the background has it ignore Ctrl-C, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -22,3 +29,17 @@ def _own_configuration(tmp_path_factory: pytest.TempPathFactory) -> None:
     empty: Path = tmp_path_factory.mktemp("config") / "config.toml"
     empty.touch()
     os.environ["MLXI_CONFIG"] = str(empty)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """A test, or a fixture of its module, that switches the network off does so for itself."""
+    if {name: os.environ.get(name) for name in VARIABLES} == _NETWORK:
+        return
+    for name, value in _NETWORK.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    if (langsmith := sys.modules.get("langsmith")) is not None:
+        langsmith.configure(enabled=None)

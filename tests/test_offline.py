@@ -89,20 +89,6 @@ def test_chat_embedding_and_retrieval_ask_for_nothing_although_tracing_is_on(tmp
     assert found == {"answer": "The museum is closed on Mondays.", "asked": []}
 
 
-@pytest.mark.skipif(find_packaged("minilm-l6-v2") is None, reason="the package of MiniLM is not installed")
-def test_the_watch_would_see_a_trace_that_is_sent(tmp_path: Path) -> None:
-    sent = "from langchain_core.tracers.langchain import wait_for_all_tracers\nwait_for_all_tracers()\n"
-    code = _CHAT_AND_RAG + sent + "print(json.dumps({'asked': asked}))"
-    found = _run(
-        code,
-        tmp_path,
-        LANGSMITH_TRACING="true",
-        LANGSMITH_API_KEY="not-a-key",
-        LANGSMITH_ENDPOINT="http://192.0.2.1",
-    )
-    assert any("192.0.2.1" in line for line in found["asked"])
-
-
 def test_no_command_asks_for_anything(tmp_path: Path) -> None:
     variables = {"MLXI_REGISTRY__URL": "https://models.example.org/registry.json"}
     found = _run(_COMMANDS + "print()\nprint(json.dumps({'codes': codes, 'asked': asked}))", tmp_path, **variables)

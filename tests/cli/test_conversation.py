@@ -129,6 +129,10 @@ class Terminal:
     def wait_for(self, text: str) -> None:
         self._child.expect_exact(text)
 
+    def wait_for_letter(self) -> None:
+        """Wait for a letter that does not end a control sequence."""
+        self._child.expect(r"(?<![\[\d?;])[A-Za-z]")
+
     def leave(self, end: Callable[[Any], None]) -> int | None:
         end(self._child)
         self._child.expect(pexpect.EOF)
@@ -189,6 +193,7 @@ def test_ctrl_c_stops_an_answer_and_not_the_program(home: Path) -> None:
     terminal.keys("Tell me everything\r")
     terminal.wait_for("Tell me everything")
     terminal.wait_for("\x1b[2K")  # the spinner is gone: the answer has begun
+    terminal.wait_for_letter()
     terminal.keys("\x03")
     assert "Stopped." in terminal.prompt()
     terminal.keys("half a line\x03")

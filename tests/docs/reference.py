@@ -29,7 +29,7 @@ _GENERATED = "<!-- Written by `python -m tests.docs.reference`; change the code 
 
 _CLI_INTRO = """# Command line
 
-`mlxi`, or `mlx-integrations`. A first tour is in [how-to/command-line.md](../how-to/command-line.md).
+`mlxi`, or `mlx-integrations`.
 
 What a command finds goes to stdout, everything else to stderr. Every list has `--json` for programs and `-q` for bare
 names. Nothing is asked where there is no terminal: say `--yes` beforehand. `NO_COLOR` is honoured. Options of `mlxi`

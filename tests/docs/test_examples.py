@@ -65,6 +65,9 @@ def test_the_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for example in _examples(page):
         _run(example, page, module.__dict__)
+    # Chroma keeps what it opened under the name it was opened by, which another page may mean another folder by.
+    if (chroma := sys.modules.get("chromadb.api.shared_system_client")) is not None:
+        chroma.SharedSystemClient.clear_system_cache()
 
 
 def test_the_examples_in_docstrings_run() -> None:
