@@ -1,8 +1,10 @@
 """Importing the package is cheap and does nothing; its public names are exactly the listed ones."""
 
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +33,14 @@ def test_every_public_name_resolves_in_a_new_interpreter(name: str) -> None:
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute `Runtimes`"):
         _ = mlx_integrations.Runtimes
+
+
+@pytest.mark.parametrize("package", ["langchain", "llama_index", "manager", "registry", "settings", "memory_estimate"])
+def test_no_public_name_is_that_of_a_file_beside_it(package: str) -> None:
+    """Importing the file would put it in the place of what the name is for."""
+    room = pkgutil.resolve_name(f"mlx_integrations.{package}")
+    files = {path.stem for path in Path(room.__file__).parent.glob("*.py")}
+    assert files & set(room.__all__) == set()
 
 
 @pytest.mark.parametrize("module", ["mlx_integrations", "mlx_integrations.errors", "mlx_integrations.protocols"])

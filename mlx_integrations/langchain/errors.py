@@ -25,6 +25,7 @@ __all__ = [
     "ModelLoadError",
     "ModelNotFoundError",
     "QueueFullError",
+    "RegistryError",
     "RuntimeClosedError",
     "SidecarError",
     "TruncatedOutputError",
@@ -47,6 +48,10 @@ class EmbeddingMismatchError(errors.EmbeddingMismatchError, exceptions.LangChain
 
 class SidecarError(errors.SidecarError, exceptions.LangChainException):
     """The record that says which model made a store's vectors cannot be read."""
+
+
+class RegistryError(errors.RegistryError, exceptions.LangChainException):
+    """The user's own list of models, which says what a name means, cannot be read."""
 
 
 class InvalidRequestError(errors.InvalidRequestError, exceptions.ModelInvalidRequestError):
@@ -132,6 +137,7 @@ _TWINS: dict[type[errors.MLXIntegrationsError], type[errors.MLXIntegrationsError
         ModelNotFoundError,
         EmbeddingMismatchError,
         SidecarError,
+        RegistryError,
         InvalidRequestError,
         UnsupportedContentError,
         UnknownToolError,

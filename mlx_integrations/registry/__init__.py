@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlx_integrations.registry.catalogue import ModelRegistry
     from mlx_integrations.registry.entry import ModelEntry
-    from mlx_integrations.registry.notices import Notice, notices
+    from mlx_integrations.registry.news import Notice, notices
     from mlx_integrations.registry.overlay import load_registry
     from mlx_integrations.registry.selection import Recommendation, recommend
 
@@ -15,10 +15,10 @@ __all__ = ["ModelEntry", "ModelRegistry", "Notice", "Recommendation", "load_regi
 _HOMES = {
     "ModelEntry": "mlx_integrations.registry.entry",
     "ModelRegistry": "mlx_integrations.registry.catalogue",
-    "Notice": "mlx_integrations.registry.notices",
+    "Notice": "mlx_integrations.registry.news",
     "Recommendation": "mlx_integrations.registry.selection",
     "load_registry": "mlx_integrations.registry.overlay",
-    "notices": "mlx_integrations.registry.notices",
+    "notices": "mlx_integrations.registry.news",
     "recommend": "mlx_integrations.registry.selection",
 }
 

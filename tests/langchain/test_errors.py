@@ -2,14 +2,17 @@
 
 import inspect
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core import exceptions
 
-from mlx_integrations import errors
+from mlx_integrations import assembly, errors
+from mlx_integrations.langchain import ChatMLX, MLXEmbeddings
 from mlx_integrations.langchain import errors as twins
 from mlx_integrations.langchain.errors import as_langchain_error
+from mlx_integrations.settings import Settings
 from tests.langchain.fakes import fake_model
 
 EXAMPLES: list[tuple[errors.MLXIntegrationsError, type[Exception]]] = [
@@ -19,6 +22,7 @@ EXAMPLES: list[tuple[errors.MLXIntegrationsError, type[Exception]]] = [
         exceptions.LangChainException,
     ),
     (errors.SidecarError("m", path="x"), exceptions.LangChainException),
+    (errors.RegistryError("m", path="x"), exceptions.LangChainException),
     (errors.InvalidRequestError("m", field="x"), exceptions.ModelInvalidRequestError),
     (errors.UnsupportedContentError("m", kind="image"), exceptions.ModelInvalidRequestError),
     (errors.UnknownToolError("m", tool_name="x", offered=["y"]), exceptions.ModelInvalidRequestError),
@@ -60,14 +64,8 @@ def test_a_twin_survives_pickling(error: errors.MLXIntegrationsError) -> None:
 
 
 def test_every_error_that_a_call_may_raise_has_a_twin() -> None:
-    # Calls neither download nor convert, and read no list of models that a user wrote.
-    others = (
-        errors.MissingExtraError,
-        errors.HubError,
-        errors.ConversionError,
-        errors.UnsupportedFormatError,
-        errors.RegistryError,
-    )
+    # Calls neither download nor convert.
+    others = (errors.MissingExtraError, errors.HubError, errors.ConversionError, errors.UnsupportedFormatError)
     leaves = {
         item
         for _, item in inspect.getmembers(errors, inspect.isclass)
@@ -113,6 +111,24 @@ async def _call(model: Any, call: str) -> None:
         model.bind(temperature=0).invoke("Hi")
     else:
         model.batch(["Hi", "Ho"])
+
+
+@pytest.mark.parametrize("own", ["[[models]]\n", "[[models"])
+def test_a_mistake_in_the_users_list_of_models_is_an_error_of_both(
+    own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLXI_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").write_text("")
+    (tmp_path / "models.toml").write_text(own)
+    before = assembly.get_settings()
+    assembly.use_settings(Settings())
+    try:
+        for model in (ChatMLX(model="demo"), MLXEmbeddings(model="demo")):
+            with pytest.raises(exceptions.LangChainException, match=r"models\.toml") as caught:
+                model.invoke("Hi") if isinstance(model, ChatMLX) else model.embed_query("Hi")
+            assert isinstance(caught.value, errors.RegistryError)
+    finally:
+        assembly.use_settings(before)
 
 
 def test_no_messages_are_the_backends_error() -> None:
