@@ -103,7 +103,7 @@ def test_no_table_is_wider_than_the_terminal(hub: LoopbackHub, tmp_path: Path, c
 
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
 def test_no_colour_where_none_is_wanted(hub: LoopbackHub, tmp_path: Path, variables: dict[str, str]) -> None:
-    code, said = _end(_spawn(hub, tmp_path, "models", "list", **variables))
+    code, said = _end(_spawn(hub, tmp_path, "models", "list", columns=80, **variables))
     assert (code, "demo" in said) == (0, True)
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", said)
 
