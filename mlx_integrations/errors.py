@@ -23,6 +23,7 @@
         UnknownToolError                     `tool_choice` names a tool that was not offered
         UnsupportedSchemaError               a JSON Schema or regex that the grammar cannot enforce
         ContextOverflowError                 the prompt is longer than the model's window
+        PrivacyError                         it must stay on this machine, and nobody here may answer it
       LocalBackendError                      the runtime in this process could not do it
         MLXUnavailableError (ImportError)    MLX cannot run on this machine as installed
         ModelLoadError                       the folder is not a model that can be run
@@ -44,6 +45,8 @@
         RemoteModelNotFoundError (LookupError)  it has no such model, or nothing is at that path
         RemoteRequestError (ValueError)      it refuses the request as written
         RemoteContentPolicyError             its rules forbid the question or the answer
+      RouterError                            every candidate that might answer has failed (retryable)
+      PartialResponseError                   it broke off after part of the answer was shown (retryable)
       OutputError                            the model answered, but not with what was asked for
         TruncatedOutputError                 cut by the token limit before it was complete
         InvalidOutputError                   does not satisfy the schema it was asked to satisfy
@@ -78,6 +81,8 @@ __all__ = [
     "ModelNotFoundError",
     "OfflineError",
     "OutputError",
+    "PartialResponseError",
+    "PrivacyError",
     "QueueFullError",
     "RegistryError",
     "RemoteAuthenticationError",
@@ -94,6 +99,7 @@ __all__ = [
     "RepositoryNotFoundError",
     "RequestError",
     "RevisionNotFoundError",
+    "RouterError",
     "RuntimeClosedError",
     "SidecarError",
     "TruncatedOutputError",
@@ -333,6 +339,25 @@ class ContextOverflowError(RequestError):
         self.limit_tokens = limit_tokens
 
 
+class PrivacyError(RequestError):
+    """The request must stay on this machine, and nobody here may answer it; nothing was sent anywhere.
+
+    `because` says what makes it private: kinds of what was found and where, never a word of it. `candidates` are those
+    that were left out for it.
+    """
+
+    default_hint = (
+        "Add a candidate on this machine that can do it, or, if it may leave this machine, say so in the request."
+    )
+
+    def __init__(
+        self, message: str, *, because: Sequence[str] = (), candidates: Sequence[str] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.because = tuple(because)
+        self.candidates = tuple(candidates)
+
+
 class LocalBackendError(MLXIntegrationsError):
     """The runtime in this process could not do it."""
 
@@ -519,6 +544,35 @@ class RemoteContentPolicyError(RemoteError):
     """The endpoint's rules forbid the question, or the answer that its model began."""
 
     default_hint = "Ask in another way, or ask a model of your own."
+
+
+class RouterError(MLXIntegrationsError):
+    """Every candidate that might answer has failed; its cause is the error of the first one.
+
+    `attempts` are pairs of a candidate's name and what went wrong with it, in the order in which they were asked.
+    """
+
+    is_retryable = True
+    default_hint = "`attempts` says what went wrong with each candidate; the first one's error is the cause."
+
+    def __init__(self, message: str, *, attempts: Sequence[tuple[str, str]] = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.attempts = tuple(attempts)
+
+
+class PartialResponseError(MLXIntegrationsError):
+    """A candidate failed after part of its answer was shown, so that nobody else could be asked unnoticed.
+
+    `partial_text` is what was shown, `candidate` who wrote it; the cause is the candidate's error.
+    """
+
+    is_retryable = True
+    default_hint = 'Ask again, or use `guarantee="complete"`, which shows an answer when all of it is there.'
+
+    def __init__(self, message: str, *, partial_text: str = "", candidate: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.partial_text = partial_text
+        self.candidate = candidate
 
 
 class OutputError(MLXIntegrationsError):

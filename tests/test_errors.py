@@ -82,3 +82,17 @@ def test_a_missing_extra_names_the_install_line() -> None:
 def test_a_model_that_is_not_found_suggests_the_nearest() -> None:
     error = errors.ModelNotFoundError("No `demmo`.", model="demmo", suggestions=["demo"])
     assert error.hint == "Did you mean `demo`?"
+
+
+def test_a_routers_error_keeps_each_attempt_and_the_first_error_as_its_cause() -> None:
+    first = errors.GenerationError("It broke.")
+    with pytest.raises(errors.RouterError) as caught:
+        raise errors.RouterError("Nobody answered.", attempts=[("local", "it broke"), ("cloud", "429")]) from first
+    assert caught.value.attempts == (("local", "it broke"), ("cloud", "429"))
+    assert caught.value.__cause__ is first
+
+
+def test_a_privacy_error_names_reasons_and_those_left_out() -> None:
+    error = errors.PrivacyError("Nobody here.", because=["an email address, in a user message"], candidates=["gpt"])
+    assert (error.because, error.candidates) == (("an email address, in a user message",), ("gpt",))
+    assert isinstance(error, errors.RequestError)
