@@ -1,0 +1,118 @@
+"""What passes between a store, the engine and the reports."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from mlx_integrations.fingerprint import EmbeddingFingerprint
+
+__all__ = ["DIGEST_BYTES", "Finding", "Metric", "Row", "StoreInfo", "StoreLocation", "content_digest", "text_digest"]
+
+Metric = Literal["cosine", "dot", "euclidean", "manhattan", "unknown"]
+"""How a store compares vectors."""
+
+DIGEST_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreLocation:
+    """Where a store is: what a person would type to name it.
+
+    Attributes:
+        kind: Which adapter reads it, such as `langchain-faiss`.
+        address: A folder, a file, or a URL without its password.
+        name: The collection, table or index in it, where there can be several.
+    """
+
+    kind: str
+    address: str
+    name: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """The address as a path, for stores that are files."""
+        return Path(self.address)
+
+    def __str__(self) -> str:
+        """Such as `storage` or `chroma_db, collection notes`."""
+        return self.address if self.name is None else f"{self.address}, collection {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something about a store that its owner should know.
+
+    Attributes:
+        code: For programs: `orphans`, `duplicate-ids`, `mixed-dimensions`, `missing-texts`, ...
+        message: For people.
+        count: How many rows it concerns.
+        examples: A few of their ids.
+        is_blocking: Whether nothing can be migrated before it is repaired or accepted.
+    """
+
+    code: str
+    message: str
+    count: int = 0
+    examples: tuple[str, ...] = ()
+    is_blocking: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreInfo:
+    """What a store says of itself, read without its vectors.
+
+    Attributes:
+        location: Where it is.
+        count: Rows that have a vector.
+        dimensions: Of its vectors, each kind that occurs; empty for an empty store.
+        metric: How it compares them.
+        index: The kind of its index, in the store's own words, such as `IVF16,Flat`.
+        fingerprint: The record of the model that made the vectors, if one lies beside the store.
+        likely_model: A guess from dimensions and metadata, where there is no record.
+        bytes: What it takes on disk, where it is files.
+        findings: What is wrong with it.
+        extra: Facts of this kind of store that its writer needs and reports show.
+    """
+
+    location: StoreLocation
+    count: int
+    dimensions: tuple[int, ...]
+    metric: Metric
+    index: str = ""
+    fingerprint: EmbeddingFingerprint | None = None
+    likely_model: str | None = None
+    bytes: int | None = None
+    findings: tuple[Finding, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One vector's document.
+
+    Attributes:
+        key: Where it is in the order of `Store.rows`; the same for as long as the store is not changed. Reading goes on
+            after a key, never after a count.
+        id: The store's own id of it.
+        text: Exactly what was embedded, which is not always what is stored; `None` if the store does not have it.
+        metadata: Everything else that the store keeps with it, as plain values.
+    """
+
+    key: str
+    id: str
+    text: str | None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def text_digest(text: str) -> bytes:
+    """16 bytes that are equal for equal texts."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
+
+
+def content_digest(row: Row) -> bytes:
+    """16 bytes that are equal for rows of equal id, text and metadata, whatever the order of the metadata."""
+    canonical = json.dumps([row.id, row.text, row.metadata], sort_keys=True, separators=(",", ":"), default=repr)
+    return hashlib.blake2b(canonical.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
