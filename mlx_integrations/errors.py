@@ -47,6 +47,13 @@
         RemoteContentPolicyError             its rules forbid the question or the answer
       RouterError                            every candidate that might answer has failed (retryable)
       PartialResponseError                   it broke off after part of the answer was shown (retryable)
+      MigrationError                         a vector store could not be given new vectors
+        StoreError                           it is no store of that kind, or a damaged one
+        StoreBusyError                       another process is migrating it (retryable)
+        StoreChangedError                    it was changed while it was being migrated
+        JournalError                         what an earlier run left cannot be gone on with
+        RowsError                            some rows have no text, or one that cannot be embedded
+        VerificationError                    what was built is not what the store holds
       OutputError                            the model answered, but not with what was asked for
         TruncatedOutputError                 cut by the token limit before it was complete
         InvalidOutputError                   does not satisfy the schema it was asked to satisfy
@@ -72,9 +79,11 @@ __all__ = [
     "InsufficientMemoryError",
     "InvalidOutputError",
     "InvalidRequestError",
+    "JournalError",
     "LocalBackendError",
     "MLXIntegrationsError",
     "MLXUnavailableError",
+    "MigrationError",
     "MissingExtraError",
     "ModelInUseError",
     "ModelLoadError",
@@ -100,14 +109,19 @@ __all__ = [
     "RequestError",
     "RevisionNotFoundError",
     "RouterError",
+    "RowsError",
     "RuntimeClosedError",
     "SidecarError",
+    "StoreBusyError",
+    "StoreChangedError",
+    "StoreError",
     "TruncatedOutputError",
     "UnknownToolError",
     "UnsupportedArchitectureError",
     "UnsupportedContentError",
     "UnsupportedFormatError",
     "UnsupportedSchemaError",
+    "VerificationError",
 ]
 
 
@@ -573,6 +587,54 @@ class PartialResponseError(MLXIntegrationsError):
         super().__init__(message, hint=hint)
         self.partial_text = partial_text
         self.candidate = candidate
+
+
+class MigrationError(MLXIntegrationsError):
+    """A vector store could not be given new vectors. The store is as it was, unless the message says otherwise."""
+
+    def __init__(self, message: str, *, store: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.store = store
+
+
+class StoreError(MigrationError):
+    """It is not a store of that kind, or it is damaged, or it was cut off while it was written."""
+
+
+class StoreBusyError(MigrationError):
+    """Another process is migrating this store."""
+
+    is_retryable = True
+    default_hint = "Wait until it has finished; `mlxi migrate status` says how far it is."
+
+
+class StoreChangedError(MigrationError):
+    """The store was changed while it was being migrated, and what changed was not taken in."""
+
+    default_hint = "Run the migration again: it takes in what has changed, and nothing else is embedded a second time."
+
+
+class JournalError(MigrationError):
+    """What an earlier run left behind is damaged, or belongs to another model."""
+
+
+class RowsError(MigrationError):
+    """Rows cannot be embedded: they have no text, or one that the policy for long texts refuses."""
+
+    def __init__(
+        self, message: str, *, store: str, count: int, ids: Sequence[str] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(message, store=store, hint=hint)
+        self.count = count
+        self.ids = tuple(ids)
+
+
+class VerificationError(MigrationError):
+    """What was built is not what the store holds; `failures` lists what differs. Nothing was published."""
+
+    def __init__(self, message: str, *, store: str, failures: Sequence[str] = (), hint: str | None = None) -> None:
+        super().__init__(message, store=store, hint=hint)
+        self.failures = tuple(failures)
 
 
 class OutputError(MLXIntegrationsError):
