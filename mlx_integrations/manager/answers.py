@@ -67,7 +67,10 @@ def check_status(status: int, headers: Mapping[str, str], repo_id: str, revision
 
 def describe_host(address: str) -> str:
     """A server by its name, without a password that its address may hold."""
-    return urlsplit(address).netloc.rpartition("@")[2] or address
+    try:
+        return urlsplit(address).netloc.rpartition("@")[2] or address
+    except ValueError:  # it is none
+        return address
 
 
 def _busy_reason(status: int) -> str:

@@ -262,12 +262,14 @@ class HubClient:
         try:
             body, following = self.retrying(attempt, repo_id)
             document = json.loads(body)
+            return document, None if following is None else self._path_of(following)
         except (ValueError, RecursionError, _TooLongError) as exc:
             raise self._strange(repo_id, "its answer is not the Hub's") from exc
-        if following is not None:
-            parts = urlsplit(urljoin(self.endpoint, following))
-            following = f"{parts.path}?{parts.query}"
-        return document, following
+
+    def _path_of(self, address: str) -> str:
+        """The path of a next page, to be asked for where the first one was; a mirror may name the Hub's own address."""
+        parts = urlsplit(urljoin(self.endpoint + "/", address))
+        return f"{parts.path.removeprefix(urlsplit(self.endpoint).path)}?{parts.query}"
 
     @contextmanager
     def _get(
@@ -299,8 +301,11 @@ class HubClient:
         raise self._strange(repo_id, "it redirects for ever")
 
     def _redirected(self, url: str, location: str, repo_id: str) -> str:
-        target = urljoin(url, location)
-        scheme = urlsplit(target).scheme
+        try:
+            target = urljoin(url, location)
+            scheme = _origin(target)[0]
+        except ValueError as exc:
+            raise self._strange(repo_id, "it redirects to what is no address") from exc
         if scheme not in ("http", "https") or (urlsplit(url).scheme == "https" and scheme != "https"):
             raise self._strange(repo_id, f"it redirects to `{scheme}:`")
         return target
@@ -317,6 +322,7 @@ class HubClient:
     def _translated(self, repo_id: str) -> Iterator[None]:
         """Turn whatever the network raises into this package's errors."""
         self._refuse_offline(repo_id)
+        self._refuse_strange_endpoint(repo_id)
         import httpx2
         from huggingface_hub.errors import OfflineModeIsEnabled
 
@@ -332,6 +338,14 @@ class HubClient:
     def _refuse_offline(self, repo_id: str) -> None:
         if self.is_offline:
             raise _offline(repo_id)
+
+    def _refuse_strange_endpoint(self, repo_id: str) -> None:
+        try:
+            scheme, host, _ = _origin(self.endpoint)
+        except ValueError:
+            scheme, host = "", ""
+        if scheme not in ("http", "https") or not host:
+            raise self._strange(repo_id, f"`{self.endpoint}` is not an address that begins with https://")
 
     def _strange(self, repo_id: str, why: str) -> HubError:
         return HubError(
@@ -366,7 +380,7 @@ def _remote_file(entry: Mapping[str, Any]) -> RemoteFile:
     path = entry.get("path")
     is_whole = (
         isinstance(path, str)
-        and isinstance(size, int)
+        and type(size) is int
         and 0 <= size <= _MAX_FILE_BYTES
         and _is_digest(git_sha1, 40)
         and (lfs is None or _is_digest(sha256, 64))
@@ -388,11 +402,16 @@ def _span(status: int, headers: Mapping[str, str]) -> tuple[int, int | None]:
         unit, _, rest = headers.get("content-range", "").partition(" ")
         positions, _, total = rest.partition("/")
         first = positions.partition("-")[0]
-        if unit != "bytes" or not first.isdigit():
+        start = _count(first)
+        if unit != "bytes" or start is None:
             raise InterruptionError("the server sent a part of the file without saying which")
-        return int(first), int(total) if total.isdigit() else None
-    length = headers.get("content-length", "")
-    return 0, int(length) if length.isdigit() and "content-encoding" not in headers else None
+        return start, _count(total)
+    return 0, None if "content-encoding" in headers else _count(headers.get("content-length", ""))
+
+
+def _count(text: str) -> int | None:
+    """A number of bytes in a header; `None` if it is none, or more than any file has."""
+    return int(text) if text.isdecimal() and len(text) <= len(str(_MAX_FILE_BYTES)) else None
 
 
 def _joined(chunks: Iterator[bytes], limit_bytes: int) -> bytes:

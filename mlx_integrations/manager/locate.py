@@ -47,8 +47,8 @@ def locate(
     """
     if model == DEMO_MODEL:
         return DEMO_FOLDER
-    as_path = Path(model).expanduser()
-    if isinstance(model, Path) or (model and as_path.is_dir()):
+    as_path = _expanded(Path(model))
+    if isinstance(model, Path) or (model and _is_folder(as_path)):
         return as_path
     cache_dir = cache_dir or default_cache_dir()
     found = _below(model, folders) or _in_hub_cache(model, cache_dir)
@@ -79,9 +79,23 @@ def known_models(folders: Sequence[Path] = (), *, cache_dir: Path | None = None)
     return [DEMO_MODEL, *packaged, *sorted(below | cached)]
 
 
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # `~name` of somebody who has no home here
+        return path
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # the name is longer than a file system takes, or what it leads to cannot be read
+        return False
+
+
 def _below(model: str, folders: Sequence[Path]) -> Path | None:
     for folder in folders if model else ():
-        if (folder / model / "config.json").is_file():
+        if _is_folder(folder / model) and (folder / model / "config.json").is_file():
             return folder / model
     return None
 

@@ -12,7 +12,9 @@ __all__ = ["RepositoryName", "is_commit", "is_safe_path", "is_safe_revision", "p
 _PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.@+-]*)*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Controls, marks that turn the direction of what is shown, and halves of characters, which no file system takes.
+_NOT_SHOWN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+_NO_MODELS = ("api", "collections", "datasets", "docs", "papers", "spaces")
 _MAX_PATH_CHARACTERS = 1000
 _MAX_NAME_BYTES = 255  # what file systems take
 
@@ -27,11 +29,16 @@ class RepositoryName:
 
 def parse_repository(text: str) -> RepositoryName | None:
     """Read `org/name`, `org/name@revision`, or the address of a model's page; `None` if it is none of these."""
-    address = urlsplit(text) if text.startswith(("https://", "http://")) else None
-    if address is not None:
-        parts = unquote(address.path).strip("/").split("/")
+    if text.startswith(("https://", "http://")):
+        try:
+            address = urlsplit(text).path
+        except ValueError:
+            return None
+        parts = [unquote(part) for part in address.strip("/").split("/")]
+        if parts[0] in _NO_MODELS:
+            return None
         text = "/".join(parts[:2])
-        if len(parts) > 3 and parts[2] in ("tree", "blob"):
+        if len(parts) > 3 and parts[2] in ("tree", "blob", "resolve"):
             text += f"@{parts[3]}"
     repo_id, separator, revision = text.partition("@")
     parts = repo_id.split("/")
@@ -57,7 +64,7 @@ def is_safe_path(path: str) -> bool:
     parts = path.split("/")
     return (
         0 < len(path) <= _MAX_PATH_CHARACTERS
-        and not _CONTROL.search(path)
+        and not _NOT_SHOWN.search(path)
         and "\\" not in path
         and ":" not in path
         and all(part not in ("", ".", "..") and len(part.encode()) <= _MAX_NAME_BYTES for part in parts)

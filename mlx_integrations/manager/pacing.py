@@ -79,12 +79,12 @@ def asked_pause_seconds(headers: Mapping[str, str], now: datetime | None = None)
     (https://huggingface.co/docs/hub/rate-limits).
     """
     value = headers.get("retry-after", "").strip()
-    if value.isdigit():
+    if value.isdecimal():
         return float(value)
     if value:
         try:
             moment = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())

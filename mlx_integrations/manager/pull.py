@@ -15,7 +15,7 @@ from mlx_integrations.manager.progress import OnProgress, ProgressMeter
 from mlx_integrations.manager.records import PlannedFile, PulledModel, PullPlan
 from mlx_integrations.manager.snapshot import link_snapshot
 from mlx_integrations.manager.support import model_type_of
-from mlx_integrations.manager.transfer import Stop, Transfer, unwritable
+from mlx_integrations.manager.transfer import Stop, Transfer, disk_errors
 
 __all__ = ["carry_out", "refuse_unsupported"]
 
@@ -50,6 +50,7 @@ def carry_out(
     Raises:
         DownloadCancelledError: `cancel` was set.
         InsufficientDiskError: It would not fit, or did not.
+        ConfigurationError: The cache cannot be written to.
         ChecksumMismatchError: A file arrived wrong twice.
         HubUnavailableError: The connection failed too often.
         HubError: The Hub does not give the files.
@@ -58,17 +59,16 @@ def carry_out(
     began = clock.monotonic()
     files = find_local_state(repository, plan.revision, plan.files)
     _check_disk(plan, missing_bytes(files), free_bytes(repository.cache_dir))
-    try:
-        repository.prepare()
-    except OSError as exc:
-        raise unwritable(repository.cache_dir, exc) from exc
     meter = ProgressMeter(files, on_progress, clock)
     stop = Stop(cancel, plan.repo_id, clock)
     transfer = Transfer(client, repository, plan.revision, meter=meter, stop=stop, clock=clock)
-    _fetch_all([file for file in files if not file.is_cached], repository, plan.revision, transfer, meter, stop)
-    meter.report("linking")
+    with disk_errors(repository):
+        repository.prepare()
+        _fetch_all([file for file in files if not file.is_cached], repository, plan.revision, transfer, meter, stop)
+        meter.report("linking")
+        path = link_snapshot(repository, plan)
     return PulledModel(
-        path=link_snapshot(repository, plan),
+        path=path,
         repo_id=plan.repo_id,
         revision=plan.revision,
         transferred_bytes=transfer.transferred_bytes,

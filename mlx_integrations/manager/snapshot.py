@@ -54,4 +54,11 @@ def place_blob(blob: Path, pointer: Path) -> None:
             shutil.copyfile(blob, draft)
         else:
             blob.replace(draft)
-    draft.replace(pointer)
+    try:
+        draft.replace(pointer)
+    except OSError:
+        if draft.is_symlink() or blob.is_symlink():
+            draft.unlink()
+        else:
+            draft.replace(blob)
+        raise

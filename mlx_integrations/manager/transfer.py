@@ -20,11 +20,12 @@ from mlx_integrations.manager.plan import free_disk_bytes
 from mlx_integrations.manager.progress import ProgressMeter
 from mlx_integrations.manager.records import PlannedFile
 
-__all__ = ["Stop", "Transfer"]
+__all__ = ["Stop", "Transfer", "disk_errors"]
 
 _RETRIES: Final = RetryPolicy(attempts=8)
 _PROGRESS_BYTES: Final = 1024 * 1024  # an attempt that brought less than this counts as a failed one
 _NAP_SECONDS: Final = 0.1
+_NOT_ALLOWED: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -130,7 +131,7 @@ class Transfer:
             HubError: The Hub does not give the file.
         """
         part = PartFile(self._repository.part(file.blob_id), blob_id=file.blob_id, size_bytes=file.size_bytes)
-        with self._disk_errors(file), part:
+        with disk_errors(self._repository, file), part:
             part.read_back(lambda count: self._read_back(file))
             self._meter.arrived(file.path, part.arrived_bytes)
             try:
@@ -209,28 +210,37 @@ class Transfer:
             hint="What arrived was thrown away. Try later or from another network; a proxy or mirror may change files.",
         )
 
-    @contextmanager
-    def _disk_errors(self, file: PlannedFile) -> Iterator[None]:
-        """Say what it means when the cache cannot be written to."""
-        try:
-            yield
-        except OSError as exc:
-            cache_dir = self._repository.cache_dir
-            if exc.errno in _NO_SPACE:
-                raise disk_full(self._repository.repo_id, file, exc, free_disk_bytes(cache_dir)) from exc
-            if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP):
-                raise unwritable(cache_dir, exc) from exc
-            raise
+
+@contextmanager
+def disk_errors(repository: HubRepository, file: PlannedFile | None = None) -> Iterator[None]:
+    """Say what it means when the cache cannot be written to.
+
+    Args:
+        repository: What is being written.
+        file: The file of it, if it is one.
+
+    Raises:
+        InsufficientDiskError: The disk takes no more.
+        ConfigurationError: It may not be written to.
+    """
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in _NO_SPACE:
+            raise disk_full(repository.repo_id, file, exc, free_disk_bytes(repository.cache_dir)) from exc
+        if exc.errno in _NOT_ALLOWED:
+            raise unwritable(repository.cache_dir, exc) from exc
+        raise
 
 
-def disk_full(repo_id: str, file: PlannedFile, exc: OSError, free_bytes: int) -> InsufficientDiskError:
-    """The error for a disk that takes no more."""
+def disk_full(repo_id: str, file: PlannedFile | None, exc: OSError, free_bytes: int) -> InsufficientDiskError:
+    """The error for a disk that takes no more, not even the links to files that are there."""
     is_size_limit = exc.errno == errno.EFBIG
+    what = f"`{repo_id}`" if file is None else f"`{file.path}` of `{repo_id}` ({file.size_bytes:,} bytes)"
     return InsufficientDiskError(
-        f"`{file.path}` of `{repo_id}` ({file.size_bytes:,} bytes) "
-        + ("is larger than this file system takes." if is_size_limit else "does not fit: the disk is full."),
+        f"{what} " + ("is larger than this file system takes." if is_size_limit else "does not fit: the disk is full."),
         repo_id=repo_id,
-        needed_bytes=file.size_bytes,
+        needed_bytes=0 if file is None else file.size_bytes,
         free_bytes=free_bytes,
         hint="Set HF_HUB_CACHE to a folder on another disk."
         if is_size_limit

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def client(strange: _Strange, fake_clock: FakeClock) -> HubClient:
 
 @pytest.mark.parametrize(
     "path",
-    ["../config.json", "/etc/passwd", "a/../../b", "a//b", "C:/x", "..\\x", "a\x00b", "a\nb", ".", "", "x" * 300],
+    ["../x.json", "/etc/passwd", "a/../../b", "a//b", "C:/x", "..\\x", "a\x00b", "a\nb", ".", "", "x" * 300, "a\ud800"],
 )
 def test_a_file_name_that_leads_elsewhere_is_refused(
     strange: _Strange, client: HubClient, cache: Path, path: str
@@ -91,7 +92,8 @@ def test_a_file_name_that_leads_elsewhere_is_refused(
         {"size": -1},
         {"size": 10**15},
         {"size": "2"},
-        {"size": True, "oid": None},
+        {"size": True},
+        {"size": 2.0},
         {"oid": "../../x"},
         {"oid": "B" * 40},
         {"lfs": {"oid": "short", "size": 2}},
@@ -121,7 +123,9 @@ def test_an_answer_that_is_not_a_hubs_is_named_as_such(strange: _Strange, client
     assert "HF_ENDPOINT" in caught.value.hint
 
 
-@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "javascript:1"])
+@pytest.mark.parametrize(
+    "target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "javascript:1", "http://[", "http://127.0.0.1:99999/", "//["]
+)
 def test_a_redirect_to_another_protocol_is_not_followed(strange: _Strange, client: HubClient, target: str) -> None:
     strange.replies["/resolve/"] = (302, {"Location": target}, b"")
     with pytest.raises(errors.HubError, match="it redirects to"), client.stream(REPO_ID, COMMIT, "x"):
@@ -157,7 +161,7 @@ def test_a_huge_config_is_not_read_to_its_end(strange: _Strange, client: HubClie
         client.read(REPO_ID, COMMIT, "config.json", limit_bytes=4999)
 
 
-@pytest.mark.parametrize("header", ["", "bytes", "items 0-1/2", "bytes x-1/2"])
+@pytest.mark.parametrize("header", ["", "bytes", "items 0-1/2", "bytes x-1/2", "bytes ²-1/2", f"bytes {'9' * 5000}-/2"])
 def test_a_part_that_does_not_say_which_it_is_is_not_used(strange: _Strange, client: HubClient, header: str) -> None:
     strange.replies["/resolve/"] = (206, {"Content-Range": header}, b"ab")
     with pytest.raises(InterruptionError, match="without saying which"), client.stream(REPO_ID, COMMIT, "x", start=5):
@@ -173,6 +177,48 @@ def test_a_tree_of_several_pages_is_read_whole(monkeypatch: pytest.MonkeyPatch) 
     (weights,) = [file for file in files if file.path == "model.safetensors"]
     assert weights.blob_id == weights.sha256 and len(weights.sha256 or "") == 64
     assert weights.size_bytes == 1000
+
+
+@pytest.mark.parametrize(
+    "link", ["<http://[>; rel=next", "<>; rel=next", "<", "; rel=next", "<?x>; rel=next; rel=next"]
+)
+def test_a_strange_link_to_the_next_page_is_no_other_error(strange: _Strange, client: HubClient, link: str) -> None:
+    strange.tree(entry())
+    strange.replies["/tree/"] = (200, {"Link": link}, b"[]")
+    with suppress(errors.HubError):
+        assert client.tree(REPO_ID, COMMIT) == ()
+
+
+@pytest.mark.parametrize("own_address", ["", "https://huggingface.co"])
+def test_a_mirror_in_a_folder_of_its_server_is_asked_there_for_every_page(
+    strange: _Strange, fake_clock: FakeClock, own_address: str
+) -> None:
+    page = f"/api/models/{REPO_ID}/tree/{COMMIT}?cursor=2"
+    for link in (f"{strange.endpoint}/mirrors/hub{page}", f"{own_address}{page}"):
+        pages = {"cursor=2": ({}, "model.safetensors"), "recursive": ({"Link": f'<{link}>; rel="next"'}, "config.json")}
+        for key, (headers, path) in pages.items():
+            strange.replies[f"/mirrors/hub/api/models/{REPO_ID}/tree/{COMMIT}?{key}"] = (
+                200,
+                headers,
+                json.dumps([entry(path)]).encode(),
+            )
+        client = HubClient(endpoint=f"{strange.endpoint}/mirrors/hub/", clock=fake_clock.clock)
+        assert [file.path for file in client.tree(REPO_ID, COMMIT)] == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["hf-mirror.example", "ftp://hub.example", "http://[", "https://", "http://h:99999"]
+)
+def test_an_endpoint_that_is_no_address_is_named_at_once(
+    endpoint: str, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_online(monkeypatch)
+    client = HubClient(endpoint=endpoint, clock=fake_clock.clock)
+    for ask in (lambda: client.commit(REPO_ID, "main"), lambda: client.greet(1.0)):
+        with pytest.raises(errors.HubError, match="is not an address") as caught:
+            ask()
+        assert "HF_ENDPOINT" in caught.value.hint
+    assert fake_clock.pauses == []
 
 
 def test_a_server_that_hangs_up_is_tried_four_times(fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:

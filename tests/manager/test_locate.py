@@ -17,6 +17,15 @@ ENTRY = ModelEntry(id="tiny-1b", name="Tiny 1B", kind="chat", repo_id="test-org/
 REGISTRY = ModelRegistry(entries=(ENTRY,))
 
 
+@pytest.mark.parametrize(
+    "name", ["", " ", "x" * 300, f"org/{'x' * 300}", "~nobody-of-that-name/model", "a\0b", "half \ud800", "http://["]
+)
+def test_what_can_be_no_name_is_not_found_like_any_other(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError) as caught:
+        locate(name, [tmp_path], cache_dir=tmp_path)
+    assert caught.value.model == name
+
+
 @pytest.mark.parametrize("name", ["tiny-1b", "Tiny-1B", "tiny", "test-org/Tiny-1B-4bit", "Tiny-1B-4bit"])
 def test_every_name_of_the_registry_leads_to_the_cached_repository(
     hub: LoopbackHub, make: Callable[..., ModelManager], name: str

@@ -18,6 +18,8 @@ from mlx_integrations.manager.names import RepositoryName, is_commit, is_safe_pa
         ("https://huggingface.co/org/name/", "org/name", None),
         ("https://huggingface.co/org/name/tree/main?x=1#y", "org/name", "main"),
         ("https://huggingface.co/org/name/blob/abc/config.json", "org/name", "abc"),
+        ("https://huggingface.co/org/name/resolve/v1/config.json", "org/name", "v1"),
+        ("https://huggingface.co/org/name/tree/refs%2Fpr%2F7", "org/name", "refs/pr/7"),
     ],
 )
 def test_a_repository_is_read_however_people_write_it(text: str, repo_id: str, revision: str | None) -> None:
@@ -26,13 +28,33 @@ def test_a_repository_is_read_however_people_write_it(text: str, repo_id: str, r
 
 @pytest.mark.parametrize(
     "text",
-    ["", "name", "a/b/c", "/a", "a/", "../b", "a/..", "a--b/c", "a/b@", "a/b@../c", "a/b@x/../y", "a b/c", "a/b@-x"],
+    [
+        *(
+            "",
+            "name",
+            "a/b/c",
+            "/a",
+            "a/",
+            "../b",
+            "a/..",
+            "a--b/c",
+            "a/b@",
+            "a/b@../c",
+            "a/b@x/../y",
+            "a b/c",
+            "a/b@-x",
+        ),
+        *("http://[", "https://", "https://huggingface.co/", "https://huggingface.co/%2e%2e/x", "https://h/a%2Fb/c"),
+        *("https://huggingface.co/datasets/org/name", "https://huggingface.co/spaces/org/name"),
+    ],
 )
 def test_anything_else_is_no_repository(text: str) -> None:
     assert parse_repository(text) is None
 
 
-@given(st.text(max_size=60))
+@given(
+    st.sampled_from(["", "http://", "https://h/", "https://h/a/b/tree/"]).flatmap(lambda s: st.text().map(s.__add__))
+)
 def test_no_text_makes_a_repository_that_leads_out_of_the_cache(text: str) -> None:
     name = parse_repository(text)
     assert name is None or (".." not in f"{name.repo_id}{name.revision}" and name.repo_id.count("/") == 1)
@@ -42,6 +64,12 @@ def test_no_text_makes_a_repository_that_leads_out_of_the_cache(text: str) -> No
 def test_a_safe_path_stays_below_its_folder(parts: list[str]) -> None:
     path = "/".join(parts)
     assert is_safe_path(path) == all(part in ("a", "b.json") for part in parts)
+
+
+@pytest.mark.parametrize("mark", ["\x00", "\x1b", "\x85", "\u202e", "\u2067", "\ud800"])
+def test_a_path_with_marks_that_mislead_a_reader_is_not_safe(mark: str) -> None:
+    assert is_safe_path("weights-für-alle-🦙.safetensors")
+    assert not is_safe_path(f"model{mark}.safetensors")
 
 
 def test_only_a_whole_hash_is_a_commit() -> None:

@@ -283,6 +283,8 @@ def test_a_full_disk_says_so_and_how_to_make_room() -> None:
     error = disk_full(REPO_ID, file, OSError(errno.ENOSPC, "No space left on device"), free_bytes=3)
     assert "the disk is full" in str(error) and "mlxi models rm" in error.hint
     assert (error.needed_bytes, error.free_bytes) == (5, 3)
+    links = disk_full(REPO_ID, None, OSError(errno.ENOSPC, "No space left on device"), free_bytes=0)
+    assert str(links).startswith(f"`{REPO_ID}` does not fit: the disk is full.")
 
 
 def test_a_cache_that_cannot_be_written_to_says_so(hub: LoopbackHub, manager: ModelManager, cache: Path) -> None:
@@ -292,6 +294,22 @@ def test_a_cache_that_cannot_be_written_to_says_so(hub: LoopbackHub, manager: Mo
     assert manager.list()[-1].source == "packaged"
     with pytest.raises(errors.ConfigurationError, match=r"cannot be written to.*HF_HUB_CACHE"):
         manager.pull(REPO_ID)
+
+
+@pytest.mark.parametrize(
+    "place", [".locks", "{}/blobs", "{}/snapshots", "{}/snapshots/COMMIT/config.json/x", "{}/mlxi"]
+)
+def test_something_in_the_way_inside_the_cache_is_named_like_that(
+    hub: LoopbackHub, manager: ModelManager, cache: Path, place: str
+) -> None:
+    commit = hub.publish(REPO_ID, model_files())
+    in_the_way = cache / place.format("models--test-org--tiny").replace("COMMIT", commit)
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("a file where no file should be")
+    with pytest.raises(errors.ConfigurationError, match=r"cannot be written to.*HF_HUB_CACHE"):
+        manager.pull(REPO_ID)
+    assert in_the_way.read_text() == "a file where no file should be"
+    assert list(cache.rglob("*.tmp")) == []
 
 
 def test_an_event_stops_a_download_at_once_and_keeps_what_arrived(
