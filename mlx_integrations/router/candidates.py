@@ -1,6 +1,6 @@
 """Who could answer: what is known of a candidate before the call, and how it is doing at the moment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from mlx_integrations.types import ModelCapabilities
@@ -26,6 +26,9 @@ class Candidate:
         output_price: The same for tokens of the answer.
         group: Candidates of one group are equals: the least busy one goes first.
         max_concurrent: Calls that it takes at the same time.
+        base_url: Where it is asked, if it is an endpoint: its location is looked up again when a private request goes
+            there.
+        model: The model that the endpoint is asked for.
     """
 
     name: str
@@ -37,6 +40,8 @@ class Candidate:
     output_price: float | None = None
     group: str | None = None
     max_concurrent: int | None = None
+    base_url: str | None = field(default=None, repr=False)  # it could hold a key
+    model: str | None = None
 
     @property
     def is_local(self) -> bool:
@@ -57,6 +62,7 @@ class CandidateState:
         blocked_because: Why not.
         tokens_per_second: How fast it decoded lately.
         first_token_seconds: How long its first token took lately.
+        prompt_tokens: Tokens of the prompt at hand by its own tokenizer, where they were counted.
     """
 
     is_present: bool = True
@@ -67,3 +73,4 @@ class CandidateState:
     blocked_because: str = ""
     tokens_per_second: float | None = None
     first_token_seconds: float | None = None
+    prompt_tokens: int | None = None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Consideration", "Plan"]
+__all__ = ["Consideration", "Plan", "explain"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,3 +35,12 @@ class Plan:
     order: tuple[str, ...]
     considered: tuple[Consideration, ...]
     private_because: tuple[str, ...] = ()
+
+
+def explain(plan: Plan) -> str:
+    """A plan in plain words, one line for each candidate; nothing of the request is in it."""
+    lines = [f"This must stay on this machine: {', '.join(plan.private_because)}."] if plan.private_because else []
+    taken = [item for item in plan.considered if item.is_taken]
+    lines += [f"{place}. {item.name}: {item.reason}" for place, item in enumerate(taken, 1)]
+    lines += [f"-  {item.name}: left out, {item.reason}" for item in plan.considered if not item.is_taken]
+    return "\n".join(lines if taken else [*lines, "Nobody may be asked."])
