@@ -118,7 +118,8 @@ class OpenAIServer:
         context_tokens: Longer prompts are refused as OpenAI does; `None` for no limit.
         dimensions: Coordinates of an embedding.
         otherwise: Makes the answer when the script is at its end.
-        count_prompt: Tokens of a request's body; words otherwise.
+        count_prompt: Tokens of the body of a chat; words otherwise.
+        count_text: Tokens of a text to embed; words otherwise.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class OpenAIServer:
         dimensions: int = 8,
         otherwise: Callable[[Recorded], Reply] | None = None,
         count_prompt: Callable[[Any], int] | None = None,
+        count_text: Callable[[str], int] | None = None,
     ) -> None:
         self.models = tuple(models)
         self.api_key = api_key
@@ -137,6 +139,7 @@ class OpenAIServer:
         self.dimensions = dimensions
         self.otherwise = otherwise or (lambda request: Reply(text="Hello from the server."))
         self.count_prompt = count_prompt or _words_of_prompt
+        self.count_text = count_text or (lambda text: len(_WORD.findall(text)))
         self.requests: list[Recorded] = []
         self.edit_embeddings: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = lambda data: data
         self._scripts: dict[Where, deque[Reply]] = defaultdict(deque)
@@ -432,7 +435,7 @@ class _Handler(BaseHTTPRequestHandler):
             packed = base64.b64encode(struct.pack(f"<{width}f", *vector)).decode()
             value = packed if body.get("encoding_format") == "base64" else vector
             data.append({"object": "embedding", "index": index, "embedding": value})
-        tokens = sum(len(_WORD.findall(text)) for text in texts)
+        tokens = sum(map(owner.count_text, texts))
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         document = {"object": "list", "model": body["model"], "data": owner.edit_embeddings(data), "usage": usage}
         self._json(200, document)
