@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor"]
 
+_PROBE: Final = "mlx_integrations.cli.diagnosis.probe"
 _TRIAL_SECONDS: Final = 25.0
 _WIDEST: Final = 100
 
@@ -43,14 +44,15 @@ def doctor(
     from mlx_integrations.cli.diagnosis.finding import worst
     from mlx_integrations.cli.diagnosis.running import run_checks
     from mlx_integrations.cli.diagnosis.surroundings import look_around
-    from mlx_integrations.cli.diagnosis.trial import Trial, probe_command
+    from mlx_integrations.cli.trial import Trial, trial_command
 
     invocation: Invocation = context.obj
     if offline:
         invocation.overrides["offline"] = True
     began = time.monotonic()
     settings, problems = _read_settings(invocation)
-    with Trial(probe_command(settings.runtime), limit_seconds=_TRIAL_SECONDS) as trial:
+    options = settings.runtime.model_dump(include={"blas_preload", "cpu_float32"})
+    with Trial(trial_command(_PROBE, options), limit_seconds=_TRIAL_SECONDS) as trial:
         told = _clean(run_checks(look_around(invocation, settings, problems, trial)))
         report = list(told) if as_json else _show(told, quiet=quiet)
     seconds = time.monotonic() - began

@@ -5,12 +5,13 @@ What is asked goes to stderr. Whoever does not want to go on types q, or presses
 
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from mlx_integrations.cli.console import errors
 from mlx_integrations.cli.text import Column, table
+from mlx_integrations.errors import MLXIntegrationsError
 
 __all__ = [
     "Choice",
@@ -19,10 +20,12 @@ __all__ = [
     "fact_lines",
     "menu_lines",
     "read_line",
+    "read_word",
     "read_yes",
     "show_menu",
     "tell",
     "tell_facts",
+    "tell_failure",
 ]
 
 _LEAVE: Final = ("q", "quit", "exit")
@@ -60,7 +63,7 @@ class Section:
 def menu_lines(
     sections: Sequence[Section], columns: Sequence[Column], *, width: int, default: int | None = None
 ) -> Iterator[tuple[str, str]]:
-    """A menu as lines and their styles. Pure.
+    """A menu as lines and their styles, the headings of its columns first. Pure.
 
     Args:
         sections: What can be taken, and what cannot, in sections; empty ones are left out.
@@ -76,7 +79,10 @@ def menu_lines(
             rows.append((label, *choice.cells))
             styles.append("bold" if choice.is_enabled and number == default else "" if choice.is_enabled else "dim")
     label_column = Column(title="", is_number=True)
-    drawn = iter(zip(table((label_column, *columns), rows, width=max(width, _NARROWEST))[1:], styles, strict=True))
+    heading, *lines = table((label_column, *columns), rows, width=max(width, _NARROWEST))
+    drawn = iter(zip(lines, styles, strict=True))
+    if rows:
+        yield heading, "dim"
     for section in sections:
         if section.choices:
             yield section.title, "cyan"
@@ -95,13 +101,32 @@ def tell(text: str = "", *, style: str | None = None) -> None:
     errors().print(text, style=style, markup=False)
 
 
+def tell_failure(error: MLXIntegrationsError | OSError) -> None:
+    """Say what went wrong, and what to do about it."""
+    if isinstance(error, MLXIntegrationsError):
+        tell(error.message, style="red")
+        tell(error.hint)
+    else:
+        place = f": {error.filename}" if error.filename else ""
+        tell(f"{error.strerror or error}{place}", style="red")
+        tell("See what is wrong: mlxi doctor")
+
+
 def fact_lines(facts: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
-    """Names and texts in two columns; a text that is long goes on below itself. Pure."""
-    indent = 2 + max(len(name) for name, _ in facts) + _GAP
+    """Names and texts in two columns; a text that is long goes on below itself. Pure.
+
+    In a narrow terminal texts that are long stand below their names.
+    """
+    beside = 2 + max((len(name) for name, _ in facts), default=0) + _GAP
+    is_narrow = width - beside < _NARROWEST and any(beside + len(text) > width for _, text in facts)
+    indent = 4 if is_narrow else beside
     for name, text in facts:
-        lines = textwrap.wrap(text, max(width - indent, _NARROWEST), break_long_words=False, break_on_hyphens=False)
-        for at, line in enumerate(lines or [""]):
-            yield f"  {name}".ljust(indent) + line if at == 0 else " " * indent + line
+        lines = textwrap.wrap(text, max(width - indent, 1), break_long_words=False, break_on_hyphens=False) or [""]
+        if is_narrow:
+            yield f"  {name}"
+        else:
+            yield f"  {name}".ljust(indent) + lines.pop(0)
+        yield from (" " * indent + line for line in lines)
 
 
 def tell_facts(facts: Sequence[tuple[str, str]]) -> None:
@@ -127,6 +152,27 @@ def read_line(prompt: str) -> str:
     if text.lower() in _LEAVE:
         raise LeftError
     return text
+
+
+def read_word(question: str, words: Mapping[str, str]) -> str:
+    """One of a few words, by its first letter.
+
+    Args:
+        question: What is asked.
+        words: What each word does; the first is what Enter takes.
+
+    Raises:
+        LeftError: It was q, or Ctrl-D.
+    """
+    default = next(iter(words))
+    tell(question)
+    tell_facts([*((word[0], meaning) for word, meaning in words.items()), ("q", "leave")])
+    while True:
+        answer = read_line(f"[{default[0]}]: ").lower()
+        found = next((word for word in words if answer in ("", word[0], word)), None)
+        if found is not None:
+            return found
+        tell(f"Type {', '.join(word[0] for word in words)}, or q to leave.", style="yellow")
 
 
 def read_yes(question: str, *, default: bool = True) -> bool:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from mlx_integrations.cli.diagnosis.finding import Finding
 from mlx_integrations.cli.diagnosis.surroundings import Surroundings
-from mlx_integrations.cli.text import memory
+from mlx_integrations.cli.text import disk, memory
 from mlx_integrations.errors import ModelNotFoundError
 
 __all__ = ["check_default_model", "check_settings"]
@@ -64,7 +64,7 @@ def _check_model(around: Surroundings, kind: Literal["chat", "embedding"], setti
         )
         text += f"; models may use {memory(fit.budget_bytes)}"
         return Finding(status="warn", text=text, repair="mlxi models recommend, then mlxi setup", facts=facts)
-    return Finding(status="ok", text=f"{name}, {model.path}", facts=facts)
+    return Finding(status="ok", text=f"{name}, {disk(model.size_bytes)}", facts=facts)
 
 
 def _how_to_get(around: Surroundings, name: str, error: ModelNotFoundError) -> str:

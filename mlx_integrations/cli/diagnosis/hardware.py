@@ -5,8 +5,8 @@ from typing import Final
 
 from mlx_integrations.cli.diagnosis.finding import Finding
 from mlx_integrations.cli.diagnosis.surroundings import Surroundings, machine_from
-from mlx_integrations.cli.diagnosis.trial import TrialError
 from mlx_integrations.cli.text import memory
+from mlx_integrations.cli.trial import TrialError
 from mlx_integrations.runtime.hardware import mlx_install_hint
 from mlx_integrations.types import Machine
 

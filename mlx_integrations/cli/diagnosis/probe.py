@@ -1,6 +1,7 @@
 """MLX, tried: what it sees, a few words from the demo model, one vector. A process of its own, because it may crash.
 
-Run with `python -m mlx_integrations.cli.diagnosis.probe`; writes one JSON object a line to stdout. `trial.py` reads it.
+Run with `python -m mlx_integrations.cli.diagnosis.probe`; writes one JSON object a line to stdout, which `cli/trial.py`
+reads.
 """
 
 import json

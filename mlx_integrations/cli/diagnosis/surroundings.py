@@ -10,9 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_integrations.cli.diagnosis.trial import Trial, TrialError
 from mlx_integrations.cli.memory import guess_folder
 from mlx_integrations.cli.parts import Invocation
+from mlx_integrations.cli.trial import Trial, TrialError
 from mlx_integrations.errors import ConfigurationError, RegistryError
 from mlx_integrations.manager.plan import free_disk_bytes
 from mlx_integrations.registry import ModelRegistry

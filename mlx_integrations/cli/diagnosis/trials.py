@@ -2,7 +2,7 @@
 
 from mlx_integrations.cli.diagnosis.finding import Finding
 from mlx_integrations.cli.diagnosis.surroundings import Surroundings
-from mlx_integrations.cli.diagnosis.trial import TrialError
+from mlx_integrations.cli.trial import TrialError
 
 __all__ = ["check_chat", "check_embedding"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from mlx_integrations.cli.memory import guess_folder
-from mlx_integrations.cli.menus import read_line, read_yes, show_menu, tell
+from mlx_integrations.cli.menus import read_line, read_yes, show_menu, tell, tell_failure
 from mlx_integrations.cli.models.names import short_name
 from mlx_integrations.cli.models.pulling import guard, plan_download, show_plan
 from mlx_integrations.cli.parts import Invocation
@@ -50,11 +50,11 @@ class Answer:
     """What a person typed into a menu.
 
     Attributes:
-        action: Take a model, delete it, show the whole menu, or nothing that is understood.
+        action: Take a model, delete it, leave everything as it is, show the whole menu, or nothing that is understood.
         text: The model; or why it is not understood.
     """
 
-    action: Literal["take", "delete", "all", "none"]
+    action: Literal["take", "delete", "skip", "all", "none"]
     text: str = ""
 
 
@@ -73,6 +73,8 @@ def parse_answer(text: str, names: Sequence[str], default: int | None) -> Answer
         )
     if text.lower() in ("m", "more"):
         return Answer(action="all")
+    if text.lower() in ("s", "skip"):
+        return Answer(action="skip")
     action: Literal["take", "delete"] = "take"
     if command.lower() in ("d", "delete") and rest:
         action, text = "delete", rest.strip()
@@ -105,7 +107,7 @@ def judge_known(invocation: Invocation, kind: Kind) -> "list[Recommendation]":
     return list({one.entry.id: one for one in reversed(found)}.values())[::-1]
 
 
-def choose(invocation: Invocation, kind: Kind, *, chosen: str | None, force: bool) -> Pick:
+def choose(invocation: Invocation, kind: Kind, *, chosen: str | None, force: bool) -> Pick | None:
     """Let a person choose, as often as it takes.
 
     Args:
@@ -113,6 +115,9 @@ def choose(invocation: Invocation, kind: Kind, *, chosen: str | None, force: boo
         kind: What for.
         chosen: What somebody set before.
         force: Whether a model may be too large.
+
+    Returns:
+        The model; `None` if the setting is to stay as it is.
 
     Raises:
         LeftError: The person does not want to go on.
@@ -127,7 +132,7 @@ def choose(invocation: Invocation, kind: Kind, *, chosen: str | None, force: boo
         show_menu(sections, COLUMNS, default=number)
         tell(_help(number, is_offline=invocation.settings.offline), style="dim")
         outcome = _ask(invocation, kind, takable, number, force=force)
-        if isinstance(outcome, Pick):
+        if outcome is None or isinstance(outcome, Pick):
             return outcome
         show_all = show_all or outcome == "all"
 
@@ -163,22 +168,23 @@ def pick(invocation: Invocation, kind: Kind, name: str, *, force: bool) -> Pick:
 
 def _ask(
     invocation: Invocation, kind: Kind, takable: Sequence[Offer], number: int | None, *, force: bool
-) -> Pick | Literal["all", "again"]:
-    """Ask until something is understood and can be done; whether the menu has to be shown again."""
+) -> Pick | Literal["all", "again"] | None:
+    """Ask until something is understood and can be done; or whether the menu has to be shown again."""
     names = [offer.name for offer in takable]
     while True:
         prompt = f"{_PROMPTS[kind]} [{number}]: " if number else f"{_PROMPTS[kind]}: "
         answer = parse_answer(read_line(prompt), names, number)
         if answer.action == "all":
             return "all"
+        if answer.action == "skip":
+            return None
         try:
             if answer.action == "take":
                 return pick(invocation, kind, answer.text, force=force)
             if answer.action == "delete" and _delete(invocation, answer.text):
                 return "again"
-        except MLXIntegrationsError as error:
-            tell(error.message, style="red")
-            tell(error.hint)
+        except (MLXIntegrationsError, OSError) as error:
+            tell_failure(error)
         if answer.action == "none":
             tell(answer.text, style="yellow")
 
@@ -203,7 +209,8 @@ def _help(number: int | None, *, is_offline: bool) -> str:
     enter = f"Enter takes {number}. " if number else ""
     others = "" if is_offline else ", or the name of any model of the Hugging Face Hub"
     offline = "The network is switched off: only models that are here can be taken. " if is_offline else ""
-    return f"{offline}{enter}Type a number{others}; m shows all, d and a number deletes one, q leaves."
+    commands = "s leaves the setting as it is, m shows all, d and a number deletes one, q leaves"
+    return f"{offline}{enter}Type a number{others}; {commands}."
 
 
 def _delete(invocation: Invocation, name: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mlx_integrations.cli.config import short_path
 from mlx_integrations.cli.text import disk, memory
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def describe_machine(
         ("machine", f"{name}, {machine.cores} cores, {machine.system}"),
         ("computing", _WHERE[machine.backend]),
         ("memory", f"{memory(machine.memory_bytes)}, of which models may use {memory(budget_bytes)}{source}"),
-        ("disk", f"{disk(free_disk_bytes)} free for models, in {cache_dir}"),
+        ("disk", f"{disk(free_disk_bytes)} free for models, in {short_path(cache_dir)}"),
         ("models", f"{models}."),
     ]
 

@@ -22,8 +22,8 @@ COLUMNS: Final = (
     Column(title="model"),
     Column(title="size", is_number=True, rank=2),
     Column(title="memory", is_number=True, rank=1),
-    Column(title="state", rank=3),
-    Column(title="name", rank=4),
+    Column(title="", rank=3),
+    Column(title="", rank=4),
 )
 _TITLES: Final[dict[State, str]] = {
     "here": "On this machine",

@@ -1,4 +1,4 @@
-"""The process in which MLX is tried: started early, read when a check wants to know, ended in any case."""
+"""A process in which MLX is tried, because it may crash: read while it runs, and ended in any case."""
 
 import json
 import queue
@@ -11,23 +11,30 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
 
-from mlx_integrations.settings import RuntimeSettings
+__all__ = ["Trial", "TrialError", "trial_command"]
 
-__all__ = ["Trial", "TrialError", "probe_command"]
-
-_MODULE: Final = "mlx_integrations.cli.diagnosis.probe"
 _ENDING_SECONDS: Final = 2.0
 
 
 class TrialError(Exception):
-    """A step of the trial brought no answer; the text says why."""
+    """A step of the trial brought no answer.
+
+    Args:
+        reason: Why.
+        hint: What to do about it, if the step said so.
+        has_crashed: Whether a signal ended the process, as when memory runs out.
+    """
+
+    def __init__(self, reason: str, *, hint: str = "", has_crashed: bool = False) -> None:
+        super().__init__(reason)
+        self.hint = hint
+        self.has_crashed = has_crashed
 
 
-def probe_command(settings: RuntimeSettings) -> list[str]:
-    """What tries MLX as these settings would have it."""
-    options = {"blas_preload": settings.blas_preload, "cpu_float32": settings.cpu_float32}
+def trial_command(module: str, options: Mapping[str, Any]) -> list[str]:
+    """What runs a module of this package, which gets its options as one JSON object and writes one for each step."""
     # -P: a file in the working directory that is called like a package is not meant.
-    return [sys.executable, "-P", "-m", _MODULE, json.dumps(options)]
+    return [sys.executable, "-P", "-m", module, json.dumps(options)]
 
 
 class Trial:
@@ -48,6 +55,7 @@ class Trial:
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._told: dict[str, Mapping[str, Any]] = {}
         self._end = ""
+        self._has_crashed = False
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._deadline = 0.0
@@ -83,9 +91,9 @@ class Trial:
                 self._wait()
         told = self._told.get(name)
         if told is None:
-            raise TrialError(self._end)
+            raise TrialError(self._end, has_crashed=self._has_crashed)
         if "error" in told:
-            raise TrialError(str(told["error"]))
+            raise TrialError(str(told["error"]), hint=str(told.get("hint", "")))
         return told
 
     def _wait(self) -> None:
@@ -117,6 +125,7 @@ class Trial:
         assert process is not None
         code = process.wait()
         if code < 0:
+            self._has_crashed = True
             return f"the process was ended by {_signal_name(-code)}"
         try:
             complaint = self._errors.get(timeout=_ENDING_SECONDS).strip()
