@@ -40,15 +40,19 @@ iterator may offer `cancel()`, which is called from another thread when nobody w
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
+from mlx_integrations.errors import MLXIntegrationsError
 from mlx_integrations.router.call import Attempt, Call
-from mlx_integrations.router.candidates import Candidate, CandidateState
+from mlx_integrations.router.candidates import Candidate, CandidateState, Location
 from mlx_integrations.router.checks import Checks, Probe
+from mlx_integrations.router.decide import decide, uncertain
 from mlx_integrations.router.dialect import Budget, Dialect
 from mlx_integrations.router.facts import RequestFacts
 from mlx_integrations.router.plan import Plan
@@ -119,6 +123,8 @@ class Router:
             plan, so it has to be quick.
         interruptible: Names of candidates whose streams keep to their `Budget` themselves.
         continuable: Names of candidates that can write on where an answer broke off, given the text so far.
+        locate: Where a candidate computes as of now; asked when a request that must stay here goes to an endpoint. May
+            wait for a name to be looked up.
         threshold: Failures in a row after which a candidate is left alone.
         window_seconds: For how long; then a single call tries it.
         clock: Seconds that only go up.
@@ -140,6 +146,7 @@ class Router:
         observe: Callable[[str], CandidateState] | None = None,
         interruptible: Collection[str] = (),
         continuable: Collection[str] = (),
+        locate: Callable[[Candidate], Location] | None = None,
         threshold: float = 3.0,
         window_seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
@@ -150,6 +157,7 @@ class Router:
             observe=observe,
             interruptible=interruptible,
             continuable=continuable,
+            locate=locate,
             threshold=threshold,
             window_seconds=window_seconds,
             clock=clock,
@@ -158,22 +166,23 @@ class Router:
         self._random_number = random_number
         self._checks: Checks | None = None
 
-    def plan(self, facts: RequestFacts, policy: Policy | None = None) -> Plan:
+    def plan(
+        self, facts: RequestFacts, *, policy: Policy | None = None, count: Callable[[str], int] | None = None
+    ) -> Plan:
         """Who would be asked now, and why; asks nobody.
 
         Args:
             facts: What is known of the request.
             policy: Instead of the router's own.
+            count: Counts the prompt by a candidate's tokenizer. Asked only where sizes do not tell whether it fits.
         """
-        from mlx_integrations.router.decide import decide
-
-        return decide(
-            facts,
-            tuple(self.roster.candidates.values()),
-            self.roster.states(),
-            policy or self.policy,
-            spent_usd=self.roster.ledger.spent_usd,
-        )
+        candidates = tuple(self.roster.candidates.values())
+        states = self.roster.states()
+        if count is not None:
+            for name in uncertain(facts, candidates):
+                with contextlib.suppress(MLXIntegrationsError):  # whatever is wrong, the candidate will say it
+                    states[name] = replace(states[name], prompt_tokens=count(name))
+        return decide(facts, candidates, states, policy or self.policy, spent_usd=self.roster.ledger.spent_usd)
 
     def stream(
         self,
@@ -183,8 +192,9 @@ class Router:
         *,
         policy: Policy | None = None,
         guarantee: Guarantee | None = None,
+        count: Callable[[str], int] | None = None,
     ) -> RoutedStream[C]:
-        """Have a request answered. Nobody is asked before the first chunk is wanted.
+        """Have a request answered. Nothing happens before the first chunk is wanted.
 
         Args:
             facts: What is known of the request.
@@ -192,8 +202,9 @@ class Router:
             dialect: Reads chunks.
             policy: Instead of the router's own.
             guarantee: Instead of the policy's.
+            count: Counts the prompt by a candidate's tokenizer. Asked only where sizes do not tell whether it fits.
         """
-        call = self._call(facts, dialect, policy, guarantee)
+        call = self._call(facts, dialect, policy, guarantee, count)
         return RoutedStream(call, self._chunks(call, open))
 
     def astream(
@@ -204,9 +215,10 @@ class Router:
         *,
         policy: Policy | None = None,
         guarantee: Guarantee | None = None,
+        count: Callable[[str], int] | None = None,
     ) -> AsyncRoutedStream[C]:
         """The same for event loops; never blocks one."""
-        call = self._call(facts, dialect, policy, guarantee)
+        call = self._call(facts, dialect, policy, guarantee, count)
         return AsyncRoutedStream(call, self._achunks(call, open))
 
     def watch(self, probe: Probe, *, interval_seconds: float = 30.0, names: Collection[str] | None = None) -> None:
@@ -230,15 +242,21 @@ class Router:
             self._checks = None
 
     def _call(
-        self, facts: RequestFacts, dialect: Dialect[C], policy: Policy | None, guarantee: Guarantee | None
+        self,
+        facts: RequestFacts,
+        dialect: Dialect[C],
+        policy: Policy | None,
+        guarantee: Guarantee | None,
+        count: Callable[[str], int] | None,
     ) -> Call[C]:
         policy = policy or self.policy
         return Call(
             self.roster,
             facts,
             policy,
-            self.plan(facts, policy),
             dialect,
+            plan=partial(self.plan, facts, policy=policy, count=count),
+            count=count,
             guarantee=guarantee or policy.guarantee,
             random=self._random_number,
         )
@@ -246,7 +264,9 @@ class Router:
     # The two drivers are the same but for what they wait with; everything that is decided is in `Call`.
 
     def _chunks(self, call: Call[C], open_stream: Callable[[str, Budget], Iterator[C]]) -> Generator[C, None, None]:
+        call.begin()
         while not call.is_done:
+            call.look_up()
             attempt = call.next_attempt()
             source = self._source(call, attempt, partial(open_stream, attempt.name, attempt.budget))
             try:
@@ -261,7 +281,9 @@ class Router:
     async def _achunks(
         self, call: Call[C], open_stream: Callable[[str, Budget], AsyncIterator[C]]
     ) -> AsyncGenerator[C, None]:
+        await _maybe_in_thread(call.begin, is_slow=call.counts)
         while not call.is_done:
+            await _maybe_in_thread(call.look_up, is_slow=call.looks_up)
             attempt = call.next_attempt()
             source = AsyncSource(partial(open_stream, attempt.name, attempt.budget))
             try:
@@ -282,6 +304,14 @@ class Router:
         if is_unlimited or attempt.name in self.roster.interruptible:
             return DirectSource(open_stream)
         return PumpedSource(open_stream, name=f"mlxi-route-{attempt.name}")
+
+
+async def _maybe_in_thread(function: Callable[[], None], *, is_slow: bool) -> None:
+    """Keep the event loop free of what may wait, and its usual calls free of a thread."""
+    if is_slow:
+        await asyncio.to_thread(function)
+    else:
+        function()
 
 
 def _step(attempt: Attempt[C], source: DirectSource[C] | PumpedSource[C]) -> Sequence[C]:

@@ -2,7 +2,9 @@
 
 Whoever drives it opens the streams and reads them, in a thread or on an event loop:
 
+    call.begin()
     while not call.is_done:
+        call.look_up()
         attempt = call.next_attempt()         wait `attempt.wait_seconds`, then open `attempt.name`
         while not attempt.is_over:
             wait for a chunk, `attempt.wait_limit()` seconds at most
@@ -19,12 +21,15 @@ from typing import Generic, TypeVar
 
 from mlx_integrations.errors import GenerationError, InvalidOutputError, PartialResponseError, PrivacyError, RouterError
 from mlx_integrations.router.breaker import Ticket
+from mlx_integrations.router.candidates import Location
+from mlx_integrations.router.decide import uncertain
 from mlx_integrations.router.dialect import Budget, Dialect
 from mlx_integrations.router.facts import RequestFacts
 from mlx_integrations.router.failures import REACTIONS, Failure, Reaction, classify
 from mlx_integrations.router.gate import Gate
 from mlx_integrations.router.plan import Plan
 from mlx_integrations.router.policy import Guarantee, Policy
+from mlx_integrations.router.privacy import check_dispatch
 from mlx_integrations.router.refusals import refusal
 from mlx_integrations.router.report import Attempted, Outcome, RouteReport, attach
 from mlx_integrations.router.roster import Roster
@@ -58,8 +63,9 @@ class Call(Generic[C]):
         roster: What calls share.
         facts: What is known of the request.
         policy: What the user wants.
-        plan: Who is asked, in which order.
         dialect: Reads chunks.
+        plan: Decides who is asked, in which order.
+        count: Counts the prompt by a candidate's tokenizer.
         guarantee: Whether an answer is shown as it comes.
         random: Numbers from 0 to 1.
 
@@ -72,9 +78,10 @@ class Call(Generic[C]):
         roster: Roster,
         facts: RequestFacts,
         policy: Policy,
-        plan: Plan,
         dialect: Dialect[C],
         *,
+        plan: Callable[[], Plan],
+        count: Callable[[str], int] | None = None,
         guarantee: Guarantee,
         random: Callable[[], float],
     ) -> None:
@@ -84,9 +91,12 @@ class Call(Generic[C]):
         self.dialect = dialect
         self.guarantee = guarantee
         self.is_done = False
-        self._plan = plan
+        self._decide = plan
+        self._count = count
+        self._plan = Plan(order=(), considered=())
         self._random = random
-        self._turns = deque(_Turn(name=name) for name in plan.order)
+        self._locations: dict[str, Location] = {}
+        self._turns: deque[_Turn] = deque()
         self._attempts: list[Attempted] = []
         self._failures: list[tuple[str, Failure]] = []
         self._first_error: Exception | None = None
@@ -103,9 +113,31 @@ class Call(Generic[C]):
             plan=self._plan,
             attempts=tuple(self._attempts),
             answered_by=self._answered_by,
-            is_private=bool(self._plan.private_because) or self.facts.is_private,
+            is_private=self.facts.is_private,
             cost_usd=self._cost_usd,
         )
+
+    @property
+    def counts(self) -> bool:
+        """Whether a tokenizer has to count the prompt before it can be decided who is asked."""
+        return self._count is not None and bool(uncertain(self.facts, tuple(self.roster.candidates.values())))
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether `look_up` may have to wait for a name to be looked up."""
+        return self.roster.locate is not None and any(map(self._must_look_up, self._turns))
+
+    def look_up(self) -> None:
+        """Find out anew where those compute that may be asked next, if the request must not leave this machine."""
+        if self.roster.locate is None:
+            return
+        for turn in filter(self._must_look_up, self._turns):
+            self._locations[turn.name] = self.roster.locate(self.roster.candidates[turn.name])
+
+    def begin(self) -> None:
+        """Decide who is asked."""
+        self._plan = self._decide()
+        self._turns = deque(_Turn(name=name) for name in self._plan.order)
 
     def seconds_left(self) -> float | None:
         """What is left of the whole call; what the caller does between chunks does not count."""
@@ -133,14 +165,19 @@ class Call(Generic[C]):
         return left is not None and left <= 0
 
     def _check_privacy(self, name: str) -> None:
-        """Once more, at the last moment before anything leaves: whatever made the plan, or changed it since."""
+        """Once more, at the last moment before anything leaves: whatever made the plan, or changed since."""
         candidate = self.roster.candidates[name]
-        reasons = self.facts.private_because or self._plan.private_because
-        may_leave = self.policy.allow_cloud and self.policy.mode != "local_only" and not reasons
-        if not (candidate.is_local or may_leave):
-            raise self._with_report(
-                PrivacyError(f"`{name}` is not on this machine.", because=reasons, candidates=(name,))
-            )
+        location = self._locations.get(name)
+        try:
+            check_dispatch(candidate, self.facts, self.policy, location=location)
+        except PrivacyError as error:
+            raise self._with_report(error) from None
+
+    def _must_look_up(self, turn: _Turn) -> bool:
+        """Whether a request that has to stay here would go to an address."""
+        candidate, policy = self.roster.candidates[turn.name], self.policy
+        may_leave = policy.allow_cloud and policy.mode != "local_only" and not self.facts.is_private
+        return candidate.base_url is not None and candidate.is_local and not may_leave
 
     def answered(self, attempt: "Attempt[C]") -> None:
         """An attempt has brought the answer to its end."""
@@ -210,7 +247,7 @@ class Call(Generic[C]):
     def _nobody_left(self) -> Exception:
         """The error for a call that nobody has answered."""
         if not self._attempts:
-            return refusal(self.facts, self._plan, self.roster.candidates)
+            return refusal(self.facts, self._plan, self.roster.candidates, self._count)
         kinds = {failure.kind for _, failure in self._failures}
         if self._first_error is not None and kinds <= {"context_overflow", "unsupported"}:
             # It is the request, and everybody said so: this error says more than one that counts them up.

@@ -3,12 +3,12 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from mlx_integrations.errors import InvalidRequestError
 from mlx_integrations.router.breaker import Breaker, Ticket
-from mlx_integrations.router.candidates import Candidate, CandidateState
+from mlx_integrations.router.candidates import Candidate, CandidateState, Location
 from mlx_integrations.router.failures import Failure, Reaction
 from mlx_integrations.router.health import Health, Ledger
 
@@ -29,6 +29,8 @@ class Roster:
         interruptible: Names of candidates whose streams keep to their `Budget` themselves: no thread has to stand
             between them and a deadline.
         continuable: Names of candidates that can write on where an answer broke off.
+        locate: Where a candidate computes as of now; asked when a request that must stay here goes to an endpoint. May
+            wait for a name to be looked up.
         threshold: Failures in a row after which a candidate is left alone.
         window_seconds: For how long.
         clock: Seconds that only go up.
@@ -44,6 +46,7 @@ class Roster:
         observe: Callable[[str], CandidateState] | None = None,
         interruptible: Collection[str] = (),
         continuable: Collection[str] = (),
+        locate: Callable[[Candidate], Location] | None = None,
         threshold: float = 3.0,
         window_seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
@@ -52,6 +55,7 @@ class Roster:
         self.candidates = {candidate.name: candidate for candidate in candidates}
         self.interruptible = frozenset(interruptible)
         self.continuable = frozenset(continuable)
+        self.locate = locate
         self.clock = clock
         self.health = Health(tuple(self.candidates))
         self.ledger = Ledger(self.candidates)
@@ -88,8 +92,8 @@ class Roster:
         is_told = failure.retry_after_seconds is not None and (reaction.opens or reaction.weight > 0)
         if is_told:
             seconds = failure.retry_after_seconds
-        if reaction.until_present and self._observe is not None and self.candidates[name].is_local:
-            seconds = math.inf
+        if reaction.until_present and not self.observed(name).is_present:
+            seconds = math.inf  # nothing changes until whoever observes it says so
             with self._lock:
                 self._missing[name] = self.clock()
         weight = reaction.weight if counts else 0.0
@@ -135,8 +139,3 @@ def _check(candidates: Sequence[Candidate], **named: Collection[str]) -> None:
                 field=field,
                 hint="The candidates are " + ", ".join(f"`{name}`" for name in names) + ".",
             )
-
-
-def local_only(candidates: Mapping[str, Candidate]) -> bool:
-    """Whether nobody would take a request off this machine."""
-    return all(candidate.is_local for candidate in candidates.values())

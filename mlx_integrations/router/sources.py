@@ -94,12 +94,12 @@ class PumpedSource(Generic[C]):
         error: BaseException | None = None
         try:
             self._stream = iter(self._open_stream())
-            for chunk in self._stream:
-                self._chunks.put(chunk)
+            while not self._is_abandoned.is_set():
+                self._chunks.put(next(self._stream))
                 while self._chunks.qsize() > _CHUNKS_AHEAD and not self._is_abandoned.wait(_BEHIND_SECONDS):
                     pass
-                if self._is_abandoned.is_set():
-                    break
+        except StopIteration:
+            pass
         except BaseException as caught:  # noqa: BLE001 - raised again where somebody waits for it
             error = caught
         finally:
