@@ -46,6 +46,7 @@
         RemoteRequestError (ValueError)      it refuses the request as written
         RemoteContentPolicyError             its rules forbid the question or the answer
       RouterError                            every candidate that might answer has failed (retryable)
+        EmbeddingSpaceError                  those that are left make other vectors, which may not be mixed (retryable)
       PartialResponseError                   it broke off after part of the answer was shown (retryable)
       MigrationError                         a vector store could not be given new vectors
         StoreError                           it is no store of that kind, or a damaged one
@@ -71,6 +72,7 @@ __all__ = [
     "ConversionError",
     "DownloadCancelledError",
     "EmbeddingMismatchError",
+    "EmbeddingSpaceError",
     "GatedRepositoryError",
     "GenerationError",
     "HubError",
@@ -572,6 +574,35 @@ class RouterError(MLXIntegrationsError):
     def __init__(self, message: str, *, attempts: Sequence[tuple[str, str]] = (), hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.attempts = tuple(attempts)
+
+
+class EmbeddingSpaceError(RouterError):
+    """Nobody is left whose vectors can be compared with those there are; nothing was embedded by anybody else.
+
+    `wanted` says whose vectors they are, `offered` who else there is: for each a name, a model and its dimensions, as
+    far as they are known. `fields` names what keeps the first one offered out.
+    """
+
+    is_retryable = True
+    default_hint = (
+        "Let the first model work again, or add a fallback that runs the same model. A model of another kind may only "
+        "fill a store that is new: `for_new_store=True`."
+    )
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        wanted: Mapping[str, Any],
+        offered: Sequence[Mapping[str, Any]] = (),
+        fields: Sequence[str] = (),
+        attempts: Sequence[tuple[str, str]] = (),
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, attempts=attempts, hint=hint)
+        self.wanted = dict(wanted)
+        self.offered = tuple(dict(item) for item in offered)
+        self.fields = tuple(fields)
 
 
 class PartialResponseError(MLXIntegrationsError):
