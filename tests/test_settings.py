@@ -201,11 +201,15 @@ def test_the_example_file_shows_every_setting_with_its_default(user_file: Path) 
     user_file.write_text(text)
     assert Settings() == defaults, "all commented"
 
-    lines = [line.removeprefix("# ") if line.startswith("# ") and " = " in line else line for line in text.splitlines()]
+    shown_ones = [line.startswith("# [") or (line.startswith("# ") and " = " in line) for line in text.splitlines()]
+    lines = [
+        line.removeprefix("# ") if ours else line for line, ours in zip(text.splitlines(), shown_ones, strict=True)
+    ]
     user_file.write_text("\n".join(line for line in lines if not line.startswith("#")))
     shown = dict(_flat(tomllib.loads(user_file.read_text())))
     for leaf, field in leaves(Settings):
-        for key in [leaf.replace("<name>", profile) for profile in DEFAULT_PROFILES] if "<name>" in leaf else [leaf]:
+        examples = ("my-server",) if leaf.startswith("endpoints.") else DEFAULT_PROFILES
+        for key in [leaf.replace("<name>", example) for example in examples] if "<name>" in leaf else [leaf]:
             if key in SECRETS:
                 assert key not in shown
                 continue
@@ -220,4 +224,4 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", value
+            yield f"{prefix}{name}", tuple(value) if isinstance(value, list) else value

@@ -1,10 +1,11 @@
 """What is wrong with a setting, said so that it can be put right: nearest names, values that are allowed."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -19,6 +20,7 @@ __all__ = [
     "check_variables",
     "field_of",
     "leaves",
+    "nearest_value",
     "unknown_setting",
     "variable_name",
 ]
@@ -33,6 +35,7 @@ _NOUNS: Final[dict[Any, str]] = {
     Path: "a path",
     SecretStr: "text",
 }
+_LISTS: Final[dict[Any, str]] = {Path: "paths", str: "names"}
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -100,7 +103,10 @@ def allowed_values(field: FieldInfo) -> str:
     annotation = field.annotation
     members = [member for member in get_args(annotation) if member is not type(None)]
     if get_origin(annotation) is tuple:
-        return "a list of paths"
+        names = get_args(members[0])
+        return f"a list of {_one_of(names)}" if names else _LISTS[members[0]]
+    if get_origin(annotation) is Literal:
+        return _one_of(members)
     if get_origin(annotation) is Annotated or type(None) in get_args(annotation) or get_origin(annotation) is Union:
         annotation = members[0]
     words = _NOUNS.get(annotation, "a table" if annotation is not None else "a value")
@@ -114,9 +120,25 @@ def allowed_values(field: FieldInfo) -> str:
         return f"{words} above {limits['gt']}"
     if "ge" in limits:
         return f"{words} of at least {limits['ge']}"
+    if "pattern" in limits and not limits["pattern"].startswith("^http"):
+        return "the name of a variable"
     if "pattern" in limits:
         return "an address that begins with http:// or https://"
     return f"{words} that is not empty" if "min_length" in limits else words
+
+
+def nearest_value(field: FieldInfo, given: Any) -> str | None:
+    """The allowed value that is most like what was given, where there are a few to choose from."""
+    kind = field.annotation
+    if get_origin(kind) is tuple:
+        kind = get_args(kind)[0]
+    names = get_args(kind) if get_origin(kind) is Literal else ()
+    return next(iter(difflib.get_close_matches(str(given), names, n=1)), None)
+
+
+def _one_of(names: Sequence[str], word: str) -> str:
+    *most, last = [f"`{name}`" for name in names]
+    return f"{', '.join(most)} {word} {last}" if most else last
 
 
 def _unknown_keys(values: Mapping[str, Any], model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -155,4 +177,6 @@ def _unknown(key: str, known: list[str], where: str) -> ConfigurationError:
         by_last_part = {name.rpartition(".")[2]: name for name in known}
         near = [by_last_part[hit] for hit in difflib.get_close_matches(key.rpartition(".")[2], by_last_part, n=1)]
     hint = f"Did you mean `{near[0]}`?" if near else "`mlxi config show` lists all settings."
+    if re.search(r"^(MLXI_)?endpoints(\.|__).+(\.|__)api_key$", key, re.IGNORECASE):
+        hint = "Configuration is shared: keep the key in a variable of its own, and name that with `api_key_env`."
     return ConfigurationError(f"There is no setting `{key}`{f' (in {where})' if where else ''}.", hint=hint)

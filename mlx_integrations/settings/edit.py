@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from mlx_integrations.errors import ConfigurationError
 from mlx_integrations.settings.checks import check_keys, field_of
 from mlx_integrations.settings.model import Settings
+from mlx_integrations.settings.sections import split_names
 from mlx_integrations.settings.sources import SECRET_HINT, SECRETS
 
 __all__ = ["edited_text", "read_text", "remove_setting", "replace_file", "write_setting"]
@@ -23,7 +24,8 @@ def write_setting(path: Path, key: str, text: str) -> Any:
     Args:
         path: TOML or JSON, by its suffix.
         key: A dotted name, such as `models.default`.
-        text: The value as a person types it; several folders are separated as in PATH.
+        text: The value as a person types it; several folders are separated as in PATH, several names by
+            commas.
 
     Returns:
         The value that was written.
@@ -87,7 +89,7 @@ def _as_written(annotation: Any, text: str) -> Any:
     """A typed value; the text of paths stays as it is, so that `~` goes on meaning home."""
     members = [member for member in get_args(annotation) if member is not type(None)]
     if get_origin(annotation) is tuple:
-        return [part for part in text.split(os.pathsep) if part]
+        return [part for part in text.split(os.pathsep) if part] if Path in members else split_names(text)
     plain = members[0] if members else annotation
     return TypeAdapter(plain).validate_python(text) if plain in (bool, int, float) else text
 

@@ -4,17 +4,19 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from mlx_integrations.errors import ConfigurationError
-from mlx_integrations.settings.checks import ENV_PREFIX, allowed_values, check_keys, field_of
+from mlx_integrations.settings.checks import ENV_PREFIX, allowed_values, check_keys, field_of, nearest_value
 from mlx_integrations.settings.sections import (
     ChatSettings,
     EmbeddingSettings,
+    EndpointSettings,
     HubSettings,
     ModelSettings,
     RegistrySettings,
+    RouterSettings,
     RuntimeSettings,
 )
 from mlx_integrations.settings.sources import (
@@ -65,6 +67,8 @@ class Settings(BaseSettings):
     registry: RegistrySettings = RegistrySettings()
     chat: ChatSettings = ChatSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
+    router: RouterSettings = RouterSettings()
+    endpoints: dict[str, EndpointSettings] = Field(default_factory=dict)
 
     def __init__(self, **values: Any) -> None:
         check_keys(values, type(self), where="the arguments")
@@ -127,8 +131,19 @@ def describe_problem(problem: "ErrorDetails", values: Mapping[str, Any]) -> str:
     key = next((name for end in range(len(path), 0, -1) if field_of(Settings, name := ".".join(path[:end]))), "")
     field = field_of(Settings, key)
     name = key or ".".join(path)
-    shown = "*****" if key in SECRETS else problem["input"]
+    shown = "*****" if _may_be_secret(key, problem["input"]) else problem["input"]
     origin = find_origins(**values).get(name)
     where = f" (in `{origin.place}`{f', line {origin.line}' if origin.line else ''})" if origin and origin.place else ""
-    rule = f"it is {allowed_values(field)}" if field else problem["msg"].lower()
+    if problem["type"] == "value_error":  # said by a section itself
+        rule = str(problem["ctx"]["error"])
+    else:
+        rule = f"it is {allowed_values(field)}" if field else problem["msg"].lower()
+    if field and (near := nearest_value(field, problem["input"])):
+        rule += f"; did you mean `{near}`"
     return f"The setting `{name}` cannot be `{shown}`{where}: {rule}."
+
+
+def _may_be_secret(key: str, value: Any) -> bool:
+    """Whether a value is a secret, or an endpoint's setting into which somebody may have written one."""
+    is_endpoint = key.startswith("endpoints.")
+    return key in SECRETS or (is_endpoint and (key.endswith(".api_key_env") or bool({*"@?"} & {*str(value)})))

@@ -4,11 +4,13 @@ The text under each setting is its description: the reference of the documentati
 """
 
 import difflib
+import json
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from mlx_integrations.errors import ConfigurationError
@@ -18,14 +20,32 @@ __all__ = [
     "ChatSettings",
     "EmbeddingProfile",
     "EmbeddingSettings",
+    "EndpointKind",
+    "EndpointSettings",
     "HubSettings",
     "ModelSettings",
     "RegistrySettings",
+    "RouterSettings",
+    "RouterTasks",
     "RuntimeSettings",
+    "split_names",
 ]
 
 DEFAULT_PROFILES: Final = ("projects", "user_profile")
 """Embedding profiles that exist without being configured, with the default model."""
+
+
+def split_names(value: Any) -> Any:
+    """In the environment and on the command line, names are separated by commas, or are a JSON list."""
+    if not isinstance(value, str):
+        return value
+    return json.loads(value) if value.startswith("[") else [part.strip() for part in value.split(",") if part.strip()]
+
+
+_Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_names)]
+
+EndpointKind = Literal["compatible", "openai", "openrouter", "gemini", "anthropic", "ollama", "lmstudio", "mlx-lm"]
+"""What an endpoint is; `mlx_integrations.cloud.presets` knows where each usually is and what it understands."""
 
 
 class RuntimeSettings(BaseModel):
@@ -177,3 +197,117 @@ class EmbeddingSettings(BaseModel):
                 hint=f"{hint} A new one is a section `[embedding.profiles.{name}]` in `mlxi.toml`.",
             )
         return found if found.model else found.model_copy(update={"model": self.default})
+
+
+class EndpointSettings(BaseModel):
+    """Another server that speaks the protocol of OpenAI, in a cloud or on this machine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: EndpointKind = "compatible"
+    """What it is. All but `compatible` know their usual address, the variable of their key and their options."""
+    base_url: str | None = Field(default=None, pattern=r"^https?://[^@?#]+$")
+    """Its address, usually with `/v1` at its end; `None` means the usual one of its kind."""
+    model: str | None = Field(default=None, min_length=1)
+    """The chat model that is used when none is named."""
+    embedding_model: str | None = Field(default=None, min_length=1)
+    """The embedding model that is used when none is named."""
+    embedding_dimensions: int | None = Field(default=None, ge=1)
+    """Coordinates of the embedding model's vectors; `None` means that the endpoint is asked to embed a word."""
+    api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """The environment variable that holds its key; `None` means the usual one of its kind. The key itself is never read
+    from a configuration file: those are shared."""
+    timeout_seconds: float = Field(default=600.0, gt=0)
+    """The longest silence that is waited out, before the first word and between two."""
+    connect_seconds: float = Field(default=10.0, gt=0)
+    """How long it may take to reach it."""
+    context_tokens: int = Field(default=128_000, ge=1)
+    """What its model's window is taken to hold, prompt and answer together."""
+    vision: bool = False
+    """Whether its model reads images."""
+    options: _Names = ()
+    """Options that it understands besides those of its kind, such as `top_k`; others are refused by name."""
+
+
+class RouterTasks(BaseModel):
+    """For each task, the models and endpoints that go first, best one first, whichever side the mode prefers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    chat: _Names = ()
+    """Conversations."""
+    classify: _Names = ()
+    """Choosing among a few answers."""
+    code: _Names = ()
+    """Writing and explaining programs."""
+    extract: _Names = ()
+    """Finding facts in a text, often as JSON."""
+    reasoning: _Names = ()
+    """Problems that take several steps."""
+    rewrite: _Names = ()
+    """Making another text of one."""
+    summarize: _Names = ()
+    """Making a short text of a long one."""
+    translate: _Names = ()
+    """From one language into another."""
+
+
+class RouterSettings(BaseModel):
+    """Who answers when several could: models on this machine, and endpoints."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    allow_cloud: bool = False
+    """Whether anything may leave this machine. The mode alone never allows it."""
+    mode: Literal["local_only", "prefer_local", "prefer_cloud", "cloud_only"] = "prefer_local"
+    """Which side goes first, and whether the other may be asked at all."""
+    order: _Names = ()
+    """Models and endpoints in the order in which they are asked, within the side that the mode prefers. In a variable,
+    names of all such lists are separated by commas."""
+    guarantee: Literal["live", "complete"] = "live"
+    """`live` shows an answer as it comes; `complete` shows it when all of it is there, so that any failure before can
+    still be repaired."""
+    hold_tokens: int = Field(default=0, ge=0)
+    """Pieces of an answer that are held back before the first one is shown."""
+    continue_text: bool = False
+    """Whether another model may write on where a plain text broke off."""
+    first_token_seconds: float | None = Field(default=None, gt=0)
+    """How long each candidate may take to begin; `None` means as long as it likes."""
+    between_tokens_seconds: float | None = Field(default=None, gt=0)
+    """How long it may fall silent in the middle; `None` means as long as it likes."""
+    total_seconds: float | None = Field(default=None, gt=0)
+    """How long a whole call may take, all candidates together; `None` means as long as it likes."""
+    budget_usd: float | None = Field(default=None, ge=0)
+    """What a process may spend; `None` means no limit. With a limit, an endpoint without prices is not asked."""
+    detectors: Annotated[
+        tuple[Literal["card", "email", "iban", "ip", "phone", "secret"], ...], NoDecode, BeforeValidator(split_names)
+    ] = ("card", "iban", "secret")
+    """What is looked for in messages, results of tools included. Where it is found, the request stays on this
+    machine."""
+    private_tags: _Names = ("private",)
+    """Tags that say that a call must stay on this machine."""
+    private_words: _Names = ()
+    """Words of your own that do the same, whatever their case: names of people, customers, projects."""
+    private_patterns: _Names = ()
+    """Regular expressions that do the same."""
+    local_hosts: _Names = ()
+    """Hosts besides this machine that may see what is private: names, addresses, or networks such as `192.168.1.0/24`.
+    What resolves to this machine's own loopback needs no listing."""
+    tasks: RouterTasks = RouterTasks()
+
+    @field_validator("mode")
+    @classmethod
+    def _may_leave(cls, value: str, info: ValidationInfo) -> str:
+        if value in ("prefer_cloud", "cloud_only") and info.data.get("allow_cloud") is False:
+            raise ValueError("it contradicts `router.allow_cloud`, which is false")
+        return value
+
+    @field_validator("private_patterns")
+    @classmethod
+    def _can_be_compiled(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            try:
+                re.compile(pattern)
+            except re.error as exc:
+                raise ValueError(f"it is a list of regular expressions ({exc})") from exc
+        return value
