@@ -28,6 +28,7 @@ __all__ = [
     "import_model",
     "model_folders",
     "model_manager",
+    "model_path",
     "model_registry",
     "use_settings",
 ]
@@ -174,7 +175,15 @@ def _user_models() -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _locate(model: str | Path) -> Path:
+def model_path(model: str | Path) -> Path:
+    """Where a model is on this machine.
+
+    Args:
+        model: As for `chat_backend`.
+
+    Raises:
+        ModelNotFoundError: It is not on this machine.
+    """
     return locate(model, model_folders(), cache_dir=get_settings().hub.cache_dir, registry=model_registry())
 
 
@@ -190,7 +199,7 @@ def chat_backend(model: str | Path, runtime: Runtime | None = None) -> ChatBacke
         ModelNotFoundError: It is not on this machine.
         ModelLoadError: What is there is not a model.
     """
-    return (runtime or get_runtime()).chat(_locate(model), model_id=str(model))
+    return (runtime or get_runtime()).chat(model_path(model), model_id=str(model))
 
 
 def embedding_backend(model: str | Path, runtime: Runtime | None = None) -> EmbeddingBackend:
@@ -205,4 +214,4 @@ def embedding_backend(model: str | Path, runtime: Runtime | None = None) -> Embe
         ModelNotFoundError: It is not on this machine.
         ModelLoadError: What is there is not an embedding model.
     """
-    return (runtime or get_runtime()).embedding(_locate(model), model_id=str(model))
+    return (runtime or get_runtime()).embedding(model_path(model), model_id=str(model))

@@ -212,6 +212,24 @@ class Runtime:
         """What is loaded now, most recently used first."""
         return self._worker.call(self._list_models).result()
 
+    def is_loaded(self, path: str | Path, *, kind: Kind = "chat") -> bool:
+        """Whether a model is in memory; answers at once, also while the runtime is busy."""
+        return (Path(path).expanduser().resolve(), kind) in self._slots
+
+    def fits(self, path: str | Path, *, kind: Kind = "chat") -> bool | None:
+        """Whether a model's weights are within the memory budget, if all others were unloaded.
+
+        Reads the headers of the model's files. `None` as long as nobody has asked MLX what the machine has.
+
+        Raises:
+            ModelLoadError: It is not a model.
+        """
+        if self._machine is None:
+            return None
+        budget_bytes = self.settings.memory_budget_bytes or self._machine.budget_bytes
+        widened = self._machine.backend == "cpu" and self.settings.cpu_float32
+        return _loader(path, kind).weight_bytes(as_float32=widened) <= budget_bytes
+
     def check_open(self) -> None:
         """Refuse work that would never be done.
 
@@ -297,7 +315,7 @@ class Runtime:
             return
         task.on_end.append(lambda: self._release(slot))
         slot.lane.add(task)
-        self._worker.set_step(slot, slot.lane.step, is_background=slot.lane.is_background)
+        self._worker.set_step(slot, slot.lane.step, settle=slot.lane.settle, is_background=slot.lane.is_background)
 
     def _give_back(self, future: "Future[_Slot]") -> None:
         with suppress(RuntimeClosedError):
