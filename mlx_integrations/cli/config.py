@@ -153,7 +153,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (tuple, list)):
-        return ":".join(str(part) for part in value)
+        return (":" if all(isinstance(part, Path) for part in value) else ",").join(str(part) for part in value)
     return _without_password(str(value))
 
 

@@ -104,9 +104,9 @@ def allowed_values(field: FieldInfo) -> str:
     members = [member for member in get_args(annotation) if member is not type(None)]
     if get_origin(annotation) is tuple:
         names = get_args(members[0])
-        return f"a list of {_one_of(names)}" if names else _LISTS[members[0]]
+        return f"a list of {_listed(names, 'and') if names else _LISTS[members[0]]}"
     if get_origin(annotation) is Literal:
-        return _one_of(members)
+        return _listed(members, "or")
     if get_origin(annotation) is Annotated or type(None) in get_args(annotation) or get_origin(annotation) is Union:
         annotation = members[0]
     words = _NOUNS.get(annotation, "a table" if annotation is not None else "a value")
@@ -136,7 +136,7 @@ def nearest_value(field: FieldInfo, given: Any) -> str | None:
     return next(iter(difflib.get_close_matches(str(given), names, n=1)), None)
 
 
-def _one_of(names: Sequence[str], word: str) -> str:
+def _listed(names: Sequence[str], word: str) -> str:
     *most, last = [f"`{name}`" for name in names]
     return f"{', '.join(most)} {word} {last}" if most else last
 

@@ -58,18 +58,18 @@ def test_everything_is_shown_for_programs(user_file: Path, capsys: pytest.Captur
 def test_secrets_are_never_printed(
     user_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    monkeypatch.setenv("HF_ENDPOINT", "https://me:secret@mirror.example/x@y")
+    monkeypatch.setenv("HF_TOKEN", "hf_hush")
+    monkeypatch.setenv("HF_ENDPOINT", "https://me:hush@mirror.example/x@y")
     for argv in (["show"], ["show", "--json"], ["get", "hub.token"], ["get", "hub.token", "--json"]):
         assert _run(*argv) == 0
         text = capsys.readouterr().out
-        assert "secret" not in text
+        assert "hush" not in text
         assert "********" in text
     assert _run("get", "hub.endpoint") == 0
     assert capsys.readouterr().out == "https://********@mirror.example/x@y\n"
-    assert _run("set", "hub.token", "hf_secret") == ExitCode.FAILED
+    assert _run("set", "hub.token", "hf_hush") == ExitCode.FAILED
     captured = capsys.readouterr()
-    assert "hf_secret" not in captured.out + captured.err
+    assert "hf_hush" not in captured.out + captured.err
     assert not user_file.exists()
 
 
