@@ -49,7 +49,7 @@ from functools import partial
 from typing import TypeVar
 
 from mlx_integrations.errors import MLXIntegrationsError
-from mlx_integrations.router.call import Attempt, Call
+from mlx_integrations.router.call import Call
 from mlx_integrations.router.candidates import Candidate, CandidateState, Location
 from mlx_integrations.router.checks import Checks, Probe
 from mlx_integrations.router.decide import decide, uncertain
@@ -60,6 +60,7 @@ from mlx_integrations.router.policy import Guarantee, Policy
 from mlx_integrations.router.report import RouteReport
 from mlx_integrations.router.roster import Roster
 from mlx_integrations.router.sources import AsyncSource, DirectSource, PumpedSource
+from mlx_integrations.router.turn import Attempt
 
 __all__ = ["AsyncRoutedStream", "RoutedStream", "Router"]
 

@@ -32,7 +32,7 @@ class Ticket:
         """The candidate answered."""
         if not self._is_used:
             self._is_used = True
-            self._breaker._succeeded(self._is_probe)
+            self._breaker._succeeded(self)
 
     def fail(self, reason: str, *, weight: float = 1.0, opens: bool = False, seconds: float | None = None) -> None:
         """The candidate failed.
@@ -45,13 +45,13 @@ class Ticket:
         """
         if not self._is_used:
             self._is_used = True
-            self._breaker._failed(self._is_probe, reason, weight, opens, seconds)
+            self._breaker._failed(self, reason, weight, opens, seconds)
 
     def release(self) -> None:
         """The call ended without saying anything about the candidate: its caller left, or was wrong."""
         if not self._is_used:
             self._is_used = True
-            self._breaker._released(self._is_probe)
+            self._breaker._released(self)
 
 
 class Breaker:
@@ -71,17 +71,21 @@ class Breaker:
         self._failures = 0.0
         self._open_until: float | None = None
         self._reason = ""
-        self._is_probing = False
+        self._probe: Ticket | None = None
+        self._probe_until = 0.0
 
     def enter(self) -> Ticket | None:
         """Leave to call, or `None` while it is open, or another call is trying it."""
         with self._lock:
             if self._open_until is None:
                 return Ticket(self, is_probe=False)
-            if self._is_probing or self._clock() < self._open_until:
+            now = self._clock()
+            if now < self._open_until or (self._probe is not None and now < self._probe_until):
                 return None
-            self._is_probing = True
-            return Ticket(self, is_probe=True)
+            # A call that nobody reads on, and nobody closes, may never say how it went: it has a window for it.
+            self._probe_until = now + self._window_seconds
+            self._probe = Ticket(self, is_probe=True)
+            return self._probe
 
     def blocked(self) -> tuple[float, str]:
         """For how many seconds nobody is to call, and why; 0 if somebody may."""
@@ -90,11 +94,12 @@ class Breaker:
         with self._lock:
             if self._open_until is None:
                 return 0.0, ""
-            left = self._open_until - self._clock()
-            if left > 0:
-                return left, self._reason
-            # How long the call takes that tries it is anybody's guess; whoever waits that long may ask again.
-            return (self._window_seconds, "another call is trying it") if self._is_probing else (0.0, "")
+            now = self._clock()
+            if now < self._open_until:
+                return self._open_until - now, self._reason
+            if self._probe is not None and now < self._probe_until:
+                return self._probe_until - now, "another call is trying it"
+            return 0.0, ""
 
     def open(self, reason: str, seconds: float | None = None) -> None:
         """Leave the candidate alone, whatever calls say."""
@@ -116,24 +121,26 @@ class Breaker:
         if self._open_until is None or until > self._open_until:
             self._open_until, self._reason = until, reason
 
-    def _succeeded(self, is_probe: bool) -> None:
+    def _succeeded(self, ticket: Ticket) -> None:
         with self._lock:
-            if is_probe:
-                self._is_probing = False
+            self._forget(ticket)
+            if ticket.is_probe:
                 self._open_until = None
             # A call from before it opened that ends well late does not close it.
             if self._open_until is None:
                 self._failures = 0.0
 
-    def _failed(self, is_probe: bool, reason: str, weight: float, opens: bool, seconds: float | None) -> None:
+    def _failed(self, ticket: Ticket, reason: str, weight: float, opens: bool, seconds: float | None) -> None:
         with self._lock:
-            if is_probe:
-                self._is_probing = False
+            self._forget(ticket)
             self._failures += weight
-            if opens or (weight > 0 and (is_probe or self._failures >= self._threshold)):
+            if opens or (weight > 0 and (ticket.is_probe or self._failures >= self._threshold)):
                 self._open(reason, seconds)
 
-    def _released(self, is_probe: bool) -> None:
+    def _released(self, ticket: Ticket) -> None:
         with self._lock:
-            if is_probe:
-                self._is_probing = False
+            self._forget(ticket)
+
+    def _forget(self, ticket: Ticket) -> None:
+        if ticket is self._probe:
+            self._probe = None

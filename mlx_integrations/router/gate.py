@@ -49,6 +49,11 @@ class Gate(Generic[C]):
         self.usage: Usage | None = None
 
     @property
+    def is_holding(self) -> bool:
+        """Whether something is held that could be seen."""
+        return any(self._held_texts) or (self.has_tool_parts and bool(self._held))
+
+    @property
     def text(self) -> str:
         """The text that was released."""
         return "".join(self._texts)
