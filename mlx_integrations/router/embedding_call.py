@@ -61,9 +61,11 @@ class EmbeddingRules:
                 return _HELD
             if not self.policy.allow_cloud or self.policy.mode == "local_only":
                 return "texts may not leave this machine"
+            if self.policy.is_offline:
+                return "the network is switched off"
         elif self.policy.mode == "cloud_only" and not is_private:
             return "only clouds may be asked"
-        if candidate is not self.candidates[0] and not self.allow_fallback:
+        if candidate.name != self.candidates[0].name and not self.allow_fallback:
             return "a fallback is not allowed"
         return ""
 
@@ -108,7 +110,7 @@ class EmbeddingCall:
         if self.is_complete:
             return None
         for candidate in self.rules.in_order():
-            if candidate.name in self._out or self.rules.why_not(candidate, is_private=self._is_private):
+            if candidate.name in self._out or self.why_not(candidate):
                 continue
             ticket = self.rules.roster.enter(candidate.name)
             if ticket is not None:
@@ -116,6 +118,10 @@ class EmbeddingCall:
             _, reason = self.rules.roster.breakers[candidate.name].blocked()
             self._out[candidate.name] = f"left alone: {reason or 'another call is trying it'}"
         raise self._refusal() from self._first_error
+
+    def why_not(self, candidate: EmbeddingCandidate) -> str:
+        """Why a candidate may not be asked in this call, as things are now; empty if it may."""
+        return self.rules.why_not(candidate, is_private=self._is_private)
 
     def tell(self, chunk: EmbeddingChunk) -> None:
         """Tell the caller how far it is."""
@@ -145,11 +151,8 @@ class EmbeddingCall:
 
     def _refusal(self) -> Exception:
         """What is said when nobody is left."""
-        reasons = [
-            (item.name, self._out.get(item.name) or self.rules.why_not(item, is_private=self._is_private))
-            for item in self.rules.candidates
-        ]
-        withheld = [name for name, reason in reasons if reason == _HELD]
+        reasons = [(item.name, self._out.get(item.name) or self.why_not(item)) for item in self.rules.candidates]
+        withheld = [name for name, reason in reasons if reason.startswith(_HELD)]
         listed = ", ".join(f"`{name}` ({reason})" for name, reason in reasons)
         if withheld:
             at = f" from text {self.texts.answered} on" if self._because else ""
@@ -200,7 +203,8 @@ class Turn:
         self._call = call
         self._ticket = ticket
         self._base = call.texts.answered
-        if not call.rules.needs_check or call.rules.spaces.verdict(candidate, call.use) == ():
+        is_known = not call.rules.needs_check or call.rules.spaces.verdict(candidate, call.use) == ()
+        if is_known and candidate.locate is None:
             self.is_admitted = True
 
     def __enter__(self) -> Self:
@@ -212,7 +216,13 @@ class Turn:
         self._ticket.release()
 
     def verify(self) -> None:
-        """Find out whether its vectors may be passed on. Asks the candidate, so it may take a while."""
+        """Find out whether it may have the texts, and its vectors be passed on. Asks it, so it may take a while."""
+        if self.candidate.locate is not None:
+            self.candidate = replace(self.candidate, location=self.candidate.locate(), locate=None)
+            if reason := self._call.why_not(self.candidate):
+                self.is_admitted = False
+                self._call.leave_out(self.candidate, f"{reason}, and it is not on this machine any more")
+                return
         if not self._call.rules.needs_check:
             self.is_admitted = True
             return

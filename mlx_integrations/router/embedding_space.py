@@ -6,7 +6,7 @@ have to point the same way: their cosine may not be below a bound, and their len
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -39,12 +39,14 @@ class EmbeddingCandidate:
         backend: Who it is.
         location: Where it computes, as found out.
         is_declared_equal: The user says that its vectors are those of the first candidate, whatever fingerprints say.
+        locate: Finds out once more where it computes, before each of its turns; `None` where that cannot change.
     """
 
     name: str
     backend: EmbeddingBackend
     location: Location
     is_declared_equal: bool = False
+    locate: Callable[[], Location] | None = None
 
     @property
     def is_local(self) -> bool:
@@ -147,7 +149,7 @@ class Spaces:
         return found
 
     def _may_lead(self, candidate: EmbeddingCandidate) -> bool:
-        return self._leader is None or self._leader is candidate
+        return self._leader is None or self._leader.name == candidate.name
 
     def _led(self, candidate: EmbeddingCandidate, use: EmbeddingOptions) -> tuple[str, ...]:
         """Let a candidate set the space, if it still can; both sides are seen while it is there to be asked."""
@@ -160,7 +162,7 @@ class Spaces:
         with self._lock:
             if self._leader is None:
                 self._leader = candidate
-            if self._leader is candidate:
+            if self._leader.name == candidate.name:
                 for one in sides:
                     self._references.setdefault(one, shown[one])
         return self._differences(candidate, use, shown[use])

@@ -11,7 +11,7 @@ Nobody is asked twice in one call, and no text is embedded twice for it.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
 from typing import TypeVar
@@ -20,6 +20,7 @@ from mlx_integrations.errors import InvalidRequestError, PrivacyError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.protocols import EmbeddingBackend
 from mlx_integrations.router.candidates import Candidate
+from mlx_integrations.router.detectors import make_detectors
 from mlx_integrations.router.embedding_call import EmbeddingCall, EmbeddingRules, Turn
 from mlx_integrations.router.embedding_space import MIN_COSINE, EmbeddingCandidate, Spaces, use_of
 from mlx_integrations.router.failures import Failure, classify
@@ -43,11 +44,10 @@ class RoutedEmbeddingBackend:
 
     Args:
         candidates: In order.
-        policy: Of it count `allow_cloud` and `mode`: whether texts may leave this machine at all, or must. The order is
-            that of `candidates`.
+        policy: Whether texts may leave this machine (`allow_cloud`, `mode`, `is_offline`), and what is looked for in
+            those that may not. The order is that of `candidates`.
         allow_fallback: Whether anybody but the first candidate may answer.
         is_private: Whether all texts must stay on this machine.
-        detect: Says why a text must stay on this machine; empty if it may leave.
         record: The fingerprint of a store's vectors. Only candidates of its space answer, whoever goes first.
         for_new_store: The store is yet to be filled: the first candidate who can embed sets the space, for as long as
             this object lives.
@@ -68,7 +68,6 @@ class RoutedEmbeddingBackend:
         policy: Policy = _DEFAULT_POLICY,
         allow_fallback: bool = True,
         is_private: bool = False,
-        detect: Callable[[str], Collection[str]] | None = None,
         record: EmbeddingFingerprint | None = None,
         for_new_store: bool = False,
         min_cosine: float = MIN_COSINE,
@@ -90,7 +89,7 @@ class RoutedEmbeddingBackend:
             roster=roster,
             policy=policy,
             allow_fallback=allow_fallback,
-            detect=detect,
+            detect=_detector(policy),
             explain_failure=explain_failure,
             needs_check=len(candidates) > 1 or record is not None,
         )
@@ -230,6 +229,14 @@ class RoutedEmbeddingBackend:
                 field="candidates",
                 hint="Put a model on this machine first, or allow texts to leave it.",
             )
+
+
+def _detector(policy: Policy) -> Callable[[str], tuple[str, ...]] | None:
+    """Says what kinds of things in a text keep it on this machine."""
+    detectors = make_detectors(policy.detectors, policy.private_words, policy.private_patterns)
+    if not detectors:
+        return None
+    return lambda text: tuple(kind for kind, is_in in detectors.items() if is_in(text))
 
 
 def _documents(options: EmbeddingOptions) -> EmbeddingOptions:

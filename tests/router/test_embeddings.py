@@ -36,6 +36,7 @@ BROKEN = GenerationError("it broke")
 SMALL = EmbeddingOptions(batch_tokens=12)
 TEXTS = [f"text number {number}" for number in range(30)]
 CLOUD = Policy(allow_cloud=True)
+WATCHED = Policy(allow_cloud=True, private_words=("secret",))
 
 
 def routed(*candidates: EmbeddingCandidate, **options: Any) -> RoutedEmbeddingBackend:
@@ -454,15 +455,11 @@ def test_no_fallback_means_none() -> None:
     assert second.calls == 0
 
 
-def detect(text: str) -> tuple[str, ...]:
-    return ("a secret",) if "secret" in text else ()
-
-
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_private_text_stays_here_in_the_middle_of_a_call(is_async: bool) -> None:
     texts = [*TEXTS[:10], "a secret", *TEXTS[10:]]
     cloud, local = Flaky(), Flaky()
-    backend = routed(candidate("cloud", cloud, "remote"), candidate("local", local), policy=CLOUD, detect=detect)
+    backend = routed(candidate("cloud", cloud, "remote"), candidate("local", local), policy=WATCHED)
 
     async def everything() -> EmbeddingResult:
         return EmbeddingResult.join([chunk async for chunk in backend.astream(iter(texts), SMALL)])
@@ -474,23 +471,48 @@ def test_a_private_text_stays_here_in_the_middle_of_a_call(is_async: bool) -> No
 
 def test_a_private_text_that_nobody_here_can_embed_is_refused() -> None:
     cloud, local = Flaky(), Flaky(seed=1)
-    backend = routed(candidate("cloud", cloud, "remote"), candidate("local", local), policy=CLOUD, detect=detect)
+    backend = routed(candidate("cloud", cloud, "remote"), candidate("local", local), policy=WATCHED)
     with pytest.raises(PrivacyError) as caught:
         vectors_of(backend, [*TEXTS[:3], "a secret", "more"])
-    assert (caught.value.because, caught.value.candidates) == (("a secret",), ("cloud",))
+    assert (caught.value.because, caught.value.candidates) == (("a word of your list",), ("cloud",))
     assert "text 3" in str(caught.value)
     assert cloud.seen == TEXTS[:3] and local.seen == []
 
 
 def test_a_private_text_is_not_sent_when_the_local_model_fails() -> None:
     local, cloud = Flaky(), Flaky()
-    backend = routed(candidate("local", local), candidate("cloud", cloud, "remote"), policy=CLOUD, detect=detect)
+    backend = routed(candidate("local", local), candidate("cloud", cloud, "remote"), policy=WATCHED)
     backend.fingerprint()
     local.error = BROKEN
     with pytest.raises(PrivacyError) as caught:
         vectors_of(backend, ["a secret"])
     assert caught.value.__cause__ is BROKEN
     assert cloud.seen == []
+
+
+def test_where_a_model_is_counts_when_it_is_asked() -> None:
+    where: list[Any] = ["loopback"]
+    server, local = Flaky(), Flaky()
+    at_an_address = replace(candidate("server", server, "loopback"), locate=lambda: where[0])
+    backend = routed(at_an_address, candidate("local", local))
+    assert len(vectors_of(backend, TEXTS)) == len(TEXTS)
+    where[0], seen = "remote", len(server.seen)
+    vectors_of(backend, ["somewhere else"])
+    assert (len(server.seen), local.seen) == (seen, ["somewhere else"])
+    with pytest.raises(PrivacyError):
+        vectors_of(routed(at_an_address, is_private=True), TEXTS)
+    assert len(server.seen) == seen
+
+
+def test_nothing_is_sent_where_the_network_is_switched_off() -> None:
+    local, cloud = Flaky(), Flaky()
+    offline = Policy(allow_cloud=True, is_offline=True)
+    backend = routed(candidate("local", local), candidate("cloud", cloud, "remote"), policy=offline)
+    backend.fingerprint()
+    local.error = BROKEN
+    with pytest.raises(RouterError, match="switched off"):
+        vectors_of(backend, TEXTS)
+    assert cloud.calls == 0
 
 
 # Breakers
