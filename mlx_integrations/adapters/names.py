@@ -1,4 +1,4 @@
-"""Names of options: what other LangChain models call them, and what is said of one that does not exist."""
+"""Names of options: what models of other providers call them, and what is said of one that does not exist."""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -23,7 +23,7 @@ def canonical(options: Mapping[str, Any], known: Iterable[str], aliases: Mapping
     for given, value in options.items():
         name = aliases.get(given, given)
         if name not in names:
-            raise unknown_option(given, {*names, *aliases})
+            raise unknown_option(given, {*names, *(alias for alias, ours in aliases.items() if ours in names)})
         if name in result and result[name] != value:
             raise InvalidRequestError(f"`{name}` is given twice, as `{value!r}` and `{result[name]!r}`.", field=name)
         result[name] = value

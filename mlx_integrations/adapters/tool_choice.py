@@ -36,11 +36,12 @@ def tool_choice(choice: Any, offered: Sequence[str]) -> ToolChoice:
     return wanted
 
 
-def openai_tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
-    """Write a tool choice as OpenAI does."""
-    if choice.mode == "tool":
-        return {"type": "function", "function": {"name": choice.name}}
-    return "required" if choice.mode == "any" else choice.mode
+def openai_tool_choice(choice: Any, offered: Sequence[str]) -> str | dict[str, Any]:
+    """Read a tool choice, and write it as OpenAI does. Arguments and errors are those of `tool_choice`."""
+    read = tool_choice(choice, offered)
+    if read.mode == "tool":
+        return {"type": "function", "function": {"name": read.name}}
+    return "required" if read.mode == "any" else read.mode
 
 
 def _parse(choice: Any) -> ToolChoice:

@@ -9,6 +9,7 @@ from langchain_core.messages.tool import ToolCallChunk, invalid_tool_call, tool_
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 from langchain_core.outputs import ChatResult as LangChainResult
 
+from mlx_integrations.adapters.invalid_calls import kept_calls
 from mlx_integrations.langchain.messages import langchain_tool_calls
 from mlx_integrations.langchain.tools import arguments_text
 from mlx_integrations.types import ChatChunk, ChatResult, Finish, InvalidToolCall, TokenLogprob, Usage
@@ -104,7 +105,7 @@ def _generation(
 
 def _additional(reasoning: str, invalid: Iterable[InvalidToolCall]) -> dict[str, Any]:
     extra: dict[str, Any] = {"reasoning_content": reasoning} if reasoning else {}
-    calls = [{"id": call.id, "name": call.name, "args": call.arguments, "error": call.error} for call in invalid]
+    calls = kept_calls(invalid)
     return {**extra, "invalid_tool_calls": calls} if calls else extra
 
 

@@ -36,7 +36,7 @@ from pydantic import ConfigDict, Field, SkipValidation, model_validator
 from mlx_integrations import __version__
 from mlx_integrations.adapters.names import OF_NO_USE_HERE, canonical
 from mlx_integrations.adapters.sampling import SAMPLING_OPTIONS
-from mlx_integrations.adapters.tool_choice import openai_tool_choice, tool_choice
+from mlx_integrations.adapters.tool_choice import openai_tool_choice
 from mlx_integrations.errors import InvalidRequestError
 from mlx_integrations.langchain.answers import MODEL_PROVIDER, AnswerChunks, to_langchain_result
 from mlx_integrations.langchain.batching import shared_configs
@@ -321,7 +321,8 @@ class ChatMLX(BaseChatModel):
             call_options(kwargs)
             bound: dict[str, Any] = {"tools": [openai_tool(tool, strict=strict) for tool in tools], **kwargs}
             if tool_choice is not None:
-                bound["tool_choice"] = _openai_choice(tool_choice, bound["tools"])
+                offered = [tool["function"]["name"] for tool in bound["tools"]]
+                bound["tool_choice"] = openai_tool_choice(tool_choice, offered)
             if parallel_tool_calls is not None:
                 bound["parallel_tool_calls"] = parallel_tool_calls
             if response_format is not None:
@@ -410,10 +411,6 @@ class ChatMLX(BaseChatModel):
         """The same for event loops."""
         configs = shared_configs(config, len(inputs))
         return await super().abatch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
-
-
-def _openai_choice(choice: Any, tools: Sequence[Mapping[str, Any]]) -> str | dict[str, Any]:
-    return openai_tool_choice(tool_choice(choice, [tool["function"]["name"] for tool in tools]))
 
 
 def _find_backend(model: str, own_model: str, backend: ChatBackend | None, runtime: Any) -> ChatBackend:

@@ -12,6 +12,7 @@ from langchain_core.messages import ChatMessage as RoleMessage
 from langchain_core.messages.tool import ToolCall as LangChainToolCall
 from langchain_core.messages.tool import tool_call
 
+from mlx_integrations.adapters.invalid_calls import shown_calls
 from mlx_integrations.errors import InvalidRequestError
 from mlx_integrations.langchain.blocks import attachment_block, read_content
 from mlx_integrations.types import ChatMessage, Role, ToolCall
@@ -123,12 +124,9 @@ def _assistant(message: AIMessage) -> ChatMessage:
 
 
 def _invalid_calls(message: AIMessage) -> Iterable[str]:
-    """Calls that were not accepted, as text: the model should see what it wrote and why nothing came of it."""
     exact = message.additional_kwargs.get("invalid_tool_calls")
     calls: Sequence[Mapping[str, Any]] = exact if isinstance(exact, list) and exact else message.invalid_tool_calls
-    for call in calls:
-        reason = f" ({call['error']})" if call.get("error") else ""
-        yield f"[invalid call of `{call.get('name') or 'unnamed tool'}`{reason}: {call.get('args') or ''}]"
+    return shown_calls(calls)
 
 
 def _tool_answer(message: ToolMessage) -> ChatMessage:

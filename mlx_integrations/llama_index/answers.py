@@ -1,8 +1,9 @@
 """Answers of the runtime as LlamaIndex responses: whole ones, and streams of which the last one is the whole one.
 
 A streamed `ChatResponse` holds everything so far and, in `delta`, what is new. Thoughts that are new are in
-`additional_kwargs["thinking_delta"]`, where LlamaIndex's agents look for them. The last response of a stream, like a
-whole answer, has in `raw` why and how the answer ended, and in `additional_kwargs` what it took.
+`additional_kwargs["thinking_delta"]`, where LlamaIndex's agents look for them; log-probabilities are those of what is
+new. The last response of a stream, like a whole answer, has in `raw` why and how the answer ended, and in
+`additional_kwargs` what it took.
 """
 
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from llama_index.core.base.llms.types import (
     ThinkingBlock,
 )
 
+from mlx_integrations.adapters.invalid_calls import kept_calls
 from mlx_integrations.llama_index.messages import tool_call_blocks
 from mlx_integrations.types import ChatChunk, ChatResult, Finish, InvalidToolCall, TokenLogprob, ToolCall
 
@@ -93,7 +95,7 @@ def _message(
         blocks.append(TextBlock(text=text))
     if calls:
         blocks += tool_call_blocks(calls)
-    refused = [{"id": call.id, "name": call.name, "args": call.arguments, "error": call.error} for call in invalid]
+    refused = kept_calls(invalid)
     return IndexMessage(
         role=MessageRole.ASSISTANT,
         blocks=blocks,

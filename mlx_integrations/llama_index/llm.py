@@ -16,7 +16,7 @@ Output flow:
 Nothing here chooses, retries or samples. Sync and async, streamed and whole, are one path through one backend.
 """
 
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, closing
 from os import PathLike, fspath
 from typing import Any, Self
@@ -35,41 +35,31 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 from llama_index.core.chat_engine.types import AgentChatResponse
-from llama_index.core.instrumentation.events.llm import (
-    LLMStructuredPredictEndEvent,
-    LLMStructuredPredictInProgressEvent,
-    LLMStructuredPredictStartEvent,
-)
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
-from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
-from llama_index.core.program.utils import FlexibleModel
-from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
+from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.tools.types import BaseTool
-from llama_index.core.types import Model, PydanticProgramMode, TokenAsyncGen
-from llama_index_instrumentation import get_dispatcher
+from llama_index.core.types import TokenAsyncGen
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation
 
 from mlx_integrations.adapters.lookup import ChatLookup
 from mlx_integrations.adapters.names import OF_NO_USE_HERE, canonical
-from mlx_integrations.adapters.tool_choice import openai_tool_choice, tool_choice
+from mlx_integrations.adapters.tool_choice import openai_tool_choice
 from mlx_integrations.llama_index.answers import GrowingAnswer, chat_response, completion_response, to_completion
 from mlx_integrations.llama_index.errors import InvalidOutputError, TruncatedOutputError
 from mlx_integrations.llama_index.messages import call_arguments
 from mlx_integrations.llama_index.options import ALIASES, DEFAULTS, call_options, chat_request
-from mlx_integrations.llama_index.structured import GrowingObject, object_of, structured_options
+from mlx_integrations.llama_index.structured import StructuredPrediction
 from mlx_integrations.llama_index.tools import openai_tool
 from mlx_integrations.protocols import ChatBackend
 from mlx_integrations.types import ChatRequest, ChatResult
 
 __all__ = ["MLXLLM"]
 
-_dispatcher = get_dispatcher(__name__)
-
 _OUTPUT_SHARE = 4  # a quarter of the window is kept for the answer when nobody says how long it may be
 
 
-class MLXLLM(FunctionCallingLLM):
+class MLXLLM(StructuredPrediction):
     """A chat model that runs in this process on MLX.
 
     Constructing one reads nothing and loads nothing; the model is loaded when it is first called, once for the process,
@@ -282,7 +272,7 @@ class MLXLLM(FunctionCallingLLM):
         return {
             "messages": messages,
             "tools": offered,
-            "tool_choice": _openai_choice(wanted, [tool["function"]["name"] for tool in offered]),
+            "tool_choice": openai_tool_choice(wanted, [tool["function"]["name"] for tool in offered]),
             "parallel_tool_calls": allow_parallel_tool_calls,
             **kwargs,
         }
@@ -319,101 +309,6 @@ class MLXLLM(FunctionCallingLLM):
             )
         raise InvalidOutputError("The model called no tool.", partial_text=text, hint="Set `tool_required=True`.")
 
-    def structured_predict(
-        self,
-        output_cls: type[Model],
-        prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> Model:
-        """Answer with an object. The grammar lets the model write only what satisfies the schema of its class.
-
-        Args:
-            output_cls: A pydantic class.
-            prompt: The prompt.
-            llm_kwargs: Options of the call.
-            **prompt_args: Variables of the prompt.
-
-        Raises:
-            TruncatedOutputError: The token limit cut the answer.
-            InvalidOutputError: The class has rules that a schema cannot express, and the answer breaks one.
-        """
-        if self.pydantic_program_mode is not PydanticProgramMode.DEFAULT:
-            by_program: Model = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
-            return by_program
-        messages = self._begin_structured(output_cls, prompt, prompt_args)
-        response: ChatResponse = self.chat(messages, **structured_options(output_cls, llm_kwargs))
-        result = object_of(response, output_cls)
-        _dispatcher.event(LLMStructuredPredictEndEvent(output=result))
-        return result
-
-    async def astructured_predict(
-        self,
-        output_cls: type[Model],
-        prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> Model:
-        """The same for event loops."""
-        if self.pydantic_program_mode is not PydanticProgramMode.DEFAULT:
-            by_program: Model = await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
-            return by_program
-        messages = self._begin_structured(output_cls, prompt, prompt_args)
-        response: ChatResponse = await self.achat(messages, **structured_options(output_cls, llm_kwargs))
-        result = object_of(response, output_cls)
-        _dispatcher.event(LLMStructuredPredictEndEvent(output=result))
-        return result
-
-    def stream_structured_predict(
-        self,
-        output_cls: type[Model],
-        prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> Generator[Model | FlexibleModel, None, None]:
-        """Answer with an object that grows; the last one is complete, and of the class."""
-        if self.pydantic_program_mode is not PydanticProgramMode.DEFAULT:
-            yield from super().stream_structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
-            return
-        messages = self._begin_structured(output_cls, prompt, prompt_args)
-        growing, response = GrowingObject(output_cls), None
-        with closing(self.stream_chat(messages, **structured_options(output_cls, llm_kwargs))) as responses:
-            for response in responses:
-                if (partial := growing.update(response.message.content or "")) is not None:
-                    _dispatcher.event(LLMStructuredPredictInProgressEvent(output=partial))
-                    yield partial
-        assert response is not None
-        result = object_of(response, output_cls)
-        _dispatcher.event(LLMStructuredPredictEndEvent(output=result))
-        yield result
-
-    async def astream_structured_predict(
-        self,
-        output_cls: type[Model],
-        prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> AsyncGenerator[Model | FlexibleModel, None]:
-        """The same for event loops."""
-        if self.pydantic_program_mode is not PydanticProgramMode.DEFAULT:
-            return await super().astream_structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
-        messages = self._begin_structured(output_cls, prompt, prompt_args)
-        stream = await self.astream_chat(messages, **structured_options(output_cls, llm_kwargs))
-
-        async def objects() -> AsyncGenerator[Model | FlexibleModel, None]:
-            growing, response = GrowingObject(output_cls), None
-            async with aclosing(stream) as responses:
-                async for response in responses:
-                    if (partial := growing.update(response.message.content or "")) is not None:
-                        _dispatcher.event(LLMStructuredPredictInProgressEvent(output=partial))
-                        yield partial
-            assert response is not None
-            result = object_of(response, output_cls)
-            _dispatcher.event(LLMStructuredPredictEndEvent(output=result))
-            yield result
-
-        return objects()
-
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Copy the options; a backend and a runtime are resources, which both copies use."""
         shared = {id(item): item for item in (self.backend, self.runtime) if item is not None}
@@ -422,14 +317,6 @@ class MLXLLM(FunctionCallingLLM):
     def __getstate__(self) -> dict[str, Any]:
         """Leave out a backend and a runtime: they belong to this process."""
         return super(MLXLLM, self.model_copy(update={"backend": None, "runtime": None})).__getstate__()
-
-    def _begin_structured(
-        self, output_cls: type[Model], prompt: BasePromptTemplate, prompt_args: dict[str, Any]
-    ) -> list[ChatMessage]:
-        _dispatcher.event(
-            LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args)
-        )
-        return self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
 
     def _messages(self, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
         """A conversation as it is sent: with the system prompt, and written as one text if there is a writer for it."""
@@ -487,9 +374,4 @@ class MLXLLM(FunctionCallingLLM):
         return await self._lookup.afind(self.model, self.runtime) if self.backend is None else self.backend
 
     async def _aget_ready(self) -> None:
-        """See to it that `metadata` need nothing any more."""
         await self._lookup.adescribe(await self._abackend())
-
-
-def _openai_choice(choice: Any, offered: Sequence[str]) -> str | dict[str, Any]:
-    return openai_tool_choice(tool_choice(choice, offered))

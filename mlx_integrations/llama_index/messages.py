@@ -28,6 +28,7 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.base.llms.types import ChatMessage as IndexMessage
 
+from mlx_integrations.adapters.invalid_calls import shown_calls
 from mlx_integrations.errors import InvalidRequestError
 from mlx_integrations.types import Attachment, ChatMessage, Role, ToolCall
 
@@ -113,7 +114,7 @@ def _translate(message: IndexMessage) -> ChatMessage:
     known = {call.id for call in content.calls}
     older = (_older_call(call, position) for position, call in enumerate(extra.get("tool_calls") or ()))
     content.calls += [call for call in older if call.id not in known]
-    texts = [*content.texts, *_invalid_calls(extra)]
+    texts = [*content.texts, *shown_calls(extra.get("invalid_tool_calls") or ())]
     return ChatMessage(
         role=role,
         content="\n".join(text for text in texts if text) if len(texts) > 1 else "".join(texts),
@@ -272,10 +273,3 @@ def _older_call(call: Any, position: int) -> ToolCall:
         name=function["name"],
         arguments=call_arguments(function["name"], function.get("arguments") or "{}"),
     )
-
-
-def _invalid_calls(extra: Mapping[str, Any]) -> Iterable[str]:
-    """Calls that were not accepted, as text: the model should see what it wrote and why nothing came of it."""
-    for call in extra.get("invalid_tool_calls") or ():
-        reason = f" ({call['error']})" if call.get("error") else ""
-        yield f"[invalid call of `{call.get('name') or 'unnamed tool'}`{reason}: {call.get('args') or ''}]"

@@ -136,9 +136,9 @@ def test_what_cannot_be_a_tool_is_refused(offered: Any) -> None:
     ],
 )
 def test_every_form_of_a_tool_choice_is_understood(choice: Any, expected: ToolChoice) -> None:
-    read = tool_choice(choice, ["add", "subtract"])
-    assert read == expected
-    assert tool_choice(openai_tool_choice(read), ["add", "subtract"]) == expected
+    offered = ["add", "subtract"]
+    assert tool_choice(choice, offered) == expected
+    assert tool_choice(openai_tool_choice(choice, offered), offered) == expected
 
 
 @pytest.mark.parametrize("choice", ["divide", {"type": "tool", "name": "divide"}])

@@ -9,9 +9,10 @@ from llama_index.core import PromptTemplate
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, ThinkingBlock, ToolCallBlock
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler, TokenCountingHandler
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
 from llama_index.core.types import BaseOutputParser
 from llama_index_instrumentation import get_dispatcher
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from mlx_integrations import errors
 from mlx_integrations.testing import FakeAnswer
@@ -234,6 +235,39 @@ async def test_events_tell_of_every_form(recorder: Recorder) -> None:
     recorder.names.clear()
     [piece async for piece in await llm.astream_complete("Hi")]
     assert recorder.names == ["LLMCompletionStartEvent", *["LLMCompletionInProgressEvent"] * 3, "LLMCompletionEndEvent"]
+
+
+@pytest.fixture
+def spans() -> Any:
+    made, dispatcher = SimpleSpanHandler(), get_dispatcher()
+    dispatcher.add_span_handler(made)
+    yield made
+    dispatcher.span_handlers.remove(made)
+
+
+class Answer(BaseModel):
+    text: str
+
+
+async def test_every_form_is_a_span_that_ends(spans: SimpleSpanHandler) -> None:
+    llm, _ = fake_llm('{"text": "a"}')
+    prompt = PromptTemplate("Hi")
+    llm.chat(HELLO)
+    await llm.acomplete("Hi")
+    list(llm.stream_complete("Hi"))
+    [piece async for piece in await llm.astream_chat(HELLO)]
+    llm.structured_predict(Answer, prompt)
+    await llm.astructured_predict(Answer, prompt)
+    list(llm.stream_structured_predict(Answer, prompt))
+    [piece async for piece in await llm.astream_structured_predict(Answer, prompt)]
+    with pytest.raises(errors.InvalidRequestError):
+        llm.chat([])
+    ended = [span.id_.partition("-")[0] for span in spans.completed_spans]
+    forms = "chat acomplete stream_complete astream_chat structured_predict astructured_predict"
+    forms += " stream_structured_predict astream_structured_predict"
+    assert {f"MLXLLM.{form}" for form in forms.split()} <= set(ended)
+    assert [span.id_.partition("-")[0] for span in spans.dropped_spans] == ["MLXLLM.chat"]
+    assert spans.open_spans == {}
 
 
 async def test_errors_come_out_of_every_form_as_they_are() -> None:

@@ -46,6 +46,12 @@ def test_an_unknown_option_is_answered_with_the_right_one(wrong: str, right: str
         fake_llm()[0].complete("Hi", **{wrong: 1})
 
 
+def test_only_what_a_call_takes_is_suggested_to_a_call() -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        fake_llm()[0].complete("Hi", model="other")
+    assert "model_name" not in caught.value.hint and "`max_new_tokens`" in caught.value.hint
+
+
 def test_an_impossible_value_is_refused() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         fake_llm()[0].complete("Hi", temperature="hot")

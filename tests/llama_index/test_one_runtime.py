@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,16 @@ def test_both_frameworks_share_one_copy_and_one_batch(folder: Path, runtime: Run
         next(ours)
         (model,) = runtime.models()
         assert model.active_requests == 2 and model.is_batched
+    assert runtime.loads == 1
+
+
+def test_many_threads_share_a_model_that_nobody_looked_up_before(folder: Path, runtime: Runtime) -> None:
+    options: dict[str, Any] = {"temperature": 0.8, "seed": 3, "max_tokens": 16}
+    alone = [MLXLLM(folder, runtime=runtime).complete(word, **options).text for word in WORDS[:8]]
+    shared = MLXLLM(folder, runtime=runtime)
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(lambda word: shared.complete(word, **options).text, WORDS[:8]))
+    assert together == alone and len(set(alone)) > 4
     assert runtime.loads == 1
 
 
