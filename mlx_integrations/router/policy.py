@@ -8,7 +8,17 @@ from typing import Final, Literal, get_args
 from mlx_integrations.errors import ConfigurationError
 from mlx_integrations.router.facts import TASKS, RequestFacts
 
-__all__ = ["DEFAULT_DETECTORS", "DETECTORS", "Deadlines", "Detector", "Guarantee", "Mode", "Policy", "Scorer"]
+__all__ = [
+    "DEFAULT_DETECTORS",
+    "DETECTORS",
+    "Deadlines",
+    "Detector",
+    "Guarantee",
+    "Mode",
+    "Policy",
+    "Scorer",
+    "check_names",
+]
 
 Mode = Literal["local_only", "prefer_local", "prefer_cloud", "cloud_only"]
 Guarantee = Literal["live", "complete"]
@@ -90,10 +100,10 @@ class Policy:
     scorer: Scorer | None = None
 
     def __post_init__(self) -> None:
-        _check_names("The mode", [self.mode], get_args(Mode))
-        _check_names("The guarantee", [self.guarantee], get_args(Guarantee))
-        _check_names("The detector", self.detectors, DETECTORS)
-        _check_names("The task", self.tasks, TASKS)
+        check_names("The mode", [self.mode], get_args(Mode))
+        check_names("The guarantee", [self.guarantee], get_args(Guarantee))
+        check_names("The detector", self.detectors, DETECTORS)
+        check_names("The task", self.tasks, TASKS)
         if self.mode in ("prefer_cloud", "cloud_only") and not self.allow_cloud:
             raise ConfigurationError(
                 f"The mode `{self.mode}` contradicts `allow_cloud`, which is false.",
@@ -110,12 +120,17 @@ class Policy:
         Raises:
             ConfigurationError: There is such a name; the hint says the nearest one that exists.
         """
-        _check_names("The candidate", self.order, names, " in `order`")
+        check_names("The candidate", self.order, names, " in `order`")
         for task, wanted in self.tasks.items():
-            _check_names("The candidate", wanted, names, f" in `tasks.{task}`")
+            check_names("The candidate", wanted, names, f" in `tasks.{task}`")
 
 
-def _check_names(noun: str, given: Iterable[str], known: Collection[str], where: str = "") -> None:
+def check_names(noun: str, given: Iterable[str], known: Collection[str], where: str = "") -> None:
+    """Refuse a name that is not known.
+
+    Raises:
+        ConfigurationError: There is one; the hint says the nearest one that exists.
+    """
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

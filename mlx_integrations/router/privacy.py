@@ -104,15 +104,10 @@ class PrivacyScanner:
         """
         reasons: dict[str, None] = {}
         for message in messages:
-            if message.is_private:
+            if message.is_private or (message.role == "assistant" and self.is_private_answer(message.text)):
                 reasons["an earlier answer must stay on this machine"] = None
-            if not message.text:
-                continue
-            encoded = message.text.encode("utf-8", "surrogatepass")
-            if message.role == "assistant" and self._answers and self._key_of(encoded) in self._answers:
-                reasons["an earlier answer must stay on this machine"] = None
-            if look:
-                for kind in self._kinds(message.text, encoded):
+            if look and message.text:
+                for kind in self._kinds(message.text, message.text.encode("utf-8", "surrogatepass")):
                     reasons[f"{kind} {_PLACES[message.role]}"] = None
         if tools and look:
             for kind in self._kinds(tools.decode("utf-8", "replace"), tools):
@@ -120,10 +115,19 @@ class PrivacyScanner:
         return tuple(reasons)
 
     def remember_answer(self, text: str) -> None:
-        """Let every later request with this answer in it be private: for callers whose messages carry no marks."""
-        if text:
+        """Let every later request with this answer in it be private: for callers whose messages carry no marks.
+
+        The latest few thousand answers are remembered, as long as this scanner lives.
+        """
+        if text := text.strip():  # frameworks take off what is around it
             with self._lock:
                 self._keep(self._answers, self._key_of(text.encode("utf-8", "surrogatepass")), None)
+
+    def is_private_answer(self, text: str) -> bool:
+        """Whether a text was given to `remember_answer`."""
+        if not self._answers or not (text := text.strip()):
+            return False
+        return self._key_of(text.encode("utf-8", "surrogatepass")) in self._answers
 
     def _kinds(self, text: str, encoded: bytes) -> tuple[str, ...]:
         if not self._detectors:

@@ -133,7 +133,10 @@ class RequestReader:
     ) -> RequestFacts:
         """The same for a `ChatRequest`; arguments as for `read`."""
         return self.read(
-            [message_facts(message) for message in request.messages],
+            [
+                message_facts(message, is_private=self.scanner.is_private_answer(message.content))
+                for message in request.messages
+            ],
             tools=_described(request),
             needs_tools=bool(request.tools) and request.tool_choice.mode != "none",
             needs_structured_output=request.output is not None,

@@ -1,0 +1,72 @@
+"""What `Settings` say of a router, as the router's own records."""
+
+from collections.abc import Collection
+
+from mlx_integrations.errors import ConfigurationError
+from mlx_integrations.router.location import Locator
+from mlx_integrations.router.policy import Deadlines, Policy, Scorer, check_names
+from mlx_integrations.settings import Settings, find_origins
+
+__all__ = ["locator_from", "policy_from"]
+
+
+def policy_from(settings: Settings, names: Collection[str] | None = None, *, scorer: Scorer | None = None) -> Policy:
+    """What the user wants of a router.
+
+    Args:
+        settings: Says so.
+        names: The candidates that there are; nobody checks that those in the settings are among them otherwise.
+        scorer: Orders candidates that are otherwise equal: a function has no place in a file.
+
+    Raises:
+        ConfigurationError: The settings name a candidate that is not there; says where, and the nearest one.
+    """
+    router = settings.router
+    tasks = {task: wanted for task in type(router.tasks).model_fields if (wanted := getattr(router.tasks, task))}
+    policy = Policy(
+        mode=router.mode,
+        allow_cloud=router.allow_cloud,
+        is_offline=settings.offline,
+        deadlines=Deadlines(
+            first_token=router.first_token_seconds,
+            between_tokens=router.between_tokens_seconds,
+            total=router.total_seconds,
+        ),
+        guarantee=router.guarantee,
+        hold_tokens=router.hold_tokens,
+        continue_text=router.continue_text,
+        tasks=tasks,
+        order=router.order,
+        private_tags=frozenset(router.private_tags),
+        private_profiles=frozenset(
+            name for name, profile in settings.embedding.profiles.items() if not profile.allow_fallback
+        ),
+        detectors=router.detectors,
+        private_words=router.private_words,
+        private_patterns=router.private_patterns,
+        budget_usd=router.budget_usd,
+        scorer=scorer,
+    )
+    if names is not None:
+        _check_candidates(policy, names)
+    return policy
+
+
+def locator_from(settings: Settings) -> Locator:
+    """Finds out where endpoints are, with the hosts that the user counts as their own."""
+    return Locator(settings.router.local_hosts)
+
+
+def _check_candidates(policy: Policy, names: Collection[str]) -> None:
+    for key, wanted in {
+        "order": policy.order,
+        **{f"tasks.{task}": wanted for task, wanted in policy.tasks.items()},
+    }.items():
+        try:
+            check_names("The candidate", wanted, names, f" in `router.{key}`")
+        except ConfigurationError as error:
+            origin = find_origins().get(f"router.{key}")
+            if origin is None or not origin.place:
+                raise
+            where = f"`{origin.place}`{f', line {origin.line}' if origin.line else ''}"
+            raise ConfigurationError(f"{error.message.removesuffix('.')} (in {where}).", hint=error.hint) from error
