@@ -7,15 +7,7 @@ from typing import Annotated
 import typer
 
 from mlx_integrations.cli.answer import as_record, say_how_it_ended, stream_answer
-from mlx_integrations.cli.options import (
-    MaxTokens,
-    Model,
-    Offline,
-    Provider,
-    ProviderOption,
-    System,
-    Temperature,
-)
+from mlx_integrations.cli.options import MaxTokens, Model, Offline, Provider, System, Temperature
 from mlx_integrations.cli.parts import Invocation
 from mlx_integrations.types import ChatMessage, ChatRequest, ChatResult, SamplingParams
 
@@ -28,7 +20,7 @@ def chat(
         str | None, typer.Argument(help="The question. Left out: a conversation, or what comes through a pipe.")
     ] = None,
     model: Model = None,
-    provider: ProviderOption = Provider.MLX,
+    provider: Provider = None,
     system: System = None,
     max_tokens: MaxTokens = None,
     temperature: Temperature = None,
@@ -43,21 +35,24 @@ def chat(
     invocation: Invocation = context.obj
     if offline:
         invocation.overrides["offline"] = True
+    invocation.provider = provider or invocation.provider
     sampling = SamplingParams(max_tokens=max_tokens, temperature=temperature)
-    name = model or invocation.model or invocation.settings.models.default
-    talk(invocation, name, prompt, system=system, sampling=sampling, as_json=as_json)
+    talk(invocation, model or invocation.model, prompt, system=system, sampling=sampling, as_json=as_json)
 
 
 def talk(
     invocation: Invocation,
-    model: str,
+    model: str | None,
     prompt: str | None,
     *,
     system: str | None,
     sampling: SamplingParams,
     as_json: bool = False,
 ) -> None:
-    """Answer one question, or hold a conversation if there is none and a person at a terminal."""
+    """Answer one question, or hold a conversation if there is none and a person at a terminal.
+
+    Without a model, the provider's default answers.
+    """
     if prompt is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty():
         from mlx_integrations.cli.conversation.loop import converse
 

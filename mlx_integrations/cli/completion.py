@@ -1,6 +1,6 @@
 """Names for the shell's completion: found by looking at folder names, so that the Tab key does not wait."""
 
-__all__ = ["complete_any_model", "complete_installed_model", "complete_setting"]
+__all__ = ["complete_any_model", "complete_installed_model", "complete_provider", "complete_setting"]
 
 
 def complete_installed_model(incomplete: str) -> list[str]:
@@ -14,6 +14,19 @@ def complete_any_model(incomplete: str) -> list[str]:
 
     known = [entry.id for entry in ModelRegistry.embedded().entries if not entry.deprecated]
     return _starting_with(incomplete, [*known, *_installed()])
+
+
+def complete_provider(incomplete: str) -> list[str]:
+    """This machine, configured endpoints, and kinds of endpoints that need no configuration."""
+    from mlx_integrations.cloud.presets import PRESETS
+    from mlx_integrations.errors import ConfigurationError
+    from mlx_integrations.settings import Settings
+
+    try:
+        configured = list(Settings().endpoints)
+    except ConfigurationError:  # a broken file is told of when a command runs, not while it is typed
+        configured = []
+    return _starting_with(incomplete, ["mlx", *configured, *(name for name in PRESETS if PRESETS[name].base_url)])
 
 
 def complete_setting(incomplete: str) -> list[str]:

@@ -58,9 +58,7 @@ def _show_version(wanted: bool) -> None:
 def _global_options(
     context: typer.Context,
     model: Model = None,
-    provider: Annotated[
-        Provider | None, typer.Option("--provider", help="Who answers: this machine, with MLX.")
-    ] = None,
+    provider: Provider = None,
     offline: Offline = False,
     list_models: Annotated[
         bool, typer.Option("--list-models", help="List the models on this machine and exit.")
@@ -69,7 +67,8 @@ def _global_options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    invocation = Invocation(parts=context.obj, model=model, overrides={"offline": True} if offline else {})
+    overrides = {"offline": True} if offline else {}
+    invocation = Invocation(parts=context.obj, model=model, provider=provider, overrides=overrides)
     context.obj = invocation
     if context.invoked_subcommand is not None:
         return
@@ -77,7 +76,7 @@ def _global_options(
         print_models(invocation)
         return
     if model or provider or offline:
-        talk(invocation, model or invocation.settings.models.default, None, system=None, sampling=SamplingParams())
+        talk(invocation, model, None, system=None, sampling=SamplingParams())
     else:
         typer.echo(context.get_help())
 

@@ -1,11 +1,10 @@
 """Options that several commands share, each written once."""
 
-from enum import StrEnum
 from typing import Annotated, TypeAlias
 
 import typer
 
-from mlx_integrations.cli.completion import complete_any_model, complete_installed_model
+from mlx_integrations.cli.completion import complete_any_model, complete_installed_model, complete_provider
 
 __all__ = [
     "AsJson",
@@ -17,19 +16,12 @@ __all__ = [
     "NamesOnly",
     "Offline",
     "Provider",
-    "ProviderOption",
     "System",
     "Temperature",
     "Yes",
 ]
 
 _MODEL_HELP = "A short name such as llama-3.2-3b, a Hugging Face repository, or a folder."
-
-
-class Provider(StrEnum):
-    """Who answers."""
-
-    MLX = "mlx"
 
 
 AnyModel: TypeAlias = Annotated[str, typer.Argument(help=_MODEL_HELP, autocompletion=complete_any_model)]
@@ -45,7 +37,14 @@ Model: TypeAlias = Annotated[
         "--model", "-m", help=f"{_MODEL_HELP} Left out: `models.default`.", autocompletion=complete_installed_model
     ),
 ]
-ProviderOption: TypeAlias = Annotated[Provider, typer.Option("--provider", help="Who answers: this machine, with MLX.")]
+Provider: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--provider",
+        help="Who answers: mlx, which is this machine, or an endpoint by its name, or one of a kind such as ollama.",
+        autocompletion=complete_provider,
+    ),
+]
 Offline: TypeAlias = Annotated[bool, typer.Option("--offline", help="Leave the network alone.")]
 System: TypeAlias = Annotated[
     str | None, typer.Option("--system", "-s", help="Instructions that come before the conversation.")

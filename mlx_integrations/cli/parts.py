@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # so that `mlxi --help` waits for none of them
+    from mlx_integrations.cloud.probe import EndpointHealth
     from mlx_integrations.manager import ModelManager
     from mlx_integrations.protocols import ChatBackend, EmbeddingBackend
     from mlx_integrations.registry import ModelRegistry
@@ -23,10 +24,10 @@ def _settings(**values: Any) -> "Settings":
     return assembly.use_settings(Settings(**values))
 
 
-def _chat_backend(model: str) -> "ChatBackend":
+def _chat_backend(model: str | None, provider: str | None = None) -> "ChatBackend":
     from mlx_integrations import assembly
 
-    return assembly.chat_backend(model)
+    return assembly.named_chat_backend(model, provider)
 
 
 def _embedding_backend(model: str) -> "EmbeddingBackend":
@@ -65,7 +66,7 @@ class Parts:
 
     Attributes:
         settings: Reads the settings; keyword arguments win over files and environment.
-        chat_backend: Finds what answers for a model name.
+        chat_backend: Finds what answers for a model name, and the name of a provider if one was given.
         embedding_backend: Finds what makes vectors for a model name.
         model_manager: The models on this machine.
         model_registry: The models that are known.
@@ -74,7 +75,7 @@ class Parts:
     """
 
     settings: Callable[..., "Settings"] = _settings
-    chat_backend: Callable[[str], "ChatBackend"] = _chat_backend
+    chat_backend: Callable[..., "ChatBackend"] = _chat_backend
     embedding_backend: Callable[[str], "EmbeddingBackend"] = _embedding_backend
     model_manager: Callable[[], "ModelManager"] = _model_manager
     model_registry: Callable[[], "ModelRegistry"] = _model_registry
@@ -89,11 +90,13 @@ class Invocation:
     Attributes:
         parts: What commands are made of.
         model: The model that was named, if one was.
+        provider: Who answers, if somebody said so.
         overrides: Settings that options stand for.
     """
 
     parts: Parts
     model: str | None = None
+    provider: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -124,10 +127,24 @@ class Invocation:
         """What models may take of its memory."""
         return self.settings.runtime.memory_budget_bytes or self.machine.budget_bytes
 
-    def chat_backend(self, model: str) -> "ChatBackend":
-        """What answers for a model name."""
-        _ = self.settings
-        return self.parts.chat_backend(model)
+    def chat_backend(self, model: str | None = None) -> "ChatBackend":
+        """What answers for a model name; the provider's default without one."""
+        default = self.settings.models.default
+        if self.provider is None:
+            return self.parts.chat_backend(model or default)
+        return self.parts.chat_backend(model, self.provider)
+
+    @property
+    def asks_elsewhere(self) -> bool:
+        """Whether an endpoint was named to answer."""
+        return self.provider not in (None, "mlx")
+
+    def endpoint_health(self) -> "EndpointHealth":
+        """How the endpoint that was named is, and what it offers."""
+        from mlx_integrations import assembly
+        from mlx_integrations.cloud.probe import probe
+
+        return probe(assembly.endpoint_connection(str(self.provider)))
 
     def embedding_backend(self, model: str) -> "EmbeddingBackend":
         """What makes vectors for a model name."""

@@ -7,7 +7,7 @@ import typer
 from mlx_integrations.cli.chat import talk
 from mlx_integrations.cli.console import ask, is_interactive, say
 from mlx_integrations.cli.models.pulling import download, guard, plan_download, show_plan
-from mlx_integrations.cli.options import AnyModel, Force, MaxTokens, Offline, System, Temperature, Yes
+from mlx_integrations.cli.options import AnyModel, Force, MaxTokens, Offline, Provider, System, Temperature, Yes
 from mlx_integrations.cli.parts import Invocation
 from mlx_integrations.cli.text import disk
 from mlx_integrations.errors import ModelNotFoundError
@@ -22,6 +22,7 @@ def run(
     prompt: Annotated[
         str | None, typer.Argument(help="The question. Left out: a conversation, or what comes through a pipe.")
     ] = None,
+    provider: Provider = None,
     system: System = None,
     max_tokens: MaxTokens = None,
     temperature: Temperature = None,
@@ -31,11 +32,13 @@ def run(
 ) -> None:
     """Talk to a model; if it is not on this machine, download it first.
 
-    What would be downloaded is shown before anything is, and you are asked; with --yes you are not.
+    What would be downloaded is shown before anything is, and you are asked; with --yes you are not. What another
+    provider has is never downloaded.
     """
     invocation: Invocation = context.obj
     if offline:
         invocation.overrides["offline"] = True
+    invocation.provider = provider or invocation.provider
     _get(invocation, model, yes=yes, force=force)
     sampling = SamplingParams(max_tokens=max_tokens, temperature=temperature)
     talk(invocation, model, prompt, system=system, sampling=sampling)

@@ -6,7 +6,7 @@ translated once (`failures.py`). Who retries, and who is asked instead, others d
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Generator, Mapping, Sequence
 from typing import Any, Final
 
 from mlx_integrations.cloud.answer import Answer
@@ -17,10 +17,28 @@ from mlx_integrations.cloud.presets import find_preset
 from mlx_integrations.cloud.request import request_body
 from mlx_integrations.types import ChatChunk, ChatMessage, ChatRequest, ModelCapabilities, ToolSpec
 
-__all__ = ["UNKNOWN_CAPABILITIES", "OpenAIChatBackend"]
+__all__ = ["OpenAIChatBackend", "capabilities_of"]
 
-UNKNOWN_CAPABILITIES: Final = ModelCapabilities(context_window=128_000, tools=True, reasoning=True)
-"""What a model behind an endpoint is taken for when nobody says: the protocol has no way to ask."""
+_WINDOW_TOKENS: Final = 128_000  # the protocol has no way to ask
+
+
+def capabilities_of(
+    options: Container[str], *, context_window: int = _WINDOW_TOKENS, vision: bool = False
+) -> ModelCapabilities:
+    """What a model behind an endpoint is taken to be able to do, as far as its endpoint lets it.
+
+    Args:
+        options: What the endpoint understands.
+        context_window: Tokens of prompt and answer together.
+        vision: Whether the model reads images.
+    """
+    return ModelCapabilities(
+        context_window=context_window,
+        tools="tools" in options,
+        reasoning="reasoning" in options,
+        structured_output="json_schema" in options,
+        vision=vision,
+    )
 
 
 class OpenAIChatBackend:
@@ -35,7 +53,8 @@ class OpenAIChatBackend:
         api_key: Its key, or what gets one. Never taken from the environment here.
         kind: Which options it knows: a name of `PRESETS`.
         options: Options that it knows besides, as names or as names to fields of the request.
-        capabilities: What the model can do; `UNKNOWN_CAPABILITIES` otherwise.
+        capabilities: What the model can do; what its endpoint lets it otherwise, with a window of 128,000
+            tokens.
         endpoint: What messages call it; its host otherwise.
         model_id: The name this backend is known by; `model` otherwise.
         timeout_seconds: The longest silence that is waited out, before the first byte and between two.
@@ -75,7 +94,7 @@ class OpenAIChatBackend:
         self._options = {**preset.options, **more}
         self._model = model
         self._model_id = model_id or model
-        self._capabilities = capabilities or UNKNOWN_CAPABILITIES
+        self._capabilities = capabilities or capabilities_of(self._options)
         self._clock = clock
         self._wall_clock = wall_clock
 
@@ -91,6 +110,11 @@ class OpenAIChatBackend:
     def base_url(self) -> str:
         """Where the endpoint is."""
         return self._connection.base_url
+
+    @property
+    def connection(self) -> Connection:
+        """The way to the endpoint."""
+        return self._connection
 
     @property
     def capabilities(self) -> ModelCapabilities:

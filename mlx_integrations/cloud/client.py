@@ -80,10 +80,10 @@ class Connection:
         self,
         *,
         base_url: str,
-        api_key: ApiKey | str | None,
-        timeout_seconds: float,
-        connect_seconds: float,
-        name: str | None,
+        api_key: ApiKey | str | None = None,
+        timeout_seconds: float = 600.0,
+        connect_seconds: float = 10.0,
+        name: str | None = None,
     ) -> None:
         for field, value in (("timeout_seconds", timeout_seconds), ("connect_seconds", connect_seconds)):
             if not value > 0:

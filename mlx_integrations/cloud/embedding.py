@@ -125,6 +125,11 @@ class OpenAIEmbeddingBackend:
         return self._connection.base_url
 
     @property
+    def connection(self) -> Connection:
+        """The way to the endpoint."""
+        return self._connection
+
+    @property
     def capabilities(self) -> EmbeddingCapabilities:
         """What the model does; asks the endpoint once if nobody said how many coordinates it has."""
         return EmbeddingCapabilities(

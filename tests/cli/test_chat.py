@@ -13,8 +13,8 @@ from mlx_integrations.types import ChatMessage
 
 
 def _parts(backend: FakeChatBackend) -> Parts:
-    def find(model: str) -> FakeChatBackend:
-        assert model in ("fake", "demo")
+    def find(model: str, provider: str = "mlx") -> FakeChatBackend:
+        assert model in ("fake", "demo") and provider == "mlx"
         return backend
 
     return Parts(chat_backend=find)

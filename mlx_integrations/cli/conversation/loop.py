@@ -24,12 +24,12 @@ __all__ = ["converse"]
 _HISTORY_FILE = "chat-history.jsonl"
 
 
-def converse(invocation: Invocation, model: str, *, system: str | None, sampling: SamplingParams) -> None:
+def converse(invocation: Invocation, model: str | None, *, system: str | None, sampling: SamplingParams) -> None:
     """Hold a conversation until the person leaves.
 
     Args:
         invocation: What the command is made of.
-        model: Who answers first.
+        model: Who answers first; the provider's default otherwise.
         system: Instructions before everything else.
         sampling: How answers are chosen.
 
@@ -115,9 +115,22 @@ def _switch(conversation: Conversation, invocation: Invocation, name: str) -> No
 
 
 def _list(conversation: Conversation, invocation: Invocation) -> None:
+    if invocation.asks_elsewhere:
+        _list_offered(conversation, invocation)
+        return
     for model in _chat_models(invocation):
         mark = "*" if model.name == conversation.backend.model_id else " "
         say(f"{mark} {model.name}" if model.is_usable else f"{mark} {model.name} ({model.reason})")
+
+
+def _list_offered(conversation: Conversation, invocation: Invocation) -> None:
+    """The models of the endpoint that was named, as it lists them now."""
+    health = invocation.endpoint_health()
+    if health.problem:
+        say(health.problem)
+    for name in health.models:
+        mark = "*" if f"{health.endpoint}/{name}" == conversation.backend.model_id else " "
+        say(f"{mark} {name}")
 
 
 def _chat_models(invocation: Invocation) -> "list[InstalledModel]":
@@ -125,7 +138,8 @@ def _chat_models(invocation: Invocation) -> "list[InstalledModel]":
 
 
 def _complete(invocation: Invocation, line: str) -> list[str]:
-    names = [model.name for model in _chat_models(invocation)] if line.startswith("/model ") else []
+    is_name = line.startswith("/model ") and not invocation.asks_elsewhere  # the Tab key asks no server
+    names = [model.name for model in _chat_models(invocation)] if is_name else []
     return complete_line(line, names)
 
 
