@@ -137,6 +137,7 @@ class Router:
 
     Raises:
         InvalidRequestError: No candidate, two of one name, or a name that is none of theirs.
+        ConfigurationError: The policy names a candidate that is not there.
     """
 
     def __init__(
@@ -163,6 +164,7 @@ class Router:
             window_seconds=window_seconds,
             clock=clock,
         )
+        policy.check_candidates(self.roster.candidates)
         self.policy = policy
         self._random_number = random_number
         self._checks: Checks | None = None

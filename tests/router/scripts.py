@@ -49,6 +49,16 @@ Step = str | ChatChunk | BaseException | Stall
 Script = Sequence[Step]
 
 
+class Clock:
+    """Seconds that go up when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def thought(text: str) -> ChatChunk:
     return ChatChunk(reasoning=text)
 

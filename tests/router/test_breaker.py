@@ -9,15 +9,7 @@ import pytest
 
 from mlx_integrations.errors import GenerationError, RouterError
 from mlx_integrations.router.breaker import Breaker, Ticket
-from tests.router.scripts import END, STALL, Bench, Script
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.router.scripts import END, STALL, Bench, Clock, Script
 
 
 @pytest.fixture
