@@ -49,6 +49,7 @@ def guess_files(
     *,
     kind: Literal["chat", "embedding"] | None = "chat",
     float32_bytes: int | None = None,
+    max_tokens: int | None = None,
 ) -> Guess | None:
     """For a model whose files are known, here or on the Hub.
 
@@ -59,6 +60,7 @@ def guess_files(
         context_tokens: Tokens of prompt and answer together; `None` means what the settings say.
         kind: What it is run as.
         float32_bytes: Of its weights as float32; `None` if the files could not be asked.
+        max_tokens: Where an embedding model cuts texts; `None` if the files could not be asked.
     """
     from mlx_integrations.registry import ModelEntry
 
@@ -70,7 +72,7 @@ def guess_files(
         float32_bytes=float32_bytes or _float32_bytes(config, weight_bytes),
         architecture=config,
         context_window=_window(config),
-        max_tokens=_window(config),
+        max_tokens=max_tokens or _window(config),
     )
     return guess_entry(invocation, entry, context_tokens) if weight_bytes else None
 
@@ -90,18 +92,31 @@ def guess_folder(
     except ModelLoadError:
         return None
     sizes = [folder.weight_bytes(as_float32=as_float32) for as_float32 in (False, True)]
-    return guess_files(invocation, folder.config, sizes[0], context_tokens, kind=kind, float32_bytes=sizes[1])
+    return guess_files(
+        invocation,
+        folder.config,
+        sizes[0],
+        context_tokens,
+        kind=kind,
+        float32_bytes=sizes[1],
+        max_tokens=_text_limit(path) if kind == "embedding" else None,
+    )
 
 
 def describe(guess: Guess, machine: "Machine") -> list[str]:
     """What it takes, what that is made of, and the verdict: a line each, short enough for any terminal."""
     estimate, fit = guess
-    context = "unknown" if estimate.cache_bytes is None else memory(estimate.cache_bytes)
+    tokens = f"{estimate.context_tokens:,} tokens"
+    if estimate.cache_bytes == 0:  # an embedding model keeps nothing of one text for the next
+        length, context = f"texts of {tokens}", ""
+    else:
+        length = f"{tokens} of context"
+        context = f"context {'unknown' if estimate.cache_bytes is None else memory(estimate.cache_bytes)}, "
     budget = f"models may take {memory(fit.budget_bytes)} of this machine's {memory(machine.memory_bytes)}"
     verdict = "the weights fit" if fit.verdict == "unknown" else fit.verdict
     lines = [
-        f"{memory(estimate.total_bytes)} with {estimate.context_tokens:,} tokens of context",
-        f"(weights {memory(estimate.weight_bytes)}, context {context}, work {memory(estimate.margin_bytes)})",
+        f"{memory(estimate.total_bytes)} with {length}",
+        f"(weights {memory(estimate.weight_bytes)}, {context}work {memory(estimate.margin_bytes)})",
         f"{verdict}: {budget}",
     ]
     if fit.verdict == "too large" and fit.largest_context_tokens:
@@ -122,6 +137,16 @@ def guess_as_record(guess: Guess) -> dict[str, Any]:
         "verdict": fit.verdict,
         "largest_context_tokens": fit.largest_context_tokens,
     }
+
+
+def _text_limit(path: Path) -> int | None:
+    """Where an embedding model's own files say that texts are cut."""
+    from mlx_integrations.runtime.embedding.model_files import read_sentence_model
+
+    try:
+        return read_sentence_model(path).max_tokens
+    except ModelLoadError:
+        return None
 
 
 def _window(config: Mapping[str, Any]) -> int | None:

@@ -379,14 +379,13 @@ class ModelManager:
         if name is not None:
             return name.repo_id, name.revision, self.registry.get(name.repo_id) if name.revision is None else None
         if entry is not None:
-            raise ConfigurationError(
-                f"`{model}` is not on the Hub.",
-                hint=f"Install it with: {entry.install_command}" if entry.install_command else "It is here already.",
-            )
+            raise ConfigurationError(f"`{model}` is not on the Hub.", hint=_without_repository_hint(entry))
+        suggestions = self.registry.suggest(model)
         raise ModelNotFoundError(
             f"`{model}` is neither in the registry nor a repository.",
             model=model,
-            suggestions=self.registry.suggest(model),
+            suggestions=suggestions,
+            hint=None if suggestions else "`mlxi models search` lists what is known; a repository is `org/name`.",
         )
 
     def _already_here(self, model: str) -> PulledModel | None:
@@ -404,6 +403,12 @@ class ModelManager:
             transferred_bytes=0,
             seconds=0.0,
         )
+
+
+def _without_repository_hint(entry: ModelEntry) -> str:
+    if entry.install_command:
+        return f"Install it with: {entry.install_command}"
+    return "Its entry in your list of models has no `repo_id`." if entry.origin == "user" else "It is here already."
 
 
 def _uninstall_hint(name: str) -> str:

@@ -13,6 +13,7 @@ __all__ = ["MemoryNeeds", "Recommendation", "estimate_entry", "memory_needs", "r
 _GIB = 1024**3
 _SHORT_CONTEXT_TOKENS: Final = 2_048
 _LONG_CONTEXT_TOKENS: Final = 32_768
+_EMBEDDING_TEXT_TOKENS: Final = 512  # where it is not known where a model cuts texts: most do it there or earlier
 _EMBEDDING_BATCH_TOKENS: Final[dict[Backend, int]] = {"cpu": 2_048, "metal": 16_384, "cuda": 16_384}
 _ORDER = {"fits": 0, "tight": 1, "unknown": 2, "too large": 3}
 
@@ -74,7 +75,7 @@ def estimate_entry(entry: ModelEntry, *, backend: Backend, context_tokens: int) 
     weight_bytes = weights_in_memory(entry, backend)
     if weight_bytes is None:
         return None
-    limit = entry.max_tokens if entry.kind == "embedding" else entry.context_window
+    limit = (entry.max_tokens or _EMBEDDING_TEXT_TOKENS) if entry.kind == "embedding" else entry.context_window
     tokens = min(context_tokens, limit) if limit else context_tokens
     width, is_fused = (4, False) if backend == "cpu" else (2, True)
     if entry.kind == "chat":

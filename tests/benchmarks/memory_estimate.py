@@ -1,4 +1,7 @@
-"""Memory estimates against the most that MLX measured: load, prompt, short answer, each model in its own process."""
+"""Memory estimates against the most that MLX measured: load, prompt, short answer, each model in its own process.
+
+One model and its contexts can be named: `python -m tests.benchmarks.memory_estimate "llama, 29 M weights" 500`.
+"""
 
 import json
 import random
@@ -6,6 +9,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +108,15 @@ def _text(backend: Any, tokens: int) -> str:
     return text
 
 
-def _measure(name: str) -> None:
-    """Print one line for each context, as JSON. In a process of its own."""
+def measure(name: str, contexts: Sequence[int] = CONTEXTS) -> list[dict[str, int]]:
+    """What was estimated and measured for each context, in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.memory_estimate", name, *map(str, contexts)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def _measure(name: str, contexts: Sequence[int]) -> None:
+    """Print one line for each context, as JSON."""
     config = {**MODELS[name], **_WINDOW}
     with tempfile.TemporaryDirectory() as root:
         folder = build_model(Path(root) / "model", "llama", **config)
@@ -117,7 +128,7 @@ def _measure(name: str) -> None:
         runtime.load(folder)
         (loaded,) = runtime.models()
         backend = runtime.chat(folder)
-        for context in CONTEXTS:
+        for context in contexts:
             worker.call(mx.reset_peak_memory).result()
             request = ChatRequest(
                 messages=(ChatMessage(role="user", content=_text(backend, context)),),
@@ -143,16 +154,14 @@ def _measure(name: str) -> None:
 
 def main() -> None:
     """Print the figures."""
-    if len(sys.argv) == 2:
-        _measure(sys.argv[1])
+    if len(sys.argv) > 1:
+        _measure(sys.argv[1], [int(context) for context in sys.argv[2:]] or CONTEXTS)
         return
     print(machine())  # noqa: T201
     print("| model | tokens | weights | cache | margin | estimate | measured | difference | process |")  # noqa: T201
     worst = 0.0
     for name in MODELS:
-        command = [sys.executable, "-m", "tests.benchmarks.memory_estimate", name]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        for row in map(json.loads, output.splitlines()):
+        for row in measure(name):
             difference = row["estimate"] / row["peak"] - 1
             worst = max(worst, abs(difference))
             parts = (row[part] / MIB for part in ("weights", "cache", "margin", "estimate", "peak"))

@@ -215,6 +215,11 @@ def test_what_is_known_about_a_model_is_shown(pulled: Shell) -> None:
     assert "weights 5.4 MiB" in pulled.out
 
 
+def test_an_embedding_model_is_estimated_for_texts_as_long_as_it_reads(shell: Shell) -> None:
+    assert shell("estimate", "minilm-l6-v2") == 0
+    assert "with texts of 256 tokens" in shell.out and "context" not in shell.out
+
+
 def test_an_estimate_ends_with_four_if_it_does_not_fit(shell: Shell) -> None:
     assert shell("estimate", "middle", "--json") == 0
     record = json.loads(shell.out)

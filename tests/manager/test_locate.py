@@ -127,3 +127,18 @@ heavy = {"huggingface_hub", "httpx2", "mlx", "mlx_lm", "transformers", "numpy"} 
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_hint_for_a_name_that_cannot_be_downloaded_says_what_would_help(make: Callable[..., ModelManager]) -> None:
+    own = ModelEntry(id="ours", name="Ours", kind="chat", origin="user")
+    packaged = ModelEntry(id="packed", name="Packed", kind="embedding", install_command="pip install packed")
+    manager = make(registry=ModelRegistry(entries=(own, packaged, ENTRY)))
+    for name, hint in (
+        ("ours", "no `repo_id`"),
+        ("packed", "pip install packed"),
+        ("tiny-1", "`tiny-1b`"),
+        ("?", "search"),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            manager.plan(name)
+        assert hint in caught.value.hint

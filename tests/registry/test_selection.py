@@ -1,5 +1,6 @@
 """Recommendations on recorded machines: what fits where, in which order, and why."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,6 +62,13 @@ def test_on_a_cpu_the_small_ones_come_first() -> None:
     assert found[0].estimate.weight_bytes == 4 * found[0].entry.parameters, "widened to float32"
     assert "A CPU is slow with it." in found[0].reason
     assert not any(one.entry.id == "llama-3.3-70b" for one in found)
+
+
+def test_a_text_whose_limit_is_not_known_is_not_as_long_as_a_conversation() -> None:
+    known = REGISTRY.get("bge-small-en-v1.5")
+    assert known is not None and known.max_tokens == 512
+    both = [estimate_entry(one, backend="cpu", context_tokens=8192) for one in (known, replace(known, max_tokens=None))]
+    assert both[0] == both[1] is not None
 
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
