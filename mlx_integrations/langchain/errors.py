@@ -16,6 +16,7 @@ from mlx_integrations import errors
 __all__ = [
     "ContextOverflowError",
     "EmbeddingMismatchError",
+    "EmbeddingSpaceError",
     "GenerationError",
     "InsufficientMemoryError",
     "InvalidOutputError",
@@ -24,8 +25,21 @@ __all__ = [
     "ModelInUseError",
     "ModelLoadError",
     "ModelNotFoundError",
+    "PartialResponseError",
+    "PrivacyError",
     "QueueFullError",
     "RegistryError",
+    "RemoteAuthenticationError",
+    "RemoteConnectionError",
+    "RemoteContentPolicyError",
+    "RemoteModelNotFoundError",
+    "RemoteQuotaError",
+    "RemoteRateLimitError",
+    "RemoteRequestError",
+    "RemoteServerError",
+    "RemoteStreamError",
+    "RemoteTimeoutError",
+    "RouterError",
     "RuntimeClosedError",
     "SidecarError",
     "TruncatedOutputError",
@@ -106,6 +120,62 @@ class RuntimeClosedError(errors.RuntimeClosedError, exceptions.ModelError):
     """The runtime was shut down."""
 
 
+class PrivacyError(errors.PrivacyError, exceptions.ModelInvalidRequestError):
+    """The request must stay on this machine, and nobody here may answer it."""
+
+
+class RemoteAuthenticationError(errors.RemoteAuthenticationError, exceptions.ModelAuthenticationError):
+    """The endpoint's key is missing or wrong, or may not do this."""
+
+
+class RemoteQuotaError(errors.RemoteQuotaError, exceptions.ModelAuthenticationError):
+    """The account has nothing left to spend."""
+
+
+class RemoteRateLimitError(errors.RemoteRateLimitError, exceptions.ModelRateLimitError):
+    """Too many requests in too short a time."""
+
+
+class RemoteConnectionError(errors.RemoteConnectionError, exceptions.ModelConnectionError):
+    """Nobody answers at the endpoint's address."""
+
+
+class RemoteTimeoutError(errors.RemoteTimeoutError, exceptions.ModelTimeoutError):
+    """The endpoint said nothing for too long."""
+
+
+class RemoteServerError(errors.RemoteServerError, exceptions.ModelAPIError):
+    """The endpoint failed, or is overloaded."""
+
+
+class RemoteStreamError(errors.RemoteStreamError, exceptions.ModelAPIError):
+    """An endpoint's answer broke off."""
+
+
+class RemoteModelNotFoundError(errors.RemoteModelNotFoundError, exceptions.ModelNotFoundError):
+    """The endpoint has no such model."""
+
+
+class RemoteRequestError(errors.RemoteRequestError, exceptions.ModelInvalidRequestError):
+    """The endpoint refuses the request as written."""
+
+
+class RemoteContentPolicyError(errors.RemoteContentPolicyError, exceptions.ModelInvalidRequestError):
+    """The endpoint's rules forbid the question or the answer."""
+
+
+class RouterError(errors.RouterError, exceptions.ModelAPIError):
+    """Every candidate that might answer has failed."""
+
+
+class EmbeddingSpaceError(errors.EmbeddingSpaceError, exceptions.ModelAPIError):
+    """Nobody is left whose vectors can be compared with those there are."""
+
+
+class PartialResponseError(errors.PartialResponseError, exceptions.ModelAPIError):
+    """A candidate failed after part of its answer was shown; `partial_text` is that part."""
+
+
 class _OutputParserError(exceptions.OutputParserException):
     """What a LangChain parser's error has to offer, without its constructor, which a copy does not run."""
 
@@ -151,6 +221,20 @@ _TWINS: dict[type[errors.MLXIntegrationsError], type[errors.MLXIntegrationsError
         QueueFullError,
         GenerationError,
         RuntimeClosedError,
+        PrivacyError,
+        RemoteAuthenticationError,
+        RemoteQuotaError,
+        RemoteRateLimitError,
+        RemoteConnectionError,
+        RemoteTimeoutError,
+        RemoteServerError,
+        RemoteStreamError,
+        RemoteModelNotFoundError,
+        RemoteRequestError,
+        RemoteContentPolicyError,
+        RouterError,
+        EmbeddingSpaceError,
+        PartialResponseError,
         TruncatedOutputError,
         InvalidOutputError,
     )

@@ -36,6 +36,20 @@ EXAMPLES: list[tuple[errors.MLXIntegrationsError, type[Exception]]] = [
     (errors.QueueFullError("m"), exceptions.ModelRateLimitError),
     (errors.GenerationError("m", partial_text="x", hint="Try again."), exceptions.ModelAPIError),
     (errors.RuntimeClosedError("m"), exceptions.ModelError),
+    (errors.PrivacyError("m", because=("it was said to be private",)), exceptions.ModelInvalidRequestError),
+    (errors.RemoteAuthenticationError("m", endpoint="x", status=401), exceptions.ModelAuthenticationError),
+    (errors.RemoteQuotaError("m", endpoint="x", status=402), exceptions.ModelAuthenticationError),
+    (errors.RemoteRateLimitError("m", endpoint="x", retry_after_seconds=3), exceptions.ModelRateLimitError),
+    (errors.RemoteConnectionError("m", endpoint="x"), exceptions.ModelConnectionError),
+    (errors.RemoteTimeoutError("m", endpoint="x"), exceptions.ModelTimeoutError),
+    (errors.RemoteServerError("m", endpoint="x", status=503), exceptions.ModelAPIError),
+    (errors.RemoteStreamError("m", endpoint="x", partial_text="y"), exceptions.ModelAPIError),
+    (errors.RemoteModelNotFoundError("m", endpoint="x", status=404), exceptions.ModelNotFoundError),
+    (errors.RemoteRequestError("m", endpoint="x", status=400), exceptions.ModelInvalidRequestError),
+    (errors.RemoteContentPolicyError("m", endpoint="x"), exceptions.ModelInvalidRequestError),
+    (errors.RouterError("m", attempts=[("x", "it failed")]), exceptions.ModelAPIError),
+    (errors.EmbeddingSpaceError("m", wanted={"name": "x"}), exceptions.ModelAPIError),
+    (errors.PartialResponseError("m", partial_text="y", candidate="x"), exceptions.ModelAPIError),
     (errors.TruncatedOutputError("m", partial_text="x"), exceptions.OutputParserException),
     (errors.InvalidOutputError("m", partial_text="x"), exceptions.OutputParserException),
 ]
@@ -64,15 +78,21 @@ def test_a_twin_survives_pickling(error: errors.MLXIntegrationsError) -> None:
 
 
 def test_every_error_that_a_call_may_raise_has_a_twin() -> None:
-    # Calls neither download nor convert.
-    others = (errors.MissingExtraError, errors.HubError, errors.ConversionError, errors.UnsupportedFormatError)
+    # Calls neither download nor convert nor migrate.
+    others = (
+        errors.MissingExtraError,
+        errors.HubError,
+        errors.ConversionError,
+        errors.UnsupportedFormatError,
+        errors.MigrationError,
+    )
     leaves = {
         item
         for _, item in inspect.getmembers(errors, inspect.isclass)
         if issubclass(item, errors.MLXIntegrationsError) and not issubclass(item, others)
     }
     bases = {errors.MLXIntegrationsError, errors.ConfigurationError, errors.RequestError}
-    bases |= {errors.LocalBackendError, errors.OutputError}
+    bases |= {errors.LocalBackendError, errors.RemoteError, errors.OutputError}
     assert leaves - bases == {type(error) for error, _ in EXAMPLES}
     assert {name for name in twins.__all__ if name.endswith("Error")} == {item.__name__ for item in leaves - bases}
 

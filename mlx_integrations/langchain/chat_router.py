@@ -1,0 +1,463 @@
+"""`ChatRouter`: one LangChain chat model over several, local and cloud.
+
+Input flow:
+    messages, bound tools, options, tags and metadata of the run
+        -> routing.facts.read_call       `RequestFacts`: sizes, needs, what is private
+        -> router.Router                 who is asked, in which order
+        -> routing.calls                 each candidate is asked in its own terms, silently
+
+Output flow:
+    pieces of the candidate that answers
+        -> routing.dialect               what they hold, whether calls of tools are whole, what exceptions mean
+        -> router.Router                 nothing is shown before it may be
+        -> routing.answers               `AIMessageChunk`s, the last one with the report
+
+What is chosen, when somebody else is asked, and what may leave this machine is decided in `mlx_integrations.router`.
+"""
+
+import asyncio
+import difflib
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
+from dataclasses import replace
+from typing import Any, Self, cast
+
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForLLMRun,
+    BaseCallbackManager,
+    CallbackManagerForLLMRun,
+    Callbacks,
+)
+from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, field_validator, model_validator
+
+from mlx_integrations import __version__
+from mlx_integrations.adapters.tool_choice import tool_choice
+from mlx_integrations.errors import ConfigurationError
+from mlx_integrations.langchain.errors import langchain_errors
+from mlx_integrations.langchain.formats import output_format, schema_response_format
+from mlx_integrations.langchain.routing.answers import as_generation, last_generation, whole_result
+from mlx_integrations.langchain.routing.calls import CandidateCalls, EndsSeen
+from mlx_integrations.langchain.routing.candidates import ModelFacts, candidate_of, locate_model, observer_of
+from mlx_integrations.langchain.routing.dialect import LangChainDialect, Piece
+from mlx_integrations.langchain.routing.facts import ROUTE_OPTIONS, read_call
+from mlx_integrations.langchain.routing.listening import RunListener, take_marks
+from mlx_integrations.langchain.routing.retries import without_retries
+from mlx_integrations.langchain.structured import Method, structured_output
+from mlx_integrations.langchain.tools import openai_tool
+from mlx_integrations.router.attempts import AsyncRoutedStream, RoutedStream, Router
+from mlx_integrations.router.facts import RequestFacts
+from mlx_integrations.router.location import Locator
+from mlx_integrations.router.plan import Plan
+from mlx_integrations.router.policy import Guarantee, Policy
+from mlx_integrations.router.privacy import check_dispatch
+from mlx_integrations.router.read import RequestReader
+from mlx_integrations.router.report import RouteReport
+
+__all__ = ["ChatRouter", "ModelFacts"]
+
+_CONTEXT = ("max_input_tokens", "max_output_tokens")
+
+
+class ChatRouter(BaseChatModel):
+    """Asks the model that fits, and the next one when that fails; the cloud only where you allow it.
+
+        ChatRouter(
+            models={"local": ChatMLX(model="qwen3-8b"), "cloud": ChatOpenAI(model="gpt-5-mini")},
+            policy=Policy(mode="prefer_local", allow_cloud=True),
+        )
+
+    It is a chat model like any other: tools, structured output, agents, streaming and callbacks work, and a trace shows
+    one run. `response_metadata["router"]` of an answer says who gave it, who else was asked, and why.
+
+    What a candidate writes is shown once nothing that came before it can be wrong any more: its first visible piece,
+    and calls of tools when they are whole and fit their schemas. If it fails after that, `PartialResponseError` carries
+    what was shown. Where an answer is wanted as a whole (`invoke`, or a policy with `guarantee="complete"`), every
+    failure is repaired by asking the next candidate.
+
+    A call is private, and stays on this machine, if it says so (`privacy="local_only"`), has one of the policy's tags,
+    holds what the policy looks for, or one of its messages answers a private call.
+
+    Attributes:
+        models: The candidates by name, in your order. A list takes their own names.
+        policy: What you want; by default nothing leaves this machine.
+        facts: What you know of some of them: prices, tasks, languages, groups of equals.
+        local_hosts: Hosts that count as your own machine, such as `mac-studio.local` or `192.168.1.0/24`.
+    """
+
+    models: SkipValidation[Mapping[str, BaseChatModel]]
+    policy: SkipValidation[Policy] = Field(default_factory=Policy)
+    facts: SkipValidation[Mapping[str, ModelFacts]] = Field(default_factory=dict)
+    local_hosts: tuple[str, ...] = ()
+    profile: ModelProfile | None = Field(default=None, exclude=True, repr=False)
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", protected_namespaces=())
+
+    _lock: Any = PrivateAttr(default_factory=threading.Lock)
+    _router: Router | None = PrivateAttr(default=None)
+    _reader: RequestReader = PrivateAttr()
+    _locator: Locator = PrivateAttr()
+    _asked: Mapping[str, BaseChatModel] = PrivateAttr()
+    _ends: EndsSeen = PrivateAttr()
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _name_models(cls, given: Any) -> Any:
+        if isinstance(given, Mapping):
+            models = dict(given)
+        else:
+            models = {}
+            for model in given:
+                name = _own_name(model)
+                if name in models:
+                    raise ConfigurationError(
+                        f"Two of the models are called `{name}`.",
+                        hint='Name them: `models={"local": ..., "cloud": ...}`.',
+                    )
+                models[name] = model
+        if not models:
+            raise ConfigurationError(
+                "A router needs at least one model.", hint='Give `models={"local": ChatMLX(...)}`.'
+            )
+        for name, model in models.items():
+            if not isinstance(model, BaseChatModel):
+                raise ConfigurationError(
+                    f"`{name}` is a `{type(model).__name__}`, not a chat model.",
+                    hint="Give the chat model itself; tools, structured output and options go on the router.",
+                )
+        return models
+
+    @field_validator("callbacks", mode="after")
+    @classmethod
+    def _listen(cls, given: Callbacks) -> Callbacks:
+        if isinstance(given, BaseCallbackManager):
+            given.add_handler(RunListener(), inherit=False)
+            return given
+        return [*(given or []), RunListener()]
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        self.policy.check_candidates(tuple(self.models))
+        for name in self.facts:
+            if name not in self.models:
+                near = difflib.get_close_matches(name, self.models, n=1, cutoff=0.5)
+                listed = ", ".join(f"`{known}`" for known in self.models)
+                raise ConfigurationError(
+                    f"`facts` is about `{name}`, which is none of the models.",
+                    hint=f"Did you mean `{near[0]}`?" if near else f"There are {listed}.",
+                )
+        self._locator = Locator(self.local_hosts)
+        self._reader = RequestReader(self.policy)
+        self._asked = {name: without_retries(model) for name, model in self.models.items()}
+        self._ends = EndsSeen([name for name, model in self.models.items() if _says_why_it_ends(model)])
+        if self.callbacks is None:
+            self.callbacks = [RunListener()]
+        self._add_version("mlx-integrations", __version__)
+        return self
+
+    @property
+    def router(self) -> Router:
+        """Candidates, breakers, health and costs. Made at the first call, which looks up where everybody is."""
+        with self._lock:
+            router = self._router or self._make_router()
+            self._router = router
+            return router
+
+    @property
+    def _llm_type(self) -> str:
+        return "mlx-chat-router"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        models = {name: {"type": model._llm_type, **model._identifying_params} for name, model in self.models.items()}
+        return {"models": models, "policy": repr(self.policy)}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        """Tell a trace who it is; who answered is in the answer's metadata."""
+        return LangSmithParams(ls_provider="mlx-router", ls_model_type="chat", ls_model_name="+".join(self.models))
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        """What at least the first candidate can do: agents ask for its window before they ask the model anything."""
+        return next(iter(self.models.values())).profile
+
+    def explain(self, input: LanguageModelInput, *, tags: Collection[str] = (), **options: Any) -> Plan:
+        """Who would be asked now, and why everybody else would not; asks nobody.
+
+        Args:
+            input: What would be asked.
+            tags: Of the call.
+            **options: Of the call, such as `tools`, `task` or `privacy`.
+        """
+        with langchain_errors():
+            if options.get("tools"):
+                options["tools"] = [openai_tool(tool) for tool in options["tools"]]
+            messages = self._convert_input(input).to_messages()
+            return self.router.plan(read_call(self._reader, messages, options, stop=options.get("stop"), tags=tags))
+
+    def _make_router(self) -> Router:
+        from mlx_integrations.assembly import get_settings
+
+        policy = replace(self.policy, is_offline=True) if get_settings().offline else self.policy
+        candidates = [
+            candidate_of(name, model, self.facts.get(name, ModelFacts()), self._locator)
+            for name, model in self.models.items()
+        ]
+        return Router(candidates, policy, observe=observer_of(self.models))
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        with langchain_errors():
+            stream = self._route(self.router, messages, stop, kwargs, is_whole=True)
+            with closing(stream):
+                pieces = list(stream)
+            return whole_result(pieces, stream.report)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        with langchain_errors():
+            stream = self._aroute(await self._arouter(), messages, stop, kwargs, is_whole=True)
+            async with aclosing(stream):
+                pieces = [piece async for piece in stream]
+            return whole_result(pieces, stream.report)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        with langchain_errors():
+            ending = _Ending()
+            stream = self._route(self.router, messages, stop, kwargs, is_whole=False)
+            with closing(stream):
+                for piece in stream:
+                    for generation in ending.take(piece):
+                        if run_manager is not None:
+                            run_manager.on_llm_new_token(generation.text, chunk=generation)
+                        yield generation
+                for generation in ending.finish(stream.report):
+                    if run_manager is not None:
+                        run_manager.on_llm_new_token(generation.text, chunk=generation)
+                    yield generation
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        with langchain_errors():
+            ending = _Ending()
+            stream = self._aroute(await self._arouter(), messages, stop, kwargs, is_whole=False)
+            async with aclosing(stream):
+                async for piece in stream:
+                    for generation in ending.take(piece):
+                        if run_manager is not None:
+                            await run_manager.on_llm_new_token(generation.text, chunk=generation)
+                        yield generation
+                for generation in ending.finish(stream.report):
+                    if run_manager is not None:
+                        await run_manager.on_llm_new_token(generation.text, chunk=generation)
+                    yield generation
+
+    async def _arouter(self) -> Router:
+        # Making it looks up hosts and reads a model's configuration: not on the event loop.
+        return await asyncio.to_thread(getattr, self, "router") if self._router is None else self._router
+
+    def _route(
+        self,
+        router: Router,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        options: Mapping[str, Any],
+        *,
+        is_whole: bool,
+    ) -> RoutedStream[Piece]:
+        facts, calls, dialect, guarantee = self._prepared(router, messages, stop, options, is_whole)
+        return router.stream(facts, calls.open, dialect, guarantee=guarantee)
+
+    def _aroute(
+        self,
+        router: Router,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        options: Mapping[str, Any],
+        *,
+        is_whole: bool,
+    ) -> AsyncRoutedStream[Piece]:
+        facts, calls, dialect, guarantee = self._prepared(router, messages, stop, options, is_whole)
+        return router.astream(facts, calls.aopen, dialect, guarantee=guarantee)
+
+    def _prepared(
+        self,
+        router: Router,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        options: Mapping[str, Any],
+        is_whole: bool,
+    ) -> tuple[RequestFacts, CandidateCalls, LangChainDialect, Guarantee | None]:
+        """A call as the router needs it: facts, how to ask, how to read, how much to hold back."""
+        marks = take_marks()
+        tools = [dict(tool) for tool in options.get("tools") or ()]
+        facts = read_call(self._reader, messages, options, stop=stop, tags=marks.tags, metadata=marks.metadata)
+        deadlines = self.policy.deadlines
+        has_token_deadline = deadlines.first_token is not None or deadlines.between_tokens is not None
+        given = {
+            name: value
+            for name, value in options.items()
+            if name
+            not in (*ROUTE_OPTIONS, "tools", "stream", "ls_structured_output_format", "structured_output_format")
+        }
+        calls = CandidateCalls(
+            models=self._asked,
+            messages=messages,
+            stop=stop,
+            tools=tools,
+            options=given,
+            is_streamed=not is_whole or has_token_deadline,
+            ends=self._ends,
+            check=lambda name: self._check_dispatch(router, name, facts),
+        )
+        wants_json = options.get("response_format") is not None
+        dialect = LangChainDialect(_schemas(tools), wants_json=wants_json)
+        return facts, calls, dialect, "complete" if is_whole else None
+
+    def _check_dispatch(self, router: Router, name: str, facts: RequestFacts) -> None:
+        """The second filter: where the candidate is now, not where it was when the plan was made."""
+        location = locate_model(self.models[name], self.facts.get(name, ModelFacts()), self._locator)
+        check_dispatch(router.roster.candidates[name], facts, router.policy, location=location)
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | dict[str, Any] | bool | None = None,
+        strict: bool | None = None,
+        parallel_tool_calls: bool | None = None,
+        response_format: dict[str, Any] | type | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Offer tools. Each candidate gets them by its own `bind_tools`.
+
+        Args:
+            tools: Tools, functions, pydantic classes, `TypedDict`s, or dictionaries in the form of OpenAI or Anthropic.
+            tool_choice: `"auto"`, `"none"`, `"any"` or `"required"`; `True` for any; or the name of one tool.
+            strict: Passed on to candidates that know it.
+            parallel_tool_calls: Whether one answer may hold several calls.
+            response_format: A format for answers in text; only for candidates that know it.
+            **kwargs: Any other option of a call.
+
+        Raises:
+            InvalidRequestError: Something cannot be used as a tool.
+            UnknownToolError: `tool_choice` names a tool that is not offered.
+        """
+        with langchain_errors():
+            bound: dict[str, Any] = {"tools": [openai_tool(tool, strict=strict) for tool in tools], **kwargs}
+            if tool_choice is not None:
+                bound["tool_choice"] = _neutral_choice(tool_choice, bound["tools"])
+            if strict is not None:
+                bound["strict"] = strict
+            if parallel_tool_calls is not None:
+                bound["parallel_tool_calls"] = parallel_tool_calls
+            if response_format is not None:
+                if isinstance(response_format, type):
+                    response_format = schema_response_format(response_format)
+                output_format(response_format)
+                bound["response_format"] = response_format
+        return cast(Runnable[LanguageModelInput, AIMessage], self.bind(**bound))
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type | None = None,
+        *,
+        method: Method = "function_calling",
+        include_raw: bool = False,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Make a model whose answers are objects.
+
+        Args:
+            schema: A pydantic class, a `TypedDict`, a JSON Schema, or a tool in the form of OpenAI or Anthropic.
+            method: `function_calling`, which every candidate with tools understands; `json_schema` and `json_mode` for
+                candidates that know `response_format`, such as `ChatMLX` and `ChatOpenAI`.
+            include_raw: Whether to return a dictionary of `raw`, `parsed` and `parsing_error`.
+            strict: Passed on to candidates that know it.
+            **kwargs: Any other option of a call.
+
+        Raises:
+            InvalidRequestError: The schema, method or an option cannot be used.
+        """
+        with langchain_errors():
+            return structured_output(
+                self, schema, method=method, include_raw=include_raw, strict=strict, options=kwargs
+            )
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Token ids of a text, by the first candidate's tokenizer."""
+        return next(iter(self.models.values())).get_token_ids(text)
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """Tokens of a conversation, as the first candidate counts them."""
+        return next(iter(self.models.values())).get_num_tokens_from_messages(messages, tools)
+
+
+class _Ending:
+    """Holds back what comes with the end of an answer, since only the very last chunk may carry the report."""
+
+    def __init__(self) -> None:
+        self._held: list[Piece] = []
+
+    def take(self, piece: Piece) -> Iterator[ChatGenerationChunk]:
+        """A piece; returns what can be shown."""
+        if piece.finish is None and not self._held:
+            yield as_generation(piece)
+        else:
+            self._held.append(piece)
+
+    def finish(self, report: RouteReport) -> Iterator[ChatGenerationChunk]:
+        """The rest, the last one with the report."""
+        yield from (as_generation(piece) for piece in self._held[:-1])
+        yield last_generation(self._held[-1] if self._held else None, report)
+
+
+def _own_name(model: Any) -> str:
+    name = getattr(model, "model_name", None) or getattr(model, "model", None)
+    return name if isinstance(name, str) else type(model).__name__
+
+
+def _says_why_it_ends(model: BaseChatModel) -> bool:
+    """Whether answers of such a model carry the reason why they ended, as those of the big providers do."""
+    provider = model._get_ls_params().get("ls_provider")
+    return provider in ("mlx", "mlx-router", "openai", "azure", "anthropic", "ollama", "google_genai", "openrouter")
+
+
+def _neutral_choice(choice: str | dict[str, Any] | bool, tools: Sequence[Mapping[str, Any]]) -> str:
+    """The choice in the words that LangChain's models agree on: `auto`, `none`, `any`, or the name of a tool."""
+    chosen = tool_choice(choice, [tool["function"]["name"] for tool in tools])
+    return str(chosen.name) if chosen.mode == "tool" else chosen.mode
+
+
+def _schemas(tools: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]] | None:
+    """The schemas that calls have to satisfy; `None` if there are tools that have none."""
+    if any("function" not in tool for tool in tools):
+        return None
+    return {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in tools}

@@ -1,0 +1,86 @@
+"""Pieces of the candidate that answered, as the router's own answer: with the report, and the mark of privacy."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, cast
+
+from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
+from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+
+from mlx_integrations.langchain.routing.dialect import Piece
+from mlx_integrations.router.privacy import LOCAL_ONLY, PRIVACY_KEY
+from mlx_integrations.router.report import RouteReport
+
+__all__ = ["ROUTER_KEY", "as_generation", "describe_report", "last_generation", "whole_result"]
+
+ROUTER_KEY = "router"
+"""Where the report is in `response_metadata`."""
+
+
+def describe_report(report: RouteReport) -> dict[str, Any]:
+    """A report as plain values: who was asked, what became of it, who was not asked and why."""
+    return {
+        "answered_by": report.answered_by,
+        "attempts": [asdict(attempt) for attempt in report.attempts],
+        "considered": [asdict(item) for item in report.plan.considered],
+        "private_because": list(report.plan.private_because),
+        "cost_usd": report.cost_usd,
+    }
+
+
+def as_generation(piece: Piece) -> ChatGenerationChunk:
+    """A piece as LangChain expects it of a model that streams."""
+    return ChatGenerationChunk(message=_as_chunk(piece.message))
+
+
+def last_generation(piece: Piece | None, report: RouteReport) -> ChatGenerationChunk:
+    """The last piece, with the report; one without content if there is none left."""
+    message = AIMessageChunk(content="") if piece is None else _as_chunk(piece.message)
+    # Only here: chunks are merged by adding what is in their metadata.
+    message.response_metadata = {**message.response_metadata, **_metadata(report)}
+    message.chunk_position = "last"
+    return ChatGenerationChunk(message=message, generation_info=dict(message.response_metadata))
+
+
+def whole_result(pieces: Sequence[Piece], report: RouteReport) -> ChatResult:
+    """All pieces as one answer."""
+    messages = [piece.message for piece in pieces]
+    if len(messages) == 1 and not isinstance(messages[0], AIMessageChunk):
+        message = messages[0]
+    else:
+        first, *others = [_as_chunk(message) for message in messages]
+        merged = add_ai_message_chunks(first, *others)
+        message = cast(AIMessage, message_chunk_to_message(merged))
+    message.response_metadata = {**message.response_metadata, **_metadata(report)}
+    generation = ChatGeneration(message=message, generation_info=dict(message.response_metadata))
+    return ChatResult(generations=[generation])
+
+
+def _metadata(report: RouteReport) -> dict[str, Any]:
+    mark = {PRIVACY_KEY: LOCAL_ONLY} if report.is_private else {}
+    return {ROUTER_KEY: describe_report(report), **mark}
+
+
+def _as_chunk(message: AIMessage) -> AIMessageChunk:
+    """A whole answer as one chunk; a chunk stays as it is, but that nothing after it is excluded."""
+    if isinstance(message, AIMessageChunk):
+        message.chunk_position = None
+        return message
+    calls = [
+        tool_call_chunk(
+            name=call["name"], args=json.dumps(call["args"], ensure_ascii=False), id=call["id"], index=index
+        )
+        for index, call in enumerate(message.tool_calls)
+    ]
+    return AIMessageChunk(
+        content=message.content,
+        additional_kwargs=message.additional_kwargs,
+        response_metadata=message.response_metadata,
+        usage_metadata=message.usage_metadata,
+        tool_call_chunks=calls,
+        id=message.id,
+        name=message.name,
+    )

@@ -1,0 +1,102 @@
+"""LangChain messages and options as facts for the router."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+
+from mlx_integrations.errors import RequestError
+from mlx_integrations.langchain.messages import to_chat_messages
+from mlx_integrations.router.facts import AttachmentKind, MessageFacts, RequestFacts
+from mlx_integrations.router.privacy import LOCAL_ONLY, PRIVACY_KEY, is_marked
+from mlx_integrations.router.read import RequestReader, message_facts
+from mlx_integrations.types import Role
+
+__all__ = ["ROUTE_OPTIONS", "read_call"]
+
+ROUTE_OPTIONS: Final = ("privacy", "task", "language")
+"""Options of a call that are for the router alone, also understood in a call's metadata."""
+
+_KINDS: Final[tuple[AttachmentKind, ...]] = ("image", "audio", "video", "file")
+
+
+def read_call(
+    reader: RequestReader,
+    messages: Sequence[BaseMessage],
+    options: Mapping[str, Any],
+    *,
+    stop: Sequence[str] | None,
+    tags: Iterable[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+) -> RequestFacts:
+    """What the router may know of a call.
+
+    Args:
+        reader: Reads as the policy wants.
+        messages: The conversation.
+        options: Of the call, those for the router among them.
+        stop: Strings that end the answer.
+        tags: Of the run, those of the graph around it among them.
+        metadata: Of the run.
+    """
+    said = {**(metadata or {}), **{name: value for name, value in options.items() if value is not None}}
+    privacy = said.get(PRIVACY_KEY)
+    tools = options.get("tools") or ()
+    described = [{name: value for name, value in options.items() if name not in ROUTE_OPTIONS}, list(stop or ())]
+    return reader.read(
+        [_message_facts(message) for message in messages],
+        tools=json.dumps(described, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass"),
+        needs_tools=bool(tools) and options.get("tool_choice") != "none",
+        needs_structured_output=options.get("response_format") is not None,
+        output_tokens=_whole(options.get("max_tokens") or options.get("max_completion_tokens")),
+        task=said.get("task"),
+        language=said.get("language"),
+        tags=tags,
+        private=None if privacy is None else privacy in (True, LOCAL_ONLY, "private"),
+    )
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _message_facts(message: BaseMessage) -> MessageFacts:
+    is_private = is_marked(message.response_metadata) or is_marked(message.additional_kwargs)
+    try:
+        translated = to_chat_messages([message])
+    except RequestError:
+        return _plain_facts(message, is_private)  # a block that no model of this package knows; another one may
+    if len(translated) == 1:
+        return message_facts(translated[0], is_private=is_private)
+    parts = [message_facts(part) for part in translated]
+    return MessageFacts(
+        role=parts[0].role if parts else "user",
+        text="\n".join(part.text for part in parts),
+        attachments=frozenset().union(*(part.attachments for part in parts)),
+        is_private=is_private,
+    )
+
+
+def _plain_facts(message: BaseMessage, is_private: bool) -> MessageFacts:
+    """A message of any kind: everything in it counts as text, whatever it is."""
+    content = message.content
+    blocks = [block for block in content if isinstance(block, Mapping)] if isinstance(content, list) else []
+    kinds = " ".join(str(block.get("type")) for block in blocks)
+    calls = getattr(message, "tool_calls", [])
+    return MessageFacts(
+        role=_role(message),
+        text=json.dumps([content, calls], ensure_ascii=False, default=str),
+        attachments=frozenset(kind for kind in _KINDS if kind in kinds),
+        is_private=is_private,
+    )
+
+
+def _role(message: BaseMessage) -> Role:
+    kinds: tuple[tuple[type[BaseMessage], Role], ...] = (
+        (SystemMessage, "system"),
+        (AIMessage, "assistant"),
+        (ToolMessage, "tool"),
+        (HumanMessage, "user"),
+    )
+    return next((role for kind, role in kinds if isinstance(message, kind)), "user")

@@ -1,0 +1,37 @@
+"""Asking a candidate so that nobody hears of it: no callback, no trace, no count of tokens.
+
+What a candidate writes is shown by the router, once it may be. If its own call reported to the callbacks of the graph
+around it, an answer that failed half-way would be on the screen, and every token would be counted twice.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tracers import context as tracer_context
+
+__all__ = ["SILENT", "silence"]
+
+SILENT: Final = RunnableConfig(callbacks=[], tags=["nostream"])
+"""How candidates are called. LangGraph shows nothing of what bears that tag."""
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Hide what is around a call from it. To be left before anything is yielded.
+
+    LangChain reads all of this when a call begins, so that only its first step has to be within.
+    """
+    from langsmith import tracing_context
+
+    # Handlers that count tokens for a `with` block are found through these variables.
+    hooks: list[ContextVar[Any]] = [hook[0] for hook in getattr(tracer_context, "_configure_hooks", ())]
+    tokens = [(variable, variable.set(None)) for variable in hooks if variable.get() is not None]
+    try:
+        with tracing_context(enabled=False, parent=False):
+            yield
+    finally:
+        for variable, token in tokens:
+            variable.reset(token)
