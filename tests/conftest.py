@@ -1,5 +1,6 @@
 """What holds for every test: no model hub, no tracing, no settings of the person who runs them."""
 
+import logging
 import os
 import signal
 import sys
@@ -33,7 +34,12 @@ def _own_configuration(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """A test, or a fixture of its module, that switches the network off does so for itself."""
+    """What a test, or a fixture of its module, switches off for the whole process is on again for the next one."""
+    _restore_network()
+    _restore_logging()
+
+
+def _restore_network() -> None:
     if {name: os.environ.get(name) for name in VARIABLES} == _NETWORK:
         return
     for name, value in _NETWORK.items():
@@ -43,3 +49,12 @@ def pytest_runtest_setup() -> None:
             os.environ[name] = value
     if (langsmith := sys.modules.get("langsmith")) is not None:
         langsmith.configure(enabled=None)
+
+
+def _restore_logging() -> None:
+    """Libraries that configure logging silence every logger that was there before."""
+    logging.disable(logging.NOTSET)
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith("mlx_integrations") and isinstance(logger, logging.Logger):
+            logger.disabled, logger.propagate = False, True
+            logger.setLevel(logging.NOTSET)
