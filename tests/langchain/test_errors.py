@@ -91,7 +91,11 @@ def test_every_error_that_a_call_may_raise_has_a_twin() -> None:
         for _, item in inspect.getmembers(errors, inspect.isclass)
         if issubclass(item, errors.MLXIntegrationsError) and not issubclass(item, others)
     }
-    bases = {errors.MLXIntegrationsError, errors.ConfigurationError, errors.RequestError}
+    bases: set[type[errors.MLXIntegrationsError]] = {
+        errors.MLXIntegrationsError,
+        errors.ConfigurationError,
+        errors.RequestError,
+    }
     bases |= {errors.LocalBackendError, errors.RemoteError, errors.OutputError}
     assert leaves - bases == {type(error) for error, _ in EXAMPLES}
     assert {name for name in twins.__all__ if name.endswith("Error")} == {item.__name__ for item in leaves - bases}
