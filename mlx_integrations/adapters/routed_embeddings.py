@@ -1,7 +1,8 @@
-"""From a user's embedding models to the one that routes among them: where each of them computes, and what is allowed."""
+"""From a user's embedding models to one that routes among them: where each of them computes, and what is allowed."""
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -23,7 +24,9 @@ M = TypeVar("M")
 Members = Mapping[str, M] | Sequence[M]
 Space = EmbeddingFingerprint | str | PathLike[str]
 
-_OURS: Final = ("mlx_integrations.runtime.", "mlx_integrations.testing.")
+_IN_PROCESS: Final = ("mlx_integrations.runtime.", "mlx_integrations.testing.")
+_OWN_CLIENT: Final = ("mlx_integrations.cloud.",)
+"""Asks this machine directly, whatever HTTP_PROXY says."""
 _ADDRESSES: Final = ("base_url", "openai_api_base", "api_base", "azure_endpoint")
 _NAMES: Final = ("model", "model_name", "model_id")
 
@@ -159,17 +162,15 @@ def explained(error: Exception) -> Failure:
         return classify(error)
     if status in (401, 403):
         return Failure(kind="authentication", status=status)
-    if status == 429:  # noqa: PLR2004 - RFC 6585
+    if status == 429:
         return Failure(kind="rate_limit", status=status)
-    if status == 404:  # noqa: PLR2004 - RFC 9110
+    if status == 404:
         return Failure(kind="missing_model", status=status)
-    is_refused = 400 <= status < 500 and status != 408  # noqa: PLR2004 - RFC 9110
+    is_refused = 400 <= status < 500 and status != 408
     return Failure(kind="invalid_request" if is_refused else "unavailable", status=status)
 
 
 def _policy(policy: Policy | None, allow_cloud: bool | None) -> Policy:
-    from dataclasses import replace
-
     rules = policy_of_settings() if policy is None else policy
     if allow_cloud is None or allow_cloud == rules.allow_cloud:
         return rules
@@ -188,7 +189,7 @@ def _where(
 ) -> tuple[Location, Callable[[], Location] | None]:
     """Where a model computes, and how to find out again. What cannot be found out counts as remote."""
     asked: object = model if backend is None else backend
-    if is_ours and (backend is None or _is_in_process(backend)):
+    if is_ours and (backend is None or _is_from(backend, _IN_PROCESS)):
         return "in-process", None
     if isinstance(asked, RoutedEmbeddingBackend):
         return asked.location, None
@@ -198,13 +199,13 @@ def _where(
     runs = name_of(asked)
 
     def locate() -> Location:
-        return locator.locate(address, model=runs)
+        return locator.locate(address, model=runs, uses_proxies=not _is_from(asked, _OWN_CLIENT))
 
     return locate(), locate
 
 
-def _is_in_process(backend: object) -> bool:
-    return any(f"{cls.__module__}.".startswith(_OURS) for cls in type(backend).__mro__)
+def _is_from(thing: object, rooms: tuple[str, ...]) -> bool:
+    return any(f"{cls.__module__}.".startswith(rooms) for cls in type(thing).__mro__)
 
 
 def _text(value: object) -> str | None:

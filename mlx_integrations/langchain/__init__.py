@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from mlx_integrations.langchain.context import context_budget
     from mlx_integrations.langchain.embeddings import MLXEmbeddings
     from mlx_integrations.langchain.registration import register_with_langchain
+    from mlx_integrations.langchain.routed_embeddings import RoutedEmbeddings
     from mlx_integrations.langchain.store_guard import guarded, verify_store
     from mlx_integrations.langchain.summarization import summarization_middleware
 
 __all__ = [
     "ChatMLX",
     "MLXEmbeddings",
+    "RoutedEmbeddings",
     "context_budget",
     "guarded",
     "register_with_langchain",
@@ -29,6 +31,7 @@ __all__ = [
 _HOMES = {
     "ChatMLX": "mlx_integrations.langchain.chat_models",
     "MLXEmbeddings": "mlx_integrations.langchain.embeddings",
+    "RoutedEmbeddings": "mlx_integrations.langchain.routed_embeddings",
     "context_budget": "mlx_integrations.langchain.context",
     "guarded": "mlx_integrations.langchain.store_guard",
     "register_with_langchain": "mlx_integrations.langchain.registration",

@@ -19,7 +19,7 @@ from typing import TypeVar
 from mlx_integrations.errors import InvalidRequestError, PrivacyError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.protocols import EmbeddingBackend
-from mlx_integrations.router.candidates import Candidate
+from mlx_integrations.router.candidates import Candidate, Location
 from mlx_integrations.router.detectors import make_detectors
 from mlx_integrations.router.embedding_call import EmbeddingCall, EmbeddingRules, Turn
 from mlx_integrations.router.embedding_space import MIN_COSINE, EmbeddingCandidate, Spaces, use_of
@@ -105,6 +105,14 @@ class RoutedEmbeddingBackend:
         """The candidate whose vectors the others are held to; `None` while nobody has set the space."""
         leader = self._spaces.leader
         return None if leader is None else leader.name
+
+    @property
+    def location(self) -> Location:
+        """Where texts may go: the farthest place of all candidates who may be asked."""
+        allowed = [
+            item.location for item in self._candidates if not self._rules.why_not(item, is_private=self._is_private)
+        ]
+        return "remote" if "remote" in allowed else next((item for item in allowed if item != "in-process"), allowed[0])
 
     @property
     def capabilities(self) -> EmbeddingCapabilities:
