@@ -133,10 +133,7 @@ class RequestReader:
     ) -> RequestFacts:
         """The same for a `ChatRequest`; arguments as for `read`."""
         return self.read(
-            [
-                message_facts(message, is_private=self.scanner.is_private_answer(message.content))
-                for message in request.messages
-            ],
+            [self._marked(message) for message in request.messages],
             tools=_described(request),
             needs_tools=bool(request.tools) and request.tool_choice.mode != "none",
             needs_structured_output=request.output is not None,
@@ -147,6 +144,10 @@ class RequestReader:
             tags=tags,
             private=private,
         )
+
+    def _marked(self, message: ChatMessage) -> MessageFacts:
+        is_private = message.role == "assistant" and self.scanner.is_private_answer(message.content)
+        return message_facts(message, is_private=is_private)
 
 
 def _described(request: ChatRequest) -> bytes:
