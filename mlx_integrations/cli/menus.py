@@ -105,7 +105,8 @@ def tell_failure(error: MLXIntegrationsError | OSError) -> None:
     """Say what went wrong, and what to do about it."""
     if isinstance(error, MLXIntegrationsError):
         tell(error.message, style="red")
-        tell(error.hint)
+        if error.hint:
+            tell(error.hint)
     else:
         place = f": {error.filename}" if error.filename else ""
         tell(f"{error.strerror or error}{place}", style="red")
@@ -122,9 +123,9 @@ def fact_lines(facts: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
     indent = 4 if is_narrow else beside
     for name, text in facts:
         lines = textwrap.wrap(text, max(width - indent, 1), break_long_words=False, break_on_hyphens=False) or [""]
-        if is_narrow:
+        if is_narrow and name:
             yield f"  {name}"
-        else:
+        elif not is_narrow:
             yield f"  {name}".ljust(indent) + lines.pop(0)
         yield from (" " * indent + line for line in lines)
 

@@ -118,6 +118,7 @@ class ProgressDisplay:
         self._clock = clock
         self._meter = Meter()
         self._shown_at: float | None = None
+        self._drawn = 0
 
     def __enter__(self) -> "ProgressDisplay":
         return self
@@ -148,8 +149,10 @@ class ProgressDisplay:
 
     def _draw(self) -> None:
         if self._is_terminal:
-            # Back to the start of the line, the new one, and nothing of the old one behind it.
-            self._stream.write(f"\r{self._meter.line(self._width() - 1)}\x1b[K")
+            # Blanks where the old line was longer: not every terminal knows how to clear a line.
+            line = self._meter.line(self._width() - 1)
+            self._stream.write(f"\r{line.ljust(self._drawn)}")
+            self._drawn = len(line)
         else:
             self._stream.write(", ".join(part.strip() for part in self._meter.parts()) + "\n")
         self._stream.flush()

@@ -3,18 +3,14 @@
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import pexpect
 import pytest
 
 from tests.cli.conftest import REPOSITORY
+from tests.cli.screens import COMMAND, end, environ, spawn
 from tests.hub import DEMO_FOLDER, LoopbackHub
-
-COMMAND = [sys.executable, "-m", "mlx_integrations"]
 
 
 @pytest.fixture
@@ -24,36 +20,19 @@ def hub() -> Iterator[LoopbackHub]:
         yield hub
 
 
-def _environ(hub: LoopbackHub, home: Path, **variables: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLXI_", "XDG_", "HF_", "TRANS"))}
-    return {**kept, "HOME": str(home), "TERM": "xterm-256color", **hub.environment(home / "cache"), **variables}
-
-
-def _spawn(hub: LoopbackHub, home: Path, *argv: str, columns: int = 80, **variables: str) -> Any:
-    command, *arguments = [*COMMAND, *argv]
-    environ = _environ(hub, home, **variables)
-    return pexpect.spawn(command, arguments, env=environ, encoding="utf-8", timeout=60, dimensions=(40, columns))
-
-
-def _end(child: Any) -> tuple[int, str]:
-    child.expect(pexpect.EOF)
-    child.close()
-    return int(child.exitstatus), str(child.before)
-
-
 def test_a_bar_that_is_stopped_goes_on_where_it_was(hub: LoopbackHub, tmp_path: Path) -> None:
     hub.bytes_per_second = 2_000_000
-    child = _spawn(hub, tmp_path, "models", "pull", REPOSITORY)
+    child = spawn(hub, tmp_path, "models", "pull", REPOSITORY)
     child.expect_exact("download  5.7 MB in 9 files")
     child.expect(r"━+─+ +2\d %  1\.\d MB of 5\.7 MB  \d\.\d MB/s  \d s left")
     child.sendintr()
-    code, said = _end(child)
+    code, said = end(child)
     assert code == 130
     assert re.search(r"Stopped at \d+ %\. The same command goes on from there\.", said)
     hub.bytes_per_second = None
-    child = _spawn(hub, tmp_path, "models", "pull", REPOSITORY)
+    child = spawn(hub, tmp_path, "models", "pull", REPOSITORY)
     child.expect(r"download  [34]\.\d MB; [12]\.\d MB of it is here already")
-    code, said = _end(child)
+    code, said = end(child)
     assert code == 0
     assert "100 %" in said
     assert "every file is as the Hub promised" in said
@@ -62,39 +41,39 @@ def test_a_bar_that_is_stopped_goes_on_where_it_was(hub: LoopbackHub, tmp_path: 
 
 
 def test_run_asks_before_it_downloads(hub: LoopbackHub, tmp_path: Path) -> None:
-    child = _spawn(hub, tmp_path, "run", REPOSITORY, "Who are you?")
+    child = spawn(hub, tmp_path, "run", REPOSITORY, "Who are you?")
     child.expect_exact("Download 5.7 MB? [Y/n]")
     child.sendline("n")
-    code, said = _end(child)
+    code, said = end(child)
     assert (code, "mlxi models pull" in said) == (3, True)
     assert hub.downloads("*.safetensors") == []
-    child = _spawn(hub, tmp_path, "run", REPOSITORY, "Who are you?")
+    child = spawn(hub, tmp_path, "run", REPOSITORY, "Who are you?")
     child.expect_exact("Download 5.7 MB? [Y/n]")
     child.sendline("")
-    code, said = _end(child)
+    code, said = end(child)
     assert (code, "I am the mlx-integrations demo model" in said) == (0, True)
 
 
 def test_rm_asks_before_it_deletes(hub: LoopbackHub, tmp_path: Path) -> None:
     subprocess.run(
         [*COMMAND, "models", "pull", REPOSITORY],
-        env=_environ(hub, tmp_path),
+        env=environ(hub, tmp_path),
         capture_output=True,
         timeout=60,
         check=True,
     )
     for answer, code, expected in (("", 0, "Nothing was deleted."), ("y", 0, "5.7 MB freed.")):
-        child = _spawn(hub, tmp_path, "models", "rm", REPOSITORY)
+        child = spawn(hub, tmp_path, "models", "rm", REPOSITORY)
         child.expect_exact("Delete it and free 5.7 MB? [y/N]")
         child.sendline(answer)
-        ended, said = _end(child)
+        ended, said = end(child)
         assert (ended, expected in said) == (code, True)
 
 
 @pytest.mark.parametrize("columns", [30, 50, 80, 200])
 def test_no_table_is_wider_than_the_terminal(hub: LoopbackHub, tmp_path: Path, columns: int) -> None:
-    child = _spawn(hub, tmp_path, "models", "search", columns=columns)
-    code, said = _end(child)
+    child = spawn(hub, tmp_path, "models", "search", columns=columns)
+    code, said = end(child)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", said).splitlines()
     assert code == 0
     assert len(lines) > 10
@@ -103,7 +82,7 @@ def test_no_table_is_wider_than_the_terminal(hub: LoopbackHub, tmp_path: Path, c
 
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
 def test_no_colour_where_none_is_wanted(hub: LoopbackHub, tmp_path: Path, variables: dict[str, str]) -> None:
-    code, said = _end(_spawn(hub, tmp_path, "models", "list", columns=80, **variables))
+    code, said = end(spawn(hub, tmp_path, "models", "list", columns=80, **variables))
     assert (code, "demo" in said) == (0, True)
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", said)
 
@@ -117,7 +96,7 @@ def test_a_reader_that_goes_away_is_not_an_accident(hub: LoopbackHub, tmp_path: 
             [*COMMAND, *argv],
             stdout=writing,
             stderr=subprocess.PIPE,
-            env=_environ(hub, tmp_path),
+            env=environ(hub, tmp_path),
             timeout=60,
             check=False,
         )
@@ -126,12 +105,17 @@ def test_a_reader_that_goes_away_is_not_an_accident(hub: LoopbackHub, tmp_path: 
 
 
 def test_an_imported_model_is_found_by_its_name(hub: LoopbackHub, tmp_path: Path) -> None:
-    environ = _environ(hub, tmp_path, HF_HUB_OFFLINE="1")
+    variables = environ(hub, tmp_path, HF_HUB_OFFLINE="1")
     command = [*COMMAND, "models", "import", str(DEMO_FOLDER), "--bits", "8", "--name", "mine"]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=True)
     assert Path(done.stdout.strip()).is_relative_to(tmp_path)
     assert "Try it: mlxi run mine" in done.stderr
     answer = subprocess.run(
-        [*COMMAND, "run", "mine", "Who are you?"], env=environ, capture_output=True, text=True, timeout=120, check=False
+        [*COMMAND, "run", "mine", "Who are you?"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert (answer.returncode, "demo model" in answer.stdout) == (0, True)

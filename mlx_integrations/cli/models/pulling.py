@@ -6,6 +6,7 @@ import typer
 
 from mlx_integrations.cli.console import ask, is_interactive, print_json, say
 from mlx_integrations.cli.memory import Guess, describe, guess_as_record, guess_files
+from mlx_integrations.cli.menus import tell_facts
 from mlx_integrations.cli.options import AnyModel, AsJson, ContextTokens, Force, Yes
 from mlx_integrations.cli.parts import Invocation
 from mlx_integrations.cli.progress import ProgressDisplay
@@ -72,13 +73,11 @@ def show_plan(invocation: Invocation, plan: "PullPlan", guess: Guess | None) -> 
         here = f"{disk(plan.missing_bytes)}; {disk(plan.total_bytes - plan.missing_bytes)} of it is here already"
     else:
         here = f"{disk(plan.missing_bytes)} in {len(missing)} files"
-    say(f"  download  {here}")
-    say(f"  disk      {disk(plan.free_disk_bytes)} free")
-    if guess is not None:
-        for at, line in enumerate(describe(guess, invocation.machine)):
-            say(f"  {'' if at else 'memory':<8}  {line}")
+    facts = [("download", here), ("disk", f"{disk(plan.free_disk_bytes)} free")]
+    for at, line in enumerate(describe(guess, invocation.machine) if guess is not None else ()):
+        facts.append(("" if at else "memory", line))
     kind = {"chat": "a chat model", "embedding": "an embedding model", None: "yes"}[plan.support.kind]
-    say(f"  runs      {kind if plan.support.is_supported else f'no: {plan.support.reason}'}")
+    tell_facts([*facts, ("runs", kind if plan.support.is_supported else f"no: {plan.support.reason}")])
 
 
 def guard(plan: "PullPlan", guess: Guess | None, *, force: bool) -> None:

@@ -29,7 +29,7 @@ _TITLES: Final[dict[State, str]] = {
     "here": "On this machine",
     "interrupted": "Downloads that were interrupted",
     "available": "To download",
-    "too large": "Needs more memory or disk than there is here",
+    "too large": "Needs more memory or disk",
 }
 _SHOWN: Final[dict[State, int]] = {"here": 12, "interrupted": 6, "available": 6, "too large": 3}
 _DEMO: Final = "demo"
