@@ -128,8 +128,9 @@ class Router:
             wait for a name to be looked up.
         threshold: Failures in a row after which a candidate is left alone.
         window_seconds: For how long; then a single call tries it.
+        retry_seconds: A remote candidate that could not be reached is asked once more after a random time in between.
         clock: Seconds that only go up.
-        random_number: Numbers from 0 to 1, for waits before a second try.
+        random_number: Numbers from 0 to 1.
 
     Attributes:
         roster: The candidates, their breakers, health and costs.
@@ -151,6 +152,7 @@ class Router:
         locate: Callable[[Candidate], Location] | None = None,
         threshold: float = 3.0,
         window_seconds: float = 30.0,
+        retry_seconds: tuple[float, float] = (0.1, 0.3),
         clock: Callable[[], float] = time.monotonic,
         random_number: Callable[[], float] = random.random,
     ) -> None:
@@ -166,6 +168,7 @@ class Router:
         )
         policy.check_candidates(self.roster.candidates)
         self.policy = policy
+        self._retry_seconds = retry_seconds
         self._random_number = random_number
         self._checks: Checks | None = None
 
@@ -261,8 +264,12 @@ class Router:
             plan=partial(self.plan, facts, policy=policy, count=count),
             count=count,
             guarantee=guarantee or policy.guarantee,
-            random=self._random_number,
+            retry_wait=self._retry_wait,
         )
+
+    def _retry_wait(self) -> float:
+        lowest, highest = self._retry_seconds
+        return lowest + (highest - lowest) * self._random_number()
 
     # The two drivers are the same but for what they wait with; everything that is decided is in `Call`.
 

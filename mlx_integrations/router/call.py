@@ -35,8 +35,6 @@ __all__ = ["Call"]
 
 C = TypeVar("C")
 _logger = logging.getLogger(__name__)
-_RETRY_SECONDS = (0.1, 0.3)
-"""A remote candidate that could not be reached is asked again after a random time in between."""
 
 
 class Call(Generic[C]):
@@ -50,7 +48,7 @@ class Call(Generic[C]):
         plan: Decides who is asked, in which order.
         count: Counts the prompt by a candidate's tokenizer.
         guarantee: Whether an answer is shown as it comes.
-        random: Numbers from 0 to 1.
+        retry_wait: Seconds to wait before a candidate that could not be reached is asked again.
 
     Attributes:
         is_done: The answer is complete.
@@ -66,7 +64,7 @@ class Call(Generic[C]):
         plan: Callable[[], Plan],
         count: Callable[[str], int] | None = None,
         guarantee: Guarantee,
-        random: Callable[[], float],
+        retry_wait: Callable[[], float],
     ) -> None:
         self.roster = roster
         self.facts = facts
@@ -77,7 +75,7 @@ class Call(Generic[C]):
         self._decide = plan
         self._count = count
         self._plan = Plan(order=(), considered=())
-        self._random = random
+        self._retry_wait = retry_wait
         self._locations: dict[str, Location] = {}
         self._turns: deque[Turn] = deque()
         self._attempts: list[Attempted] = []
@@ -202,12 +200,11 @@ class Call(Generic[C]):
         allowed = reaction.local_retries if is_local else reaction.remote_retries
         if turn.retries >= allowed or failure.retry_after_seconds is not None:
             return
-        lowest, highest = _RETRY_SECONDS
         waits = failure.kind == "unavailable"
         again = Turn(
             name=turn.name,
             retries=turn.retries + 1,
-            wait_seconds=lowest + (highest - lowest) * self._random() if waits else 0.0,
+            wait_seconds=self._retry_wait() if waits else 0.0,
             is_repair=not waits,
         )
         self._turns.appendleft(again)

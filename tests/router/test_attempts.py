@@ -66,7 +66,7 @@ def test_a_failure_before_anything_is_shown_goes_to_the_next(beginning: Script) 
 
 
 def test_chunks_come_unchanged_and_in_order() -> None:
-    script = [BLANK, thought("hm"), "one", BLANK, " two", END]
+    script: Script = [BLANK, thought("hm"), "one", BLANK, " two", END]
     chunks, _ = shown(Bench([script, SPARE]))
     assert chunks == [BLANK, thought("hm"), ChatChunk(text="one"), BLANK, ChatChunk(text=" two"), END]
 
@@ -174,7 +174,7 @@ def test_nothing_of_a_call_is_shown_before_all_of_it_was_checked() -> None:
 
 
 def test_text_after_a_call_keeps_its_place() -> None:
-    script = ["before", CALL, "after", END]
+    script: Script = ["before", CALL, "after", END]
     assert [chunk.text for chunk in shown(Bench([script]))[0]] == ["before", "", "after", ""]
 
 
@@ -376,7 +376,8 @@ def test_a_remote_candidate_that_cannot_be_reached_is_asked_once_more() -> None:
 def test_the_report_says_what_became_of_everybody() -> None:
     bench = Bench([["one", BROKEN], SPARE], candidates={"input_price": 1.0, "output_price": 2.0})
     stream = bench.stream(RequestFacts(text_bytes=400), guarantee="complete")
-    assert len(stream.report.attempts) == 0 and stream.report.answered_by is None
+    before = stream.report
+    assert before.attempts == () and before.answered_by is None
     list(stream)
     first, second = stream.report.attempts
     assert (first.candidate, first.outcome, first.error_type) == ("c0", "failed", "GenerationError")
