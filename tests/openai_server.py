@@ -97,6 +97,7 @@ class Reply:
         usage: Counted in words when `None`; `{}` sends none.
         reasoning_field: Which field of a delta carries reasoning.
         pieces: The text in pieces of your own instead of words.
+        events: The data of a stream's events, sent as they are instead of everything else.
     """
 
     text: str = ""
@@ -106,6 +107,7 @@ class Reply:
     usage: Mapping[str, Any] | None = None
     reasoning_field: str = "reasoning_content"
     pieces: Sequence[str] | None = None
+    events: Sequence[str] | None = None
     fault: Fault | None = None
 
 
@@ -192,6 +194,10 @@ class OpenAIServer:
     def answer(self, text: str = "", *, times: int = 1, **parts: Any) -> None:
         """Answer in full. `parts` are the fields of `Reply`, such as `tool_calls=[("add", {"a": 1})]`."""
         self.reply(Reply(text=text, **parts), times=times)
+
+    def send_events(self, *events: str) -> None:
+        """Answer with events of your own, sense or nonsense."""
+        self.reply(Reply(events=events))
 
     def fail(
         self,
@@ -476,6 +482,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        if reply.events is not None:
+            for data in reply.events:
+                self._event(data)
+            self._end_of_stream()
+            return
         frame = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 0}
         frame["model"] = self.recorded.body["model"]
         # The first event is the role, the last one the finish reason.

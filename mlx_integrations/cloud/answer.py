@@ -6,6 +6,7 @@ finish reason. An answer that does not say why it ended is not accepted.
 """
 
 import json
+import math
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -101,11 +102,11 @@ class Answer:
             What it says, if it says something.
         """
         self._usage = getattr(event, "usage", None) or self._usage
-        choices = getattr(event, "choices", None)
+        choices = _list(event, "choices")
         if not choices:
             return None
         choice = choices[0]
-        self._reason = getattr(choice, "finish_reason", None) or self._reason
+        self._reason = _text(choice, "finish_reason") or self._reason
         # vLLM says which stop string it was: https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
         if (stop := getattr(choice, "stop_reason", None)) in self._request.sampling.stop:
             self._stop_string = stop
@@ -114,7 +115,7 @@ class Answer:
         # DeepSeek, vLLM and LM Studio write `reasoning_content`; OpenRouter, Ollama and mlx_lm.server `reasoning`.
         thoughts = _text(delta, "reasoning_content") or _text(delta, "reasoning")
         self._refusal.append(_text(delta, "refusal"))
-        for part in getattr(delta, "tool_calls", None) or ():
+        for part in _list(delta, "tool_calls"):
             self._add(part)
         logprobs = _logprobs(choice)
         if text or thoughts or logprobs or self._calls:
@@ -251,6 +252,19 @@ def _check_schema(value: Any, schema: Any, text: str) -> None:
         ) from exc
 
 
+# The openai client checks nothing of what a server sends: a field may be of any kind.
+
+
+def _list(item: Any, name: str) -> Sequence[Any]:
+    value = getattr(item, name, None)
+    return value if isinstance(value, list) else ()
+
+
+def _number(item: Any, name: str) -> float:
+    value = getattr(item, name, None)
+    return float(value) if isinstance(value, int | float) else -math.inf
+
+
 def _text(item: Any, name: str) -> str:
     value = getattr(item, name, None)
     return value if isinstance(value, str) else ""
@@ -262,17 +276,19 @@ def _refuse_constant(name: str) -> Any:
 
 def _count(usage: Any, name: str) -> int | None:
     value = getattr(usage, name, None)
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if type(value) is int and value >= 0 else None
 
 
 def _logprobs(choice: Any) -> tuple[TokenLogprob, ...]:
-    items: Sequence[Any] = getattr(getattr(choice, "logprobs", None), "content", None) or ()
     return tuple(
         TokenLogprob(
-            token=item.token,
+            token=_text(item, "token"),
             token_id=_UNKNOWN_TOKEN_ID,
-            logprob=item.logprob,
-            top=tuple((rival.token, _UNKNOWN_TOKEN_ID, rival.logprob) for rival in item.top_logprobs or ()),
+            logprob=_number(item, "logprob"),
+            top=tuple(
+                (_text(rival, "token"), _UNKNOWN_TOKEN_ID, _number(rival, "logprob"))
+                for rival in _list(item, "top_logprobs")
+            ),
         )
-        for item in items
+        for item in _list(getattr(choice, "logprobs", None), "content")
     )
