@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from mlx_integrations.llama_index.embeddings import MLXEmbedding
     from mlx_integrations.llama_index.index_guard import guarded, verify_index
     from mlx_integrations.llama_index.llm import MLXLLM
+    from mlx_integrations.llama_index.routed_embeddings import RoutedEmbedding
 
 __all__ = [
     "MLXLLM",
     "MLXEmbedding",
+    "RoutedEmbedding",
     "chat_memory_buffer",
     "context_budget",
     "guarded",
@@ -27,6 +29,7 @@ __all__ = [
 _HOMES = {
     "MLXEmbedding": "mlx_integrations.llama_index.embeddings",
     "MLXLLM": "mlx_integrations.llama_index.llm",
+    "RoutedEmbedding": "mlx_integrations.llama_index.routed_embeddings",
     "chat_memory_buffer": "mlx_integrations.llama_index.context",
     "context_budget": "mlx_integrations.llama_index.context",
     "guarded": "mlx_integrations.llama_index.index_guard",

@@ -12,7 +12,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_openai import OpenAIEmbeddings
 from langchain_tests.integration_tests import EmbeddingsIntegrationTests
 from langchain_tests.unit_tests import EmbeddingsUnitTests
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from mlx_integrations.assembly import get_settings, use_settings
 from mlx_integrations.cloud.embedding import OpenAIEmbeddingBackend
@@ -52,7 +52,7 @@ def server() -> Iterator[OpenAIServer]:
 def remote(server: OpenAIServer) -> OpenAIEmbeddings:
     return OpenAIEmbeddings(
         model="embed",
-        api_key="none",  # type: ignore[arg-type]
+        api_key=SecretStr("none"),
         base_url=server.base_url,
         max_retries=0,
         check_embedding_ctx_length=False,
@@ -260,7 +260,7 @@ def test_what_is_said_of_where_a_model_is_is_checked(server: OpenAIServer) -> No
 
 
 def remote_named(address: str) -> OpenAIEmbeddings:
-    return OpenAIEmbeddings(model="embed", api_key="none", base_url=address)
+    return OpenAIEmbeddings(model="embed", api_key=SecretStr("none"), base_url=address)
 
 
 # Profiles
