@@ -1,12 +1,13 @@
-"""Writes docs/reference/cli.md from the command line's own help and docs/reference/configuration.md from the settings.
+"""Writes the pages of docs/reference: cli.md from the command line's own help, configuration.md from the settings,
+models.md from the catalogue.
 
-python -m tests.docs.reference     after a change of either; a test holds the pages against what this would write
+python -m tests.docs.reference     after a change of any; a test holds the pages against what this would write
 """
 
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
@@ -22,6 +23,7 @@ from mlx_integrations.cli.main import app
 from mlx_integrations.settings import Settings, model, sections
 from mlx_integrations.settings.checks import allowed_values
 from mlx_integrations.settings.sources import SECRETS
+from tests.docs.models_page import models_page
 
 REFERENCE = Path(__file__).parent.parent.parent / "docs" / "reference"
 
@@ -204,7 +206,11 @@ def main() -> None:
         (REFERENCE / name).write_text(text(), encoding="utf-8")
 
 
-PAGES = {"cli.md": cli_page, "configuration.md": configuration_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli_page,
+    "configuration.md": configuration_page,
+    "models.md": lambda: models_page(_GENERATED),
+}
 
 if __name__ == "__main__":
     main()
