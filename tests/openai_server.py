@@ -249,6 +249,10 @@ class OpenAIServer:
         """Say nothing more after so many chunks, or nothing at all, until `release`."""
         self._faulty(Fault(kind="stall", chunks=chunks), parts, times)
 
+    def reply_with_silence(self, *, on: Where, times: int = 1) -> None:
+        """Say nothing at all to a request that is no chat, until `release`."""
+        self.reply(Reply(fault=Fault(kind="stall")), on=on, times=times)
+
     def release(self) -> None:
         """Let everything that stalls, now or later, go on."""
         self._released.set()

@@ -4,6 +4,8 @@ Texts are read batch by batch, and a batch is one request. Vectors come back in 
 are put in theirs; an endpoint that sends too few, too many or unlike ones is not believed.
 """
 
+import base64
+import struct
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
@@ -339,6 +341,12 @@ class OpenAIEmbeddingBackend:
 
 def _row(item: Any) -> Sequence[float]:
     row = getattr(item, "embedding", None)
+    if isinstance(row, str):
+        try:
+            data = base64.b64decode(row, validate=True)
+            return struct.unpack(f"<{len(data) // 4}f", data)  # little-endian float32
+        except (ValueError, struct.error):
+            return ()
     is_row = isinstance(row, list) and all(isinstance(value, int | float) for value in row)
     return row if is_row else ()  # type: ignore[return-value]
 
