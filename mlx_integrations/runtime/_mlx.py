@@ -100,6 +100,7 @@ __all__ = [
     "own_arrays",
     "tree_flatten",
     "trim_prompt_cache",
+    "wait_for_cpu",
 ]
 
 
@@ -108,6 +109,20 @@ def backend_name() -> Literal["metal", "cuda", "cpu"]:
     if mx.default_device().type == mx.DeviceType.cpu:
         return "cpu"
     return "metal" if mx.metal.is_available() else "cuda"
+
+
+def wait_for_cpu(stream: Any = None) -> None:
+    """Wait for what a stream still computes, if that is on the CPU; a GPU has queues of its own.
+
+    Every stream of the CPU backend is a thread, and OpenBLAS made with OpenMP computes one product at a time: the
+    thread that comes second spins in `exec_blas` (driver/others/blas_server_omp.c) on a core that the first one's
+    helpers need. On two cores, a layer of MiniLM took three to four times as long beside a decoding step as after it.
+
+    Args:
+        stream: The default one if it is left out.
+    """
+    if backend_name() == "cpu":
+        mx.synchronize(stream)
 
 
 def has_architecture(model_type: str) -> bool:

@@ -35,6 +35,10 @@ class Lane(Protocol):
         """Advance by one step; False when there is nothing left to do."""
         ...
 
+    def settle(self) -> None:
+        """Wait for what the latest step left running, where another lane's step would compete with it."""
+        ...
+
     def close(self, make_error: Callable[[], Exception] | None) -> None:
         """End every task and free what they hold.
 

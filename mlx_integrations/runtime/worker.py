@@ -33,7 +33,7 @@ T = TypeVar("T")
 _JOIN_TIMEOUT_SECONDS = 60.0
 _EXIT_STUCK = 70  # EX_SOFTWARE: a step did not end, and leaving its thread behind would abort the process
 _REMEMBERED_STEPS = 15
-_BACKGROUND_SHARE = 1.5  # of the other steps' time: what a reader of a stream hardly notices
+_BACKGROUND_SHARE = 1.0  # of the other steps' time: what a reader of a stream hardly notices
 _LEAST_BACKGROUND_SECONDS = 0.002
 _logger = logging.getLogger(__name__)
 
@@ -46,8 +46,9 @@ class _Command(NamedTuple):
 class _Step:
     """A registered step and how long it took lately."""
 
-    def __init__(self, run: Callable[[], bool], is_background: bool) -> None:
+    def __init__(self, run: Callable[[], bool], settle: Callable[[], None] | None, is_background: bool) -> None:
         self.run = run
+        self.settle = settle
         self.is_background = is_background
         self.seconds: deque[float] = deque(maxlen=_REMEMBERED_STEPS)
 
@@ -131,19 +132,28 @@ class Worker:
             self.post(command, on_refusal=future.set_exception)
         return future
 
-    def set_step(self, key: object, step: Callable[[], bool], *, is_background: bool = False) -> None:
+    def set_step(
+        self,
+        key: object,
+        step: Callable[[], bool],
+        *,
+        settle: Callable[[], None] | None = None,
+        is_background: bool = False,
+    ) -> None:
         """Call `step` in every round until it returns False (nothing left to do). Worker thread only.
 
         Args:
             key: Whose step it is; setting it again replaces it.
             step: What to call.
+            settle: Waits for what the step left running. Called after it, and counted as part of it, while there are
+                background steps: two computations at once would take longer than one after the other.
             is_background: Whether it asks `background_seconds` how long it may take.
         """
         known = self._steps.get(key)
         if known is None:
-            self._steps[key] = _Step(step, is_background)
+            self._steps[key] = _Step(step, settle, is_background)
         else:
-            known.run = step
+            known.run, known.settle = step, settle
 
     def background_seconds(self) -> float | None:
         """How long a background step may take, so that the others keep their pace; `None` if there are none.
@@ -273,10 +283,13 @@ class Worker:
         if not self._steps:
             return
         began = time.perf_counter()
+        has_background = any(step.is_background for step in self._steps.values())
         for key, step in list(self._steps.items()):
             started = time.perf_counter()
             if not self._guarded("A step", step.run):
                 self._steps.pop(key, None)
+            if has_background and not step.is_background and step.settle is not None:
+                self._guarded("Waiting for a step", step.settle)
             step.seconds.append(time.perf_counter() - started)
         self.last_step_seconds = time.perf_counter() - began
 

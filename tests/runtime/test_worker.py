@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -75,6 +76,40 @@ def test_a_step_that_raises_is_dropped_and_the_others_go_on() -> None:
     worker.call(start).result()
     assert done.wait(5)
     worker.close()
+
+
+def test_what_a_step_left_running_is_waited_for_before_background_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker("never started")
+    clock = 0.0
+    seen: list[str] = []
+
+    def act(what: str, seconds: float) -> Callable[[], bool]:
+        def run() -> bool:
+            nonlocal clock
+            clock += seconds
+            seen.append(what)
+            return True
+
+        return run
+
+    def settle() -> None:
+        act("settled", 0.02)()
+
+    monkeypatch.setattr("mlx_integrations.runtime.worker.time.perf_counter", lambda: clock)
+    worker.set_step("chat", act("chat", 0.01), settle=settle)
+    worker._run_steps()
+    assert seen == ["chat"], "nothing else wants the cores"
+    worker.set_step("texts", act("texts", 0.5), settle=settle, is_background=True)
+    for _ in range(15):  # until the first step, which nobody waited for, is forgotten
+        worker._run_steps()
+    assert seen[1:] == ["chat", "settled", "texts"] * 15
+    waited = worker.background_seconds()
+    worker.drop_step("texts")
+    for _ in range(15):
+        worker._run_steps()
+    assert seen[-15:] == ["chat"] * 15
+    seconds = worker.background_seconds()
+    assert waited and seconds and waited == pytest.approx(3 * seconds), "the time to wait counts as the step's"
 
 
 def test_ticks_run_when_idle_and_ask_for_their_next_time() -> None:

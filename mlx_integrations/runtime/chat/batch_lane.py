@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from mlx_integrations.runtime._mlx import end_sequences, new_batch_generator
+from mlx_integrations.runtime._mlx import end_sequences, new_batch_generator, wait_for_cpu
 from mlx_integrations.runtime.chat.row_tools import end_row, generation_error, guarded, row_processors, token_event
 from mlx_integrations.runtime.chat.rows import EndEvent, FailEvent, Row, StartEvent
 from mlx_integrations.runtime.chat.samplers import make_row_sampler
@@ -132,6 +132,10 @@ class BatchLane:
         except Exception:
             _logger.exception("A prompt prefix could not be kept")
             self._prefixes.clear()
+
+    def settle(self) -> None:
+        """Wait for the next token, which is being computed since the last one was read."""
+        wait_for_cpu(self._generator.stream)
 
     def close(self, make_error: Callable[[], Exception] | None) -> None:
         """End every row, each with an error of its own if one is to be sent, and free the caches."""

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from mlx_integrations.runtime._mlx import make_prompt_cache, mx
+from mlx_integrations.runtime._mlx import make_prompt_cache, mx, wait_for_cpu
 from mlx_integrations.runtime.chat.row_tools import generation_error, row_processors, token_event
 from mlx_integrations.runtime.chat.rows import EndEvent, FailEvent, Row
 from mlx_integrations.runtime.chat.samplers import make_row_sampler
@@ -69,6 +69,10 @@ class SerialLane:
             self._current = None
             row.end()
         return self._current is not None or bool(self._waiting)
+
+    def settle(self) -> None:
+        """Wait for the next token, which is being computed since the last one was read."""
+        wait_for_cpu()
 
     def close(self, make_error: Callable[[], Exception] | None) -> None:
         """End every row, each with an error of its own if one is to be sent, and free the cache."""

@@ -125,6 +125,9 @@ class EmbeddingLane:
         self._drop_cancelled()
         return bool(self._jobs)
 
+    def settle(self) -> None:
+        """Nothing to wait for: a step that shares the cores evaluates each stage before it ends."""
+
     def close(self, make_error: Callable[[], Exception] | None) -> None:
         """End every request and free the weights."""
         self._batches.clear()

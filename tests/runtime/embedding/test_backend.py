@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,48 @@ def test_chat_goes_on_while_texts_are_embedded(
     assert set(seen) == {before.text}
     assert answers > 1, "the chat waited for all the texts"
     assert np.abs(vectors[: len(TEXTS)] - _vectors(bert, TEXTS)).max() <= 1e-6
+
+
+@pytest.mark.parametrize("kind", ["batched", "serial"])
+def test_nothing_of_a_chat_is_being_computed_while_a_batch_is(
+    bert: MLXEmbeddingBackend, tiny_model: TinyModel, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Two computations at once would share the cores badly: the next token is waited for before a batch goes on."""
+    from mlx_integrations.runtime._mlx import mx
+    from mlx_integrations.runtime.chat.serial_lane import SerialLane
+
+    chat = MLXChatBackend(tiny_model("llama"), runtime=runtime)
+    runtime.load(chat.path)
+    expected = _vectors(bert, TEXTS)
+    slot: Any = runtime._slots[chat.path, "chat"]
+    if kind == "serial":
+        slot.lane = SerialLane(slot.lane._model, prefill_step_tokens=16)
+    stream = slot.lane._generator.stream if kind == "batched" else None
+    seen: list[str] = []
+
+    def noted(what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            seen.append(what)
+            return function(*arguments)
+
+        return run
+
+    def wait(waited: Any = None, *, synchronize: Callable[[Any], None] = mx.synchronize) -> None:
+        synchronize(waited)
+        if waited is stream:
+            seen.append("waited")
+
+    lane = _lane(runtime, bert)
+    monkeypatch.setattr(mx, "synchronize", wait)
+    monkeypatch.setattr(slot.lane, "step", noted("token", slot.lane.step))
+    monkeypatch.setattr(lane, "_advance", noted("stage", lane._advance))
+    answer = chat.stream(ask(max_tokens=1500))
+    next(answer)
+    assert np.abs(_vectors(bert, TEXTS) - expected).max() <= 1e-6
+    answer.close()
+    pairs = list(pairwise(seen))
+    assert ("waited", "stage") in pairs, "they did not run at the same time"
+    assert ("token", "stage") not in pairs
 
 
 def test_batches_become_small_while_others_are_at_work(
