@@ -1,6 +1,7 @@
 """The one place where concrete parts are built from settings and meet for the first time."""
 
 import difflib
+import math
 import os
 import threading
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from mlx_integrations.errors import ConfigurationError, OfflineError
+from mlx_integrations.errors import ConfigurationError, LocalBackendError, ModelNotFoundError, OfflineError
 from mlx_integrations.manager.locate import locate
 from mlx_integrations.offline import switch_off_network
 from mlx_integrations.protocols import ChatBackend, EmbeddingBackend
@@ -25,6 +26,8 @@ if TYPE_CHECKING:  # so that a chat does not wait for what only downloads, conve
     from mlx_integrations.cloud.client import Connection
     from mlx_integrations.cloud.embedding import OpenAIEmbeddingBackend
     from mlx_integrations.manager import ModelManager
+    from mlx_integrations.router.candidates import Candidate, CandidateState
+    from mlx_integrations.router.location import Locator
     from mlx_integrations.runtime.convert.conversion import ConvertedModel, Dtype, OnProgress
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "model_path",
     "model_registry",
     "named_chat_backend",
+    "route_candidates",
     "use_settings",
 ]
 
@@ -313,6 +317,95 @@ def endpoint_connection(endpoint: str) -> "Connection":
 
     way = _way_to(endpoint, _endpoint(endpoint))
     return Connection(name=way.pop("endpoint"), **way)
+
+
+def route_candidates() -> dict[str, tuple["Candidate", "CandidateState"]]:
+    """Who could answer a chat, by the settings: the default model, each endpoint with a model, and whoever else
+    `router.order` and `router.tasks` name. Asks nobody; looks up where endpoints are, and what is on the disk.
+
+    A name of the settings that is neither a model on this machine, nor one that is known, nor an endpoint is left out:
+    `policy_from` says so.
+    """
+    from mlx_integrations.router.configured import locator_from
+
+    settings = get_settings()
+    tasks = settings.router.tasks
+    wanted = [name for task in type(tasks).model_fields for name in getattr(tasks, task)]
+    endpoints = [name for name, endpoint in settings.endpoints.items() if endpoint.model]
+    locator = locator_from(settings)
+    found: dict[str, tuple[Candidate, CandidateState]] = {}
+    for name in dict.fromkeys([settings.models.default, *endpoints, *settings.router.order, *wanted]):
+        endpoint, _, model = name.partition("/")
+        if endpoint in settings.endpoints:
+            found[name] = _remote_candidate(name, settings.endpoints[endpoint], model, locator)
+        elif (local := _local_candidate(name)) is not None:
+            found[name] = local
+    return found
+
+
+def _local_candidate(name: str) -> "tuple[Candidate, CandidateState] | None":
+    """A model of this process, as a router knows it; `None` if nobody knows it."""
+    from mlx_integrations.router.candidates import Candidate, CandidateState
+    from mlx_integrations.router.facts import TASKS
+
+    entry = model_registry().get(name)
+    capabilities, state = None, CandidateState(is_present=False, is_loaded=False)
+    try:
+        path = model_path(name)
+        get_runtime().prepare()
+        state = CandidateState(is_loaded=get_runtime().is_loaded(path), fits_memory=get_runtime().fits(path))
+        capabilities = chat_backend(name).capabilities
+    except ModelNotFoundError:
+        if entry is None and name != get_settings().models.default:
+            return None
+    except LocalBackendError as error:
+        state = CandidateState(blocked_seconds=math.inf, blocked_because=error.message.removesuffix("."))
+    candidate = Candidate(
+        name=name,
+        location="in-process",
+        capabilities=capabilities,
+        tasks=frozenset(entry.best_for if entry is not None else ()) & frozenset(TASKS),
+        languages=frozenset(entry.languages) if entry is not None and entry.languages else None,
+        input_price=0.0,
+        output_price=0.0,
+    )
+    return candidate, state
+
+
+def _remote_candidate(
+    name: str, settings: EndpointSettings, model: str, locator: "Locator"
+) -> "tuple[Candidate, CandidateState]":
+    """A model behind an endpoint, as a router knows it; without its key or address it is left alone."""
+    from mlx_integrations.cloud.chat import capabilities_of
+    from mlx_integrations.cloud.client import is_loopback
+    from mlx_integrations.cloud.presets import find_preset
+    from mlx_integrations.router.candidates import Candidate, CandidateState
+
+    preset = find_preset(settings.kind)
+    address = settings.base_url or preset.base_url
+    asked = model or settings.model
+    location = locator.locate(address, model=asked, uses_proxies=not is_loopback(address))
+    candidate = Candidate(
+        name=name,
+        location="remote" if settings.forwards else location,
+        capabilities=capabilities_of(
+            {*preset.options, *settings.options}, context_window=settings.context_tokens, vision=settings.vision
+        ),
+        input_price=settings.input_price,
+        output_price=settings.output_price,
+        group=settings.group,
+        max_concurrent=settings.max_concurrent,
+        base_url=address,
+        model=asked,
+    )
+    try:
+        _way_to(name.partition("/")[0], settings)
+        _model_of(name, asked, "model")
+    except ConfigurationError as error:
+        return candidate, CandidateState(blocked_seconds=math.inf, blocked_because=error.message.removesuffix("."))
+    except OfflineError:
+        pass  # the policy says so
+    return candidate, CandidateState()
 
 
 def _endpoint(name: str) -> EndpointSettings:

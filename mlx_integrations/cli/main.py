@@ -19,6 +19,7 @@ from mlx_integrations.cli.models.app import app as models_app
 from mlx_integrations.cli.models.listing import list_models as print_models
 from mlx_integrations.cli.options import Model, Offline, Provider
 from mlx_integrations.cli.parts import Invocation, Parts
+from mlx_integrations.cli.route import app as route_app
 from mlx_integrations.cli.run import run as run_model
 from mlx_integrations.cli.setup import setup
 from mlx_integrations.errors import MLXIntegrationsError
@@ -40,6 +41,7 @@ _TALK, _MODELS, _SETUP = "Talk to a model", "Models", "This program"
 add(app, chat, panel=_TALK)
 add(app, run_model, name="run", panel=_TALK)
 add(app, embed, panel=_TALK)
+app.add_typer(route_app, name="route", rich_help_panel=_TALK)
 app.add_typer(models_app, name="models", rich_help_panel=_MODELS)
 add(app, estimate, panel=_MODELS)
 add(app, setup, panel=_SETUP)

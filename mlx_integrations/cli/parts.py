@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # so that `mlxi --help` waits for none of them
-    from mlx_integrations.cloud.probe import EndpointHealth
+    from mlx_integrations.cloud.health import EndpointHealth
     from mlx_integrations.manager import ModelManager
     from mlx_integrations.protocols import ChatBackend, EmbeddingBackend
     from mlx_integrations.registry import ModelRegistry
+    from mlx_integrations.router.candidates import Candidate, CandidateState
     from mlx_integrations.settings import Settings
     from mlx_integrations.types import Machine
 
@@ -48,6 +49,12 @@ def _model_registry() -> "ModelRegistry":
     return assembly.model_registry(refresh=True)
 
 
+def _route_candidates() -> "dict[str, tuple[Candidate, CandidateState]]":
+    from mlx_integrations import assembly
+
+    return assembly.route_candidates()
+
+
 def _machine() -> "Machine":
     from mlx_integrations import assembly
 
@@ -70,6 +77,7 @@ class Parts:
         embedding_backend: Finds what makes vectors for a model name.
         model_manager: The models on this machine.
         model_registry: The models that are known.
+        route_candidates: Who could answer by the settings, and how they are doing.
         machine: What this machine has.
         state_folder: Where to keep what was typed and which notices were shown.
     """
@@ -79,6 +87,7 @@ class Parts:
     embedding_backend: Callable[[str], "EmbeddingBackend"] = _embedding_backend
     model_manager: Callable[[], "ModelManager"] = _model_manager
     model_registry: Callable[[], "ModelRegistry"] = _model_registry
+    route_candidates: Callable[[], "dict[str, tuple[Candidate, CandidateState]]"] = _route_candidates
     machine: Callable[[], "Machine"] = _machine
     state_folder: Callable[[], Path] = _state_folder
 
@@ -142,7 +151,7 @@ class Invocation:
     def endpoint_health(self) -> "EndpointHealth":
         """How the endpoint that was named is, and what it offers."""
         from mlx_integrations import assembly
-        from mlx_integrations.cloud.probe import probe
+        from mlx_integrations.cloud.health import probe
 
         return probe(assembly.endpoint_connection(str(self.provider)))
 

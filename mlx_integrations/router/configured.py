@@ -1,6 +1,8 @@
 """What `Settings` say of a router, as the router's own records."""
 
+import contextlib
 from collections.abc import Collection
+from operator import attrgetter
 
 from mlx_integrations.errors import ConfigurationError
 from mlx_integrations.router.location import Locator
@@ -48,7 +50,7 @@ def policy_from(settings: Settings, names: Collection[str] | None = None, *, sco
         scorer=scorer,
     )
     if names is not None:
-        _check_candidates(policy, names)
+        _check_candidates(settings, policy, names)
     return policy
 
 
@@ -57,16 +59,21 @@ def locator_from(settings: Settings) -> Locator:
     return Locator(settings.router.local_hosts)
 
 
-def _check_candidates(policy: Policy, names: Collection[str]) -> None:
-    for key, wanted in {
-        "order": policy.order,
-        **{f"tasks.{task}": wanted for task, wanted in policy.tasks.items()},
-    }.items():
+def _check_candidates(settings: Settings, policy: Policy, names: Collection[str]) -> None:
+    named = {"order": policy.order, **{f"tasks.{task}": wanted for task, wanted in policy.tasks.items()}}
+    for key, wanted in named.items():
         try:
             check_names("The candidate", wanted, names, f" in `router.{key}`")
         except ConfigurationError as error:
-            origin = find_origins().get(f"router.{key}")
-            if origin is None or not origin.place:
+            if not (where := _where(settings, f"router.{key}")):
                 raise
-            where = f"`{origin.place}`{f', line {origin.line}' if origin.line else ''}"
-            raise ConfigurationError(f"{error.message.removesuffix('.')} (in {where}).", hint=error.hint) from error
+            raise ConfigurationError(f"{error.message.removesuffix('.')} ({where}).", hint=error.hint) from error
+
+
+def _where(settings: Settings, key: str) -> str:
+    """The file and line of a setting; empty if it was an argument."""
+    with contextlib.suppress(ConfigurationError):
+        origin = find_origins().get(key)
+        if origin is not None and origin.place and attrgetter(key)(Settings()) == attrgetter(key)(settings):
+            return f"in `{origin.place}`{f', line {origin.line}' if origin.line else ''}"
+    return ""

@@ -25,7 +25,6 @@ _BYTES_OF_A_TOKEN: Final = 4
 """On average, for prices: https://platform.openai.com/tokenizer says that of English text."""
 _MOST_BYTES_OF_A_TOKEN: Final = 8
 """Text of which a token covers more than this on average is not written by people."""
-_WARMTH: Final = {True: 0, None: 1, False: 2}
 _PLACES: Final = {
     "in-process": "in this process",
     "loopback": "on this machine",
@@ -196,11 +195,14 @@ def _rank(
         facts.task is not None and facts.task not in candidate.tasks,
         facts.language is not None and candidate.languages is not None and facts.language not in candidate.languages,
     )
-    # A remote model is in somebody's memory.
-    warmth = 0 if candidate.location == "remote" else _WARMTH[state.is_loaded]
     cost = estimate_usd(facts, candidate)
     score = 0.0 if policy.scorer is None else policy.scorer(facts, name)
-    does = (warmth, _slowness(state), math.inf if cost is None else cost, 0.0 if math.isnan(score) else -score)
+    does = (
+        not state.is_loaded,
+        _slowness(state),
+        math.inf if cost is None else cost,
+        0.0 if math.isnan(score) else -score,
+    )
     return wanted, state.in_flight, does, place
 
 

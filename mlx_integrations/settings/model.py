@@ -134,11 +134,10 @@ def describe_problem(problem: "ErrorDetails", values: Mapping[str, Any]) -> str:
     shown = "*****" if _may_be_secret(key, problem["input"]) else problem["input"]
     origin = find_origins(**values).get(name)
     where = f" (in `{origin.place}`{f', line {origin.line}' if origin.line else ''})" if origin and origin.place else ""
+    rule = f"it is {allowed_values(field)}" if field else problem["msg"].lower()
     if problem["type"] == "value_error":  # said by a section itself
         rule = str(problem["ctx"]["error"])
-    else:
-        rule = f"it is {allowed_values(field)}" if field else problem["msg"].lower()
-    if field and (near := nearest_value(field, problem["input"])):
+    elif field and (near := nearest_value(field, problem["input"])):
         rule += f"; did you mean `{near}`"
     return f"The setting `{name}` cannot be `{shown}`{where}: {rule}."
 

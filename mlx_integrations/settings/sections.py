@@ -227,6 +227,17 @@ class EndpointSettings(BaseModel):
     """Whether its model reads images."""
     options: _Names = ()
     """Options that it understands besides those of its kind, such as `top_k`; others are refused by name."""
+    forwards: bool = False
+    """For routers: whether it passes on what it is asked, as a proxy does. Then it does not count as this machine,
+    whatever its address."""
+    group: str | None = Field(default=None, min_length=1)
+    """For routers: endpoints of one group are equals, and the least busy one is asked first."""
+    max_concurrent: int | None = Field(default=None, ge=1)
+    """For routers: calls that it takes at the same time; `None` means any number."""
+    input_price: float | None = Field(default=None, ge=0)
+    """For routers: US dollars for a million prompt tokens."""
+    output_price: float | None = Field(default=None, ge=0)
+    """For routers: US dollars for a million tokens of answers."""
 
 
 class RouterTasks(BaseModel):
