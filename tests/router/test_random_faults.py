@@ -29,7 +29,7 @@ from tests.router.scripts import (
 )
 
 EXAMPLES = settings(
-    max_examples=int(os.environ.get("ROUTER_EXAMPLES", "80")),
+    max_examples=int(os.environ.get("MLXI_FUZZ_EXAMPLES", "80")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
