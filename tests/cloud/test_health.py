@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from mlx_integrations.cloud.client import Connection
-from mlx_integrations.cloud.probe import EndpointHealth, aprobe, probe
+from mlx_integrations.cloud.health import EndpointHealth, aprobe, probe
 from tests.openai_server import OpenAIServer, refused_address
 
 KEY = "sk-canary-0123456789"
