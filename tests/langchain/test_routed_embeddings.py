@@ -270,7 +270,7 @@ def remote_named(address: str) -> OpenAIEmbeddings:
 def profiles() -> Iterator[None]:
     before = get_settings()
     allowing: Any = {"letters": {"model": "not-here", "allow_fallback": True}, "diary": {"model": "not-here"}}
-    use_settings(Settings(offline=False, embedding={"profiles": allowing}, router={"allow_cloud": True}))  # type: ignore[arg-type]
+    use_settings(Settings(offline=False, embedding={"profiles": allowing}, router={"allow_cloud": True}))
     yield
     use_settings(before)
 
