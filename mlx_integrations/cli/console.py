@@ -1,6 +1,7 @@
 """The two streams of a command: data goes to stdout, talk to stderr. Colours only where somebody looks at them."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -66,5 +67,11 @@ def _console(*, to_stderr: bool) -> "Console":
     from rich.console import Console
 
     stream = sys.stderr if to_stderr else sys.stdout
+    width: int | None = None if stream.isatty() else _WIDTH_OF_A_FILE
+    height: int | None = None
+    if stream.isatty() and os.environ.get("TERM") == "dumb":
+        # rich takes every dumb terminal for one of 80 columns, unless it is told both figures.
+        size = os.get_terminal_size(stream.fileno())
+        width, height = size.columns or None, size.lines or None
     # Made anew each time: tests and callers may have put other streams in place.
-    return Console(stderr=to_stderr, highlight=False, width=None if stream.isatty() else _WIDTH_OF_A_FILE)
+    return Console(stderr=to_stderr, highlight=False, width=width, height=height)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 _PROBE: Final = "mlx_integrations.cli.diagnosis.probe"
-_TRIAL_SECONDS: Final = 25.0
+_TRIAL_SECONDS: Final = 60.0  # a busy machine, the first start after an installation
 _WIDEST: Final = 100
 
 

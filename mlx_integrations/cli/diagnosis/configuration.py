@@ -10,11 +10,13 @@ from mlx_integrations.errors import ModelNotFoundError
 
 __all__ = ["check_default_model", "check_settings"]
 
+_CORRECT = "Correct it in your editor; mlxi config path says where your file is"
+
 
 def check_settings(around: Surroundings) -> Iterator[Finding]:
     """Names that no setting has, values that cannot be, files that cannot be read."""
     for problem in around.problems:
-        yield Finding(status="fail", text=problem.message, repair=problem.hint)
+        yield Finding(status="fail", text=problem.message, repair=problem.hint or _CORRECT)
     if not around.problems:
         files = [str(path) for path in around.config_files if path.is_file() and path.stat().st_size]
         changed = {key: str(origin) for key, origin in sorted(around.origins.items())}

@@ -56,7 +56,7 @@ def check_memory(around: Surroundings) -> Finding:
     is_set = around.settings.runtime.memory_budget_bytes is not None
     source = "runtime.memory_budget_bytes" if is_set else machine.usable_source
     free = f", {memory(machine.available_bytes)} free" if machine.available_bytes is not None else ""
-    text = f"{memory(machine.memory_bytes)}{free}; models may use {memory(budget)} ({source})"
+    text = f"{memory(machine.memory_bytes)}{free}; models may use {memory(budget)}{f' ({source})' if source else ''}"
     facts = {
         "memory_bytes": machine.memory_bytes,
         "available_bytes": machine.available_bytes,

@@ -9,6 +9,7 @@ __all__ = ["MASK", "masked", "secrets_of"]
 MASK: Final = "********"
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD)$", re.IGNORECASE)
 _IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_IN_QUERY = re.compile(r"(?<=[?&])((?:[\w-]*(?:key|token|secret|password|signature))=)[^&#\s]+", re.IGNORECASE)
 _SHORTEST: Final = 6  # shorter values, such as `1`, occur anywhere
 
 
@@ -34,5 +35,5 @@ def masked(value: Any, secrets: tuple[str, ...], home: str) -> Any:
         return value
     for secret in secrets:
         value = value.replace(secret, MASK)
-    value = _IN_ADDRESS.sub(MASK, value)
+    value = _IN_QUERY.sub(rf"\g<1>{MASK}", _IN_ADDRESS.sub(MASK, value))
     return re.sub(rf"{re.escape(home)}(?=/|\b)", "~", value) if len(home) > 1 else value

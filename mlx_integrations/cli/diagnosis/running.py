@@ -11,7 +11,7 @@ from mlx_integrations.cli.diagnosis.surroundings import Surroundings
 
 __all__ = ["LIMIT_SECONDS", "run_checks"]
 
-LIMIT_SECONDS: Final = 30.0
+LIMIT_SECONDS: Final = 70.0
 """A check that takes longer is given up; a disk that hangs must not keep the rest from being told."""
 
 
