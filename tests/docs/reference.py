@@ -61,7 +61,8 @@ your own file and leaves everything else in it as it is. A setting that does not
 file, the line and the nearest setting that does.
 
 A file with all settings is [config/mlxi.toml](../../config/mlxi.toml); shorter ones are beside it:
-[basic.toml](../../config/basic.toml), [embeddings.toml](../../config/embeddings.toml) and
+[basic.toml](../../config/basic.toml), [embeddings.toml](../../config/embeddings.toml),
+[several-endpoints.toml](../../config/several-endpoints.toml), [router.toml](../../config/router.toml) and
 [privacy-first.toml](../../config/privacy-first.toml).
 
 A variable is `MLXI_`, the section, two underscores and the name: `runtime.max_batch_size` is
@@ -82,7 +83,8 @@ _CONFIG_END = """## Variables of other programs
 ## Secrets
 
 A token is never read from a configuration file, because these are shared: run `hf auth login`, or set `HF_TOKEN`. It is
-never printed; `mlxi config show` prints stars.
+never printed; `mlxi config show` prints stars. The key of an endpoint is in the variable that `api_key_env` names, or
+in the usual one of its kind, such as `OPENAI_API_KEY`.
 
 ## If you come from Wooster
 
@@ -128,6 +130,9 @@ def configuration_page() -> str:
         if isinstance(section, type) and issubclass(section, BaseModel):
             title = inspect.cleandoc(section.__doc__ or "").splitlines()[0]
             parts.append(f"\n## [{name}]\n\n{title}\n\n{_table(section, f'{name}.', texts)}")
+        elif named := _named_sections(section):
+            title = inspect.cleandoc(named.__doc__ or "").splitlines()[0]
+            parts.append(f"\n## [{name}.<name>]\n\n{title}\n\n{_table(named, f'{name}.<name>.', texts)}")
     parts.append("\n" + _CONFIG_END)
     return "".join(parts)
 
@@ -146,7 +151,7 @@ def _param_row(param: Any) -> str:
         names = f"`{param.name.rstrip('_').upper()}`"
     else:
         value = "" if getattr(param, "is_flag", False) else f" {param.name.upper()}"
-        names = ", ".join(f"`{opt}{value}`" for opt in param.opts)
+        names = ", ".join(f"`{opt}{value}`" for opt in (*param.opts, *param.secondary_opts))
     note = " Required." if param.required else ""
     return f"| {names} | {_plain(param.help or '')}{note} |\n"
 
@@ -164,14 +169,23 @@ def _table(section: type[BaseModel], prefix: str, texts: dict[tuple[str, str], s
     return f"| setting | what it can be | default | |\n|---|---|---|---|\n{rows}"
 
 
+def _named_sections(annotation: Any) -> type[BaseModel] | None:
+    """What each of the sections is whose names people choose."""
+    return next((one for one in get_args(annotation) if isinstance(one, type) and issubclass(one, BaseModel)), None)
+
+
 def _settings(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo, type[BaseModel]]]:
     """The settings of a section, each with the class it is written in; sections inside `Settings` are left out."""
     for name, field in section.model_fields.items():
-        inner = [one for one in get_args(field.annotation) if isinstance(one, type) and issubclass(one, BaseModel)]
-        if inner:
-            yield from _settings(inner[0], f"{prefix}{name}.<name>.")
+        inner = _named_sections(field.annotation)
+        if inner and prefix:
+            yield from _settings(inner, f"{prefix}{name}.<name>.")
+        elif inner:
+            continue
         elif not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
             yield f"{prefix}{name}", field, section
+        elif prefix:
+            yield from _settings(field.annotation, f"{prefix}{name}.")
 
 
 def _descriptions() -> dict[tuple[str, str], str]:
@@ -196,6 +210,8 @@ def _default(key: str, field: FieldInfo) -> str:
     value = field.default
     if key in SECRETS or value in (None, (), PydanticUndefined):
         return ""
+    if isinstance(value, tuple):
+        return ", ".join(f"`{item}`" for item in value)
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
