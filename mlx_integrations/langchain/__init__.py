@@ -10,6 +10,7 @@ from mlx_integrations.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from mlx_integrations.langchain.chat_models import ChatMLX
+    from mlx_integrations.langchain.chat_router import ChatRouter, ModelFacts
     from mlx_integrations.langchain.context import context_budget
     from mlx_integrations.langchain.embeddings import MLXEmbeddings
     from mlx_integrations.langchain.registration import register_with_langchain
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChatMLX",
+    "ChatRouter",
     "MLXEmbeddings",
+    "ModelFacts",
     "RoutedEmbeddings",
     "context_budget",
     "guarded",
@@ -30,7 +33,9 @@ __all__ = [
 
 _HOMES = {
     "ChatMLX": "mlx_integrations.langchain.chat_models",
+    "ChatRouter": "mlx_integrations.langchain.chat_router",
     "MLXEmbeddings": "mlx_integrations.langchain.embeddings",
+    "ModelFacts": "mlx_integrations.langchain.chat_router",
     "RoutedEmbeddings": "mlx_integrations.langchain.routed_embeddings",
     "context_budget": "mlx_integrations.langchain.context",
     "guarded": "mlx_integrations.langchain.store_guard",

@@ -114,7 +114,9 @@ class CandidateCalls:
         reason = finish_reason(answer)
         if reason is not None:
             self.ends.add(name)
-        return Piece(_anonymous(answer), reason or "stop")
+        elif name not in self.ends:
+            reason = "stop"
+        return Piece(_anonymous(answer), reason)
 
     def _pieces(self, name: str, chunk: AIMessage) -> Iterator[Piece]:
         reason = finish_reason(chunk)

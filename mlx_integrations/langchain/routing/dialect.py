@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from langchain_core import exceptions
 from langchain_core.messages import AIMessage, AIMessageChunk
+from pydantic import ValidationError
 
 from mlx_integrations.errors import MLXIntegrationsError
 from mlx_integrations.router.dialect import Reading
@@ -93,6 +94,11 @@ class LangChainDialect:
         if isinstance(error, MLXIntegrationsError):
             return None
         status = _status(error)
+        if _is_overflow(error):
+            return Failure(kind="context_overflow", status=status)
+        if isinstance(error, ValidationError) and error.title.startswith("AIMessage"):
+            # LangChain could not make a message of what the model wrote, which is nothing that the caller did.
+            return Failure(kind="bad_tool_call" if self._tools else "bad_output")
         kind = next((kind for known, kind in _KINDS if isinstance(error, known)), None)
         if kind is None and status is not None:
             kind = _STATUSES.get(status, "unavailable" if status >= _SERVER_ERRORS else "failed")
@@ -174,6 +180,17 @@ def _json_problem(text: str) -> str:
 def _steers_the_graph(error: Exception) -> bool:
     """Interrupts and commands of LangGraph, which is not imported for it."""
     return any(kind.__name__ == "GraphBubbleUp" for kind in type(error).__mro__)
+
+
+def _is_overflow(error: BaseException | None) -> bool:
+    """Whether a provider says that the prompt is too long; LangChain's packages notice some of the ways to say it."""
+    for _ in range(4):
+        if error is None:
+            return False
+        if getattr(error, "code", None) == "context_length_exceeded":
+            return True
+        error = error.__cause__
+    return False
 
 
 def _status(error: Exception) -> int | None:
