@@ -35,8 +35,9 @@ then repaired like any other. Errors raised by a stream:
 candidate's stream as well, and say nothing about the candidate.
 
 A stream without deadlines is read in the caller's thread. With deadlines, the synchronous one is read by a thread of
-its own, unless the candidate is `interruptible`: one whose stream keeps to its `Budget` and raises `TimeoutError`. An
-iterator may offer `cancel()`, which is called from another thread when nobody waits for it any more.
+its own, unless the candidate is `interruptible`: one whose stream keeps to its `Budget` and raises `TimeoutError`. For
+that thread, `open` may return an asynchronous iterator too: it is read on an event loop there, and cancelled at once
+when it is too late. Nothing else can be stopped before its next chunk.
 """
 
 import asyncio
@@ -46,7 +47,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from mlx_integrations.errors import MLXIntegrationsError
 from mlx_integrations.router.call import Call
@@ -193,7 +194,7 @@ class Router:
     def stream(
         self,
         facts: RequestFacts,
-        open: Callable[[str, Budget], Iterator[C]],
+        open: Callable[[str, Budget], Iterator[C] | AsyncIterator[C]],
         dialect: Dialect[C],
         *,
         policy: Policy | None = None,
@@ -273,7 +274,9 @@ class Router:
 
     # The two drivers are the same but for what they wait with; everything that is decided is in `Call`.
 
-    def _chunks(self, call: Call[C], open_stream: Callable[[str, Budget], Iterator[C]]) -> Generator[C, None, None]:
+    def _chunks(
+        self, call: Call[C], open_stream: Callable[[str, Budget], Iterator[C] | AsyncIterator[C]]
+    ) -> Generator[C, None, None]:
         call.begin()
         while not call.is_done:
             call.look_up()
@@ -307,12 +310,12 @@ class Router:
                 await source.close()
 
     def _source(
-        self, call: Call[C], attempt: Attempt[C], open_stream: Callable[[], Iterator[C]]
+        self, call: Call[C], attempt: Attempt[C], open_stream: Callable[[], Iterator[C] | AsyncIterator[C]]
     ) -> DirectSource[C] | PumpedSource[C]:
         deadlines = call.policy.deadlines
         is_unlimited = deadlines.first_token is None and deadlines.between_tokens is None and deadlines.total is None
         if is_unlimited or attempt.name in self.roster.interruptible:
-            return DirectSource(open_stream)
+            return DirectSource(cast("Callable[[], Iterator[C]]", open_stream))
         return PumpedSource(open_stream, name=f"mlxi-route-{attempt.name}")
 
 

@@ -12,7 +12,6 @@ from mlx_integrations.router.attempts import AsyncRoutedStream, RoutedStream, Ro
 from mlx_integrations.router.chat import ChatDialect, request_within
 from mlx_integrations.router.dialect import Budget
 from mlx_integrations.router.facts import RequestFacts
-from mlx_integrations.router.interruptible import InterruptibleStream
 from mlx_integrations.router.plan import Plan
 from mlx_integrations.router.policy import Guarantee
 from mlx_integrations.router.read import RequestReader
@@ -154,12 +153,12 @@ class RouterBackend:
     def _count(self, request: ChatRequest, name: str) -> int:
         return self._backends[name].count_prompt_tokens(request.messages, request.tools)
 
-    def _open(self, request: ChatRequest, name: str, budget: Budget) -> Iterator[ChatChunk]:
+    def _open(self, request: ChatRequest, name: str, budget: Budget) -> Iterator[ChatChunk] | AsyncIterator[ChatChunk]:
         backend, request = self._backends[name], request_within(request, budget)
         is_limited = (budget.first_token, budget.between_tokens, budget.total) != (None, None, None)
         if is_limited and self.router.roster.candidates[name].location == "in-process":
-            # A model in this process goes on computing for nobody unless it is told to stop.
-            return InterruptibleStream(backend.astream(request))
+            # It would go on computing for nobody: only its asynchronous stream can be told to stop at any moment.
+            return backend.astream(request)
         return backend.stream(request)
 
     def _aopen(self, request: ChatRequest, name: str, budget: Budget) -> AsyncIterator[ChatChunk]:

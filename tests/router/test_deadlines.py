@@ -14,7 +14,6 @@ from mlx_integrations.router.backend import RouterBackend
 from mlx_integrations.router.candidates import Candidate, CandidateState
 from mlx_integrations.router.chat import ChatDialect
 from mlx_integrations.router.dialect import Budget
-from mlx_integrations.router.interruptible import InterruptibleStream
 from mlx_integrations.router.policy import Deadlines, Policy
 from mlx_integrations.router.sources import PumpedSource
 from mlx_integrations.testing import FakeChatBackend
@@ -191,48 +190,23 @@ def test_what_is_raised_in_a_thread_arrives_where_it_is_waited_for() -> None:
         list(Bench([[Interrupt()]], FIRST).stream())
 
 
-# A stream that can be cancelled from another thread
+def test_a_thread_reads_an_asynchronous_stream_too() -> None:
+    bench = Bench([["one", " two", END], ["three", END]], FIRST)
+    stream = bench.router.stream(FACTS, bench.aopen, ChatDialect(REQUEST))
+    assert text_of(list(stream)) == "one two"
+    failing = Bench([["one", OSError()], SPARE], FIRST)
+    assert text_of(list(failing.router.stream(FACTS, failing.aopen, ChatDialect(REQUEST), guarantee="complete"))) == (
+        "spare answer"
+    )
+    assert no_thread_is_left() and failing.opened == failing.closed == 2
 
 
-class Endless:
-    """An asynchronous stream that computes until somebody stops it."""
-
-    def __init__(self) -> None:
-        self.is_running = threading.Event()
-        self.was_stopped = threading.Event()
-
-    async def stream(self) -> AsyncGenerator[ChatChunk, None]:
-        try:
-            yield ChatChunk(text="one")
-            self.is_running.set()
-            await asyncio.Event().wait()
-        finally:
-            self.was_stopped.set()
-
-
-def test_an_interruptible_stream_ends_when_another_thread_says_so() -> None:
-    endless = Endless()
-    stream = InterruptibleStream(endless.stream())
+def test_an_asynchronous_stream_is_cancelled_when_its_caller_leaves() -> None:
+    bench = Bench([["one", STALL, END]], FIRST)
+    stream = bench.router.stream(FACTS, bench.aopen, ChatDialect(REQUEST))
     assert next(stream).text == "one"
-
-    def cancel() -> None:
-        endless.is_running.wait(PATIENCE_SECONDS)
-        stream.cancel()
-
-    thread = threading.Thread(target=cancel)
-    thread.start()
-    assert list(stream) == []
     stream.close()
-    thread.join()
-    assert endless.was_stopped.is_set()
-    stream.cancel()  # once more, and too late, does nothing
-
-
-def test_one_that_was_cancelled_before_it_began_does_not_begin() -> None:
-    stream = InterruptibleStream(Endless().stream())
-    stream.cancel()
-    assert list(stream) == []
-    stream.close()
+    assert no_thread_is_left() and bench.closed == 1
 
 
 def test_a_late_model_of_this_process_is_stopped_at_once() -> None:
