@@ -162,6 +162,8 @@ def _fit(estimate: MemoryEstimate, machine: Machine, freed_bytes: int) -> Fit:
 
 def _rank(one: Recommendation, machine: Machine, *, is_outdated: bool) -> tuple[bool, int, bool, bool, int, str]:
     verdict = _ORDER[one.fit.verdict] if one.fit is not None else _ORDER["unknown"]
+    if one.fit is not None and one.fit.is_refused:  # the one that misses by the least comes first
+        return (not one.has_disk, verdict, False, False, one.fit.needed_bytes, one.entry.id)
     size = one.entry.parameters or 0
     if machine.backend == "cpu":
         size = -(one.entry.active_parameters or size)

@@ -64,6 +64,12 @@ def test_on_a_cpu_the_small_ones_come_first() -> None:
     assert not any(one.entry.id == "llama-3.3-70b" for one in found)
 
 
+def test_where_nothing_fits_the_one_that_misses_by_the_least_comes_first() -> None:
+    small = replace(CPU, memory_bytes=4 * GIB, usable_bytes=2 * GIB)
+    needed = [one.fit.needed_bytes for one in recommend(REGISTRY, small, use="code") if one.fit]
+    assert needed[0] > 2 * GIB and needed == sorted(needed)
+
+
 def test_a_text_whose_limit_is_not_known_is_not_as_long_as_a_conversation() -> None:
     known = REGISTRY.get("bge-small-en-v1.5")
     assert known is not None and known.max_tokens == 512
