@@ -58,10 +58,11 @@ def decide(
     """
     skipped: list[Consideration] = []
     taken: list[tuple[tuple[Any, ...], Candidate, CandidateState]] = []
+    must_stay = _must_stay(facts, policy)
     for place, candidate in enumerate(candidates):
         state = states.get(candidate.name, _USUAL)
-        if reason := _must_stay(facts, candidate, policy):
-            skipped.append(Consideration(name=candidate.name, is_taken=False, reason=reason, is_privacy=True))
+        if must_stay and candidate.location == "remote":
+            skipped.append(Consideration(name=candidate.name, is_taken=False, reason=must_stay, is_privacy=True))
         elif reason := _why_not(facts, candidate, state, policy, spent_usd):
             skipped.append(Consideration(name=candidate.name, is_taken=False, reason=reason))
         else:
@@ -99,10 +100,8 @@ def estimate_usd(facts: RequestFacts, candidate: Candidate) -> float | None:
     return (prompt * candidate.input_price + answer * candidate.output_price) / 1e6
 
 
-def _must_stay(facts: RequestFacts, candidate: Candidate, policy: Policy) -> str:
-    """Why the request must not go to a candidate; empty if it may."""
-    if candidate.location != "remote":
-        return ""
+def _must_stay(facts: RequestFacts, policy: Policy) -> str:
+    """Why the request must not leave this machine; empty if it may."""
     if facts.private_because:
         return f"the request must stay on this machine: {', '.join(facts.private_because)}"
     if policy.mode == "local_only":
@@ -186,16 +185,17 @@ def _rank(
     facts: RequestFacts, candidate: Candidate, state: CandidateState, policy: Policy, place: int
 ) -> tuple[Any, ...]:
     """What orders candidates: (what is wanted, calls in flight, how well it does, place); smaller goes first."""
-    name = candidate.name
+    name, order = candidate.name, policy.order
     preferred = policy.tasks.get(facts.task, ()) if facts.task is not None else ()
     wanted = (
         preferred.index(name) if name in preferred else len(preferred),
         (candidate.location == "remote") == (policy.mode == "prefer_local"),
-        policy.order.index(name) if name in policy.order else len(policy.order),
+        order.index(name) if name in order else len(order),
         facts.task is not None and facts.task not in candidate.tasks,
         facts.language is not None and candidate.languages is not None and facts.language not in candidate.languages,
     )
-    cost = estimate_usd(facts, candidate)
+    # What is one's own costs nothing as long as nobody says otherwise.
+    cost = 0.0 if candidate.input_price is None and candidate.is_local else estimate_usd(facts, candidate)
     score = 0.0 if policy.scorer is None else policy.scorer(facts, name)
     does = (
         not state.is_loaded,
@@ -249,6 +249,9 @@ def _why(facts: RequestFacts, candidate: Candidate, state: CandidateState, polic
         words.append(f"{state.tokens_per_second:.0f} tokens/s lately")
     if candidate.capabilities is None:
         words.append("what it can do is not known")
-    elif _fit(facts, candidate.capabilities, state.prompt_tokens) == "unknown":
+    elif (
+        facts.text_bytes >= candidate.capabilities.context_window - (facts.output_tokens or 1)
+        and _fit(facts, candidate.capabilities, state.prompt_tokens) == "unknown"
+    ):
         words.append("the request may be too long for it")
     return ", ".join(words)
