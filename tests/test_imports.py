@@ -35,7 +35,9 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
         _ = mlx_integrations.Runtimes
 
 
-@pytest.mark.parametrize("package", ["langchain", "llama_index", "manager", "registry", "settings", "memory_estimate"])
+@pytest.mark.parametrize(
+    "package", ["langchain", "llama_index", "manager", "registry", "settings", "memory_estimate", "cloud"]
+)
 def test_no_public_name_is_that_of_a_file_beside_it(package: str) -> None:
     """Importing the file would put it in the place of what the name is for."""
     room = pkgutil.resolve_name(f"mlx_integrations.{package}")
