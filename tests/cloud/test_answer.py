@@ -1,6 +1,7 @@
 """Answers as they come over the wire: text, thoughts, calls, usage, and what is not accepted."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -226,7 +227,11 @@ EVENTS = WEIRD | st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=int(os.environ.get("MLXI_FUZZ_EXAMPLES", "60")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(st.lists(EVENTS, max_size=3))
 def test_whatever_a_server_sends_ends_as_an_answer_or_as_one_of_our_errors(
     server: OpenAIServer, backend: OpenAIChatBackend, events: list[Any]
