@@ -27,7 +27,6 @@ from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
     BaseCallbackManager,
     CallbackManagerForLLMRun,
-    Callbacks,
 )
 from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -40,6 +39,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, field_valid
 from mlx_integrations import __version__
 from mlx_integrations.adapters.tool_choice import tool_choice
 from mlx_integrations.errors import ConfigurationError
+from mlx_integrations.langchain.chat_models import ChatMLX
 from mlx_integrations.langchain.errors import langchain_errors
 from mlx_integrations.langchain.formats import output_format, schema_response_format
 from mlx_integrations.langchain.routing.answers import as_generation, last_generation, whole_result
@@ -47,7 +47,7 @@ from mlx_integrations.langchain.routing.calls import CandidateCalls, EndsSeen
 from mlx_integrations.langchain.routing.candidates import ModelFacts, candidate_of, locate_model, observer_of
 from mlx_integrations.langchain.routing.dialect import LangChainDialect, Piece
 from mlx_integrations.langchain.routing.facts import ROUTE_OPTIONS, read_call
-from mlx_integrations.langchain.routing.listening import RunListener, take_marks
+from mlx_integrations.langchain.routing.listening import RunListener, check_tracing, take_marks
 from mlx_integrations.langchain.routing.retries import without_retries
 from mlx_integrations.langchain.structured import Method, structured_output
 from mlx_integrations.langchain.tools import openai_tool
@@ -133,14 +133,6 @@ class ChatRouter(BaseChatModel):
                 )
         return models
 
-    @field_validator("callbacks", mode="after")
-    @classmethod
-    def _listen(cls, given: Callbacks) -> Callbacks:
-        if isinstance(given, BaseCallbackManager):
-            given.add_handler(RunListener(), inherit=False)
-            return given
-        return [*(given or []), RunListener()]
-
     @model_validator(mode="after")
     def _check_names(self) -> Self:
         self.policy.check_candidates(tuple(self.models))
@@ -156,10 +148,18 @@ class ChatRouter(BaseChatModel):
         self._reader = RequestReader(self.policy)
         self._asked = {name: without_retries(model) for name, model in self.models.items()}
         self._ends = EndsSeen([name for name, model in self.models.items() if _says_why_it_ends(model)])
-        if self.callbacks is None:
-            self.callbacks = [RunListener()]
+        check_tracing(self.policy)
+        self._listen()
         self._add_version("mlx-integrations", __version__)
         return self
+
+    def _listen(self) -> None:
+        listener = RunListener(self._reader)
+        if isinstance(self.callbacks, BaseCallbackManager):
+            self.callbacks.add_handler(listener, inherit=False)
+        else:
+            others = [item for item in self.callbacks or [] if not isinstance(item, RunListener)]
+            self.callbacks = [listener, *others]
 
     @property
     def router(self) -> Router:
@@ -412,12 +412,16 @@ class ChatRouter(BaseChatModel):
             )
 
     def get_token_ids(self, text: str) -> list[int]:
-        """Token ids of a text, by the first candidate's tokenizer."""
-        return next(iter(self.models.values())).get_token_ids(text)
+        """Token ids of a text, by a candidate of this package if there is one: others fetch their tokenizers first."""
+        return self._counting().get_token_ids(text)
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """Tokens of a conversation, as the first candidate counts them."""
-        return next(iter(self.models.values())).get_num_tokens_from_messages(messages, tools)
+        """Tokens of a conversation, counted by the same candidate."""
+        return self._counting().get_num_tokens_from_messages(messages, tools)
+
+    def _counting(self) -> BaseChatModel:
+        models = list(self.models.values())
+        return next((model for model in models if isinstance(model, ChatMLX)), models[0])
 
 
 class _Ending:

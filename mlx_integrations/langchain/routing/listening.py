@@ -1,6 +1,6 @@
-"""Tags and metadata of the run that a call belongs to.
+"""What LangChain tells callbacks of a run before its model begins: tags and metadata, which models are not told.
 
-LangChain tells them to callbacks, and to the models themselves only when they do not stream.
+The listener hears of a run before a tracer does, and can stop it.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,18 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
 
-__all__ = ["RunListener", "RunMarks", "take_marks"]
+from mlx_integrations.errors import ConfigurationError, PrivacyError
+from mlx_integrations.langchain.errors import langchain_errors
+from mlx_integrations.langchain.routing.facts import read_call
+from mlx_integrations.router.policy import Policy
+from mlx_integrations.router.read import RequestReader
+
+__all__ = ["RunListener", "RunMarks", "check_tracing", "take_marks"]
+
+_WAY_OUT = (
+    "Call `mlx_integrations.seal.seal()` before, which switches tracing off, or unset LANGSMITH_TRACING. Chains and "
+    "agents around a model are traced on their own."
+)
 
 
 class RunMarks(NamedTuple):
@@ -25,10 +36,17 @@ _marks: ContextVar[RunMarks | None] = ContextVar("mlx_integrations_run_marks", d
 
 
 class RunListener(BaseCallbackHandler):
-    """Keeps the marks of a run for the model that is about to begin it, in the same thread or task."""
+    """Keeps the marks of a run for the model that is about to begin it, in the same thread or task.
+
+    Args:
+        reader: Says whether a call is private. Such a call is refused while LangSmith would be sent what it says.
+    """
 
     run_inline = True
     raise_error = True
+
+    def __init__(self, reader: RequestReader) -> None:
+        self._reader = reader
 
     def on_chat_model_start(
         self,
@@ -39,10 +57,39 @@ class RunListener(BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         tags: list[str] | None = None,
         metadata: dict[str, Any] | None = None,
+        invocation_params: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Keep them."""
-        _marks.set(RunMarks(tuple(tags or ()), metadata or {}))
+        """Keep them.
+
+        Raises:
+            PrivacyError: The call is private, and it would be sent to LangSmith.
+        """
+        marks = RunMarks(tuple(tags or ()), metadata or {})
+        _marks.set(marks)
+        if not _is_traced():
+            return
+        with langchain_errors():
+            for conversation in messages:
+                facts = read_call(
+                    self._reader, conversation, invocation_params or {}, stop=None, tags=marks.tags, metadata=metadata
+                )
+                if facts.is_private:
+                    raise PrivacyError(
+                        "The call must stay on this machine, and LangSmith's tracing, which is on, would send it away.",
+                        because=facts.private_because,
+                        hint=_WAY_OUT,
+                    )
+
+
+def check_tracing(policy: Policy) -> None:
+    """Refuse to let nothing leave this machine while everything is sent to LangSmith.
+
+    Raises:
+        ConfigurationError: The mode is `local_only`, and tracing is on.
+    """
+    if policy.mode == "local_only" and _is_traced():
+        raise ConfigurationError("The mode `local_only` contradicts LangSmith's tracing, which is on.", hint=_WAY_OUT)
 
 
 def take_marks() -> RunMarks:
@@ -50,3 +97,10 @@ def take_marks() -> RunMarks:
     marks = _marks.get()
     _marks.set(None)
     return marks or RunMarks()
+
+
+def _is_traced() -> bool:
+    """Whether LangSmith is sent what runs; not so where traces are only kept here."""
+    from langsmith.utils import tracing_is_enabled
+
+    return tracing_is_enabled() is True

@@ -1,0 +1,313 @@
+"""`ChatRouter` as a LangChain chat model: what it is made of, what it tells, and what frameworks see of it."""
+
+from collections.abc import Iterator
+from typing import Any, get_type_hints
+from uuid import UUID
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.callbacks import BaseCallbackHandler, get_usage_metadata_callback
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.outputs import LLMResult
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
+from pydantic import BaseModel, ValidationError
+
+from mlx_integrations.errors import InvalidOutputError, PrivacyError, RouterError
+from mlx_integrations.langchain import ChatMLX, ChatRouter, ModelFacts
+from mlx_integrations.router import Policy, report_of
+from tests.langchain.routing import CLOUD_ANSWER, LOCAL_ANSWER, TwoEndpoints, allow_network, chat_openai, two_endpoints
+
+DEMO_SAYS = "I am the mlx-integrations demo model"
+
+
+@pytest.fixture
+def endpoints(monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoEndpoints]:
+    allow_network(monkeypatch)
+    with two_endpoints() as both:
+        yield both
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str
+    country: str
+
+
+class Person(BaseModel):
+    """A person."""
+
+    name: str
+    age: int
+    city: str
+
+
+class Counter(BaseCallbackHandler):
+    """Counts what callbacks are told."""
+
+    def __init__(self) -> None:
+        self.starts: list[UUID] = []
+        self.parents: list[UUID | None] = []
+        self.tokens = ""
+        self.ends: list[LLMResult] = []
+        self.errors: list[BaseException] = []
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        self.starts.append(run_id)
+        self.parents.append(kwargs.get("parent_run_id"))
+
+    def on_llm_new_token(self, token: str | list[Any], **kwargs: Any) -> None:
+        self.tokens += token if isinstance(token, str) else ""
+
+    def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
+        self.ends.append(response)
+
+    def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
+        self.errors.append(error)
+
+
+def test_the_local_model_answers_and_says_so(endpoints: TwoEndpoints) -> None:
+    router = ChatRouter(
+        models={"mine": ChatMLX(model="demo"), "cloud": chat_openai(endpoints.cloud.base_url)},
+        policy=Policy(allow_cloud=True),
+        facts={"cloud": ModelFacts(is_local=False)},
+    )
+    answer = router.invoke("Who are you?")
+    assert answer.text.startswith(DEMO_SAYS)
+    told = answer.response_metadata["router"]
+    assert (told["answered_by"], told["cost_usd"]) == ("mine", 0.0)
+    assert [item["name"] for item in told["considered"]] == ["mine", "cloud"]
+    assert answer.usage_metadata is not None and answer.usage_metadata["output_tokens"] > 5
+    assert endpoints.cloud.requests == []
+
+
+def test_a_missing_local_model_is_not_even_asked(endpoints: TwoEndpoints) -> None:
+    router = ChatRouter(
+        models={"mine": ChatMLX(model="nobody/has-this"), "cloud": chat_openai(endpoints.cloud.base_url)},
+        policy=Policy(allow_cloud=True),
+        facts={"cloud": ModelFacts(is_local=False)},
+    )
+    answer = router.invoke("Hello?")
+    told = answer.response_metadata["router"]
+    assert (answer.text, told["answered_by"]) == (CLOUD_ANSWER, "cloud")
+    (skipped,) = [item for item in told["considered"] if not item["is_taken"]]
+    assert skipped["name"] == "mine" and "not" in skipped["reason"]
+
+
+def test_nothing_goes_to_a_cloud_that_is_not_allowed(endpoints: TwoEndpoints) -> None:
+    endpoints.local.fail(status=500)
+    with pytest.raises(RouterError) as caught:
+        endpoints.router(allow_cloud=False).invoke("Hello?")
+    assert caught.value.attempts[0][0] == "local"
+    assert (report := report_of(caught.value)) is not None
+    assert [attempt.candidate for attempt in report.attempts] == ["local"]
+    assert endpoints.cloud.requests == []
+
+
+def test_one_run_is_seen_and_tokens_count_once(endpoints: TwoEndpoints) -> None:
+    endpoints.local.fail(status=500)
+    router, counter = endpoints.router(), Counter()
+    with get_usage_metadata_callback() as usage:
+        answer = RunnableLambda[str, AIMessage](lambda text: router.invoke(text)).invoke(
+            "Hello?", {"callbacks": [counter]}
+        )
+    assert answer.text == CLOUD_ANSWER
+    assert len(counter.starts) == len(counter.ends) == 1
+    assert counter.parents[0] is not None and counter.errors == []
+    assert sum(item["output_tokens"] for item in usage.usage_metadata.values()) == 4
+
+
+def test_tokens_reach_callbacks_once(endpoints: TwoEndpoints) -> None:
+    endpoints.local.cut(chunks=0)
+    counter = Counter()
+    chunks = list(endpoints.router().stream("Hello?", {"callbacks": [counter]}))
+    assert "".join(str(chunk.text) for chunk in chunks) == counter.tokens == CLOUD_ANSWER
+    assert len(counter.starts) == len(counter.ends) == 1
+
+
+def test_chunks_add_up_to_one_message_with_one_report(endpoints: TwoEndpoints) -> None:
+    first, *others = endpoints.router().stream("Hello?")
+    assert isinstance(first, AIMessageChunk)
+    whole: Any = sum(others, first)
+    assert whole.text == LOCAL_ANSWER
+    assert whole.chunk_position == "last"
+    assert whole.response_metadata["router"]["answered_by"] == "local"
+    assert whole.response_metadata["finish_reason"] == "stop"
+    assert whole.usage_metadata["output_tokens"] == 4
+    assert whole.id is not None
+
+
+def test_tokens_of_failed_attempts_are_reported(endpoints: TwoEndpoints) -> None:
+    endpoints.local.cut(chunks=2)
+    answer = endpoints.router(guarantee="complete").stream("Hello?")
+    *_, last = answer
+    failed, answered = last.response_metadata["router"]["attempts"]
+    assert failed["usage"]["completion_tokens"] == 2 and failed["is_usage_estimated"]
+    assert answered["usage"]["completion_tokens"] == 4 and not answered["is_usage_estimated"]
+
+
+async def test_events_of_every_version_tell_of_one_model(endpoints: TwoEndpoints) -> None:
+    endpoints.local.fail(status=503)
+    events = [event async for event in endpoints.router().astream_events("Hello?", version="v2")]
+    assert [event["event"] for event in events].count("on_chat_model_start") == 1
+    texts = [event["data"]["chunk"].text for event in events if event["event"] == "on_chat_model_stream"]
+    assert "".join(texts) == CLOUD_ANSWER
+    stream = endpoints.router().stream_events("Hello?", version="v3")
+    assert "".join(stream.text) == LOCAL_ANSWER
+
+
+def test_structured_output_from_whoever_answers(endpoints: TwoEndpoints) -> None:
+    endpoints.local.answer(tool_calls=[("City", {"name": "Lisbon"})], times=2)  # twice against the schema
+    endpoints.cloud.answer(tool_calls=[("City", {"name": "Lisbon", "country": "Portugal"})])
+    assert endpoints.router().with_structured_output(City).invoke("Where?") == City(name="Lisbon", country="Portugal")
+
+
+def test_structured_output_by_the_demo_model() -> None:
+    router = ChatRouter(models={"mine": ChatMLX(model="demo", temperature=0)})
+    made = router.with_structured_output(Person, method="json_schema").invoke(
+        "Extract the person: Clara Lang is 36 years old and lives in Lisbon."
+    )
+    assert made == Person(name="Clara Lang", age=36, city="Lisbon")
+
+
+def test_an_answer_that_is_not_the_json_that_was_asked_for(endpoints: TwoEndpoints) -> None:
+    wanted = endpoints.router().with_structured_output(City, method="json_schema")
+    endpoints.cloud.answer('{"name": "Oslo", "country": "Norway"}')
+    assert wanted.invoke("Where?") == City(name="Oslo", country="Norway")
+    with pytest.raises((InvalidOutputError, RouterError)):
+        wanted.invoke("Where?")
+
+
+def test_an_agent_calls_tools_of_whoever_answers(endpoints: TwoEndpoints) -> None:
+    endpoints.local.fail(status=500)
+    agent: Any = create_agent(endpoints.router(), [add])
+    done = agent.invoke({"messages": [("user", "2 + 3?")]})
+    _, asked, result, said = done["messages"]
+    assert (asked.tool_calls[0]["args"], result.content) == ({"a": 2, "b": 3}, "5")
+    assert asked.response_metadata["router"]["answered_by"] == "cloud"
+    assert said.response_metadata["router"]["answered_by"] == "local"
+
+
+def test_options_reach_the_candidate_and_those_of_the_router_do_not(endpoints: TwoEndpoints) -> None:
+    router = endpoints.router()
+    router.invoke("Hello?", task="code", language="en", temperature=0.5, max_tokens=7, stop=["x"])
+    (request,) = endpoints.local.calls("chat")
+    body = request.body
+    assert (body["temperature"], body["stop"]) == (0.5, ["x"])
+    assert 7 in (body.get("max_tokens"), body.get("max_completion_tokens"))
+    assert not {"task", "language", "privacy"} & body.keys()
+
+
+def test_a_client_does_not_ask_again_on_its_own(endpoints: TwoEndpoints) -> None:
+    endpoints.local.fail(status=500, times=3)
+    endpoints.router().invoke("Hello?")
+    assert len(endpoints.local.calls("chat")) == 1
+
+
+def test_the_model_that_was_given_keeps_its_retries(endpoints: TwoEndpoints) -> None:
+    model = chat_openai(endpoints.local.base_url, max_retries=2)
+    ChatRouter(models={"it": model})
+    endpoints.local.fail(status=500)
+    assert model.invoke("Hello?").text == LOCAL_ANSWER
+
+
+def test_a_user_s_preference_for_a_task(endpoints: TwoEndpoints) -> None:
+    router = endpoints.router(tasks={"code": ("cloud",)})
+    assert router.invoke("Hello?").text == LOCAL_ANSWER
+    assert router.invoke("Hello?", task="code").text == CLOUD_ANSWER
+    assert router.invoke("Hello?", {"metadata": {"task": "code"}}).text == CLOUD_ANSWER
+    chunks = router.stream("Hello?", {"metadata": {"task": "code"}})
+    assert "".join(str(chunk.text) for chunk in chunks) == CLOUD_ANSWER
+
+
+def test_explaining_asks_nobody(endpoints: TwoEndpoints) -> None:
+    plan = endpoints.router().explain("My card is 4111 1111 1111 1111.", tools=[add])
+    assert plan.order == ("local",)
+    assert "4111" not in repr(plan)
+    assert endpoints.local.requests == endpoints.cloud.requests == []
+
+
+def test_an_unknown_model_in_this_process_needs_somebody_to_vouch_for_it() -> None:
+    fake = FakeListChatModel(responses=["Hello."])
+    with pytest.raises((PrivacyError, RouterError)):
+        ChatRouter(models={"it": fake}).invoke("Hello?")
+    router = ChatRouter(models={"it": fake}, facts={"it": ModelFacts(is_local=True)})
+    assert router.invoke("Hello?").text == "Hello."
+    assert "".join(str(chunk.text) for chunk in router.stream("Hello?")) == "Hello."
+
+
+def test_a_backend_given_by_hand_is_where_its_address_says(endpoints: TwoEndpoints) -> None:
+    from mlx_integrations.cloud.chat import OpenAIChatBackend
+
+    backend = OpenAIChatBackend(base_url=endpoints.local.base_url, model="test-model", api_key="x")
+    answer = ChatRouter(models={"it": ChatMLX(model="test-model", backend=backend)}).invoke("Hello?")
+    assert answer.text == LOCAL_ANSWER
+    elsewhere = OpenAIChatBackend(base_url="https://192.0.2.1/v1", model="test-model", api_key="x")
+    with pytest.raises((PrivacyError, RouterError)):
+        ChatRouter(models={"it": ChatMLX(model="test-model", backend=elsewhere)}).invoke("Hello?")
+
+
+def test_annotations_can_be_resolved() -> None:
+    """LangChain's own wrappers read them, and drop what they cannot resolve."""
+    for method in (ChatRouter.bind_tools, ChatRouter.with_structured_output):
+        assert "return" in get_type_hints(method)
+
+
+def test_a_copy_and_a_pickle_route_as_well(endpoints: TwoEndpoints) -> None:
+    copied = endpoints.router().model_copy()
+    assert copied.invoke("Hello?").text == LOCAL_ANSWER
+
+
+def test_the_cache_key_tells_routers_apart(endpoints: TwoEndpoints) -> None:
+    one, other = endpoints.router(), endpoints.router(mode="prefer_cloud")
+    assert one._get_llm_string() == endpoints.router()._get_llm_string() != other._get_llm_string()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"models": {}}, "at least one model"),
+        ({"models": [ChatMLX(model="demo"), ChatMLX(model="demo")]}, "Two of the models are called `demo`"),
+        ({"models": {"a": "demo"}}, "not a chat model"),
+        ({"models": {"local": ChatMLX(model="demo")}, "facts": {"lokal": ModelFacts()}}, "Did you mean `local`"),
+        (
+            {"models": {"local": ChatMLX(model="demo")}, "policy": Policy(tasks={"code": ("lokal",)})},
+            "Did you mean `local`",
+        ),
+        ({"models": {"local": ChatMLX(model="demo")}, "local_hosts": ("no host!",)}, "is no host"),
+    ],
+)
+def test_what_cannot_be_is_refused_when_it_is_made(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ChatRouter(**options)
+
+
+def test_no_key_shows(endpoints: TwoEndpoints) -> None:
+    from tests.langchain.routing import SECRET_KEY
+
+    router = endpoints.router()
+    endpoints.local.fail(status=401)
+    endpoints.cloud.fail(status=401)
+    with pytest.raises(RouterError) as caught:
+        router.invoke([HumanMessage("Hello?")])
+    shown = f"{router!r} {caught.value} {caught.value!r} {router.router.roster.states()} {report_of(caught.value)}"
+    assert SECRET_KEY not in shown
+
+
+def test_it_is_a_chat_model_without_surprises(endpoints: TwoEndpoints) -> None:
+    router: BaseChatModel = endpoints.router()
+    assert isinstance(router.invoke([("user", "Hello?")]), AIMessage)
+    assert [answer.text for answer in router.batch(["a", "b", "c"])] == [LOCAL_ANSWER] * 3
+    assert (
+        ChatRouter(models={"a": chat_openai("http://192.0.2.1"), "b": ChatMLX(model="demo")}).get_num_tokens("one two")
+        > 0
+    )
