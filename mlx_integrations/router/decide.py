@@ -211,7 +211,7 @@ def _slowness(state: CandidateState) -> float:
     if state.tokens_per_second is None or state.tokens_per_second <= 0:
         return math.inf
     seconds = (state.first_token_seconds or 0.0) + _TYPICAL_ANSWER_TOKENS / state.tokens_per_second
-    return round(math.log2(seconds)) if seconds > 0 else -math.inf
+    return round(math.log2(seconds)) if 0 < seconds < math.inf else seconds
 
 
 def _in_order(

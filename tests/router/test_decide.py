@@ -174,6 +174,8 @@ def test_what_is_in_memory_fast_and_cheap_goes_first() -> None:
     alike = replace(slow, tokens_per_second=11.0)
     assert _decide(states={"home": slow, "next-room": alike}).order[0] == "home", "noise does not change the order"
     assert _decide(candidates=(OTHER_CLOUD, CLOUD)).order == ("cloud", "other-cloud")
+    hardly = CandidateState(is_loaded=True, tokens_per_second=5e-324)
+    assert _decide(states={"home": hardly, "next-room": slow}).order[0] == "next-room"
 
 
 def test_equals_are_taken_in_turn_by_how_busy_they_are() -> None:
