@@ -23,7 +23,7 @@ MAX_CHARACTERS = 400
 """Of a passage: about 100 tokens, so that several fit into the window of a small model."""
 
 _IN_A_WHEEL = Path(__file__).parent / "docs"
-_TABLES = "reference"
+_NO_PROSE = frozenset({"reference", "adr", "benchmarks.md"})
 _IN_A_CHECKOUT = Path(__file__).parents[2] / "docs"
 _NOT_PROSE = re.compile(r"^```.*?^```$|<!--.*?-->|^\|[^\n]*$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
@@ -39,12 +39,12 @@ def docs_folder() -> Path:
 def read_passages(folder: Path) -> list[Document]:
     """The prose of all Markdown files in a folder, each passage with its file (`source`) and its `heading`.
 
-    Pages of reference are left out: they are tables, made from the code.
+    Left out are pages of reference and figures, which are tables, and records of decisions, which nobody asks about.
     """
     return [
         Document(passage, metadata={"source": file.relative_to(folder).as_posix(), "heading": heading})
         for file in sorted(folder.rglob("*.md"))
-        if _TABLES not in file.relative_to(folder).parts
+        if _NO_PROSE.isdisjoint(file.relative_to(folder).parts)
         for heading, passage in split_markdown(file.read_text(encoding="utf-8"))
     ]
 
