@@ -22,8 +22,8 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
 __all__ = ["MIN_COSINE", "UNSEEN", "EmbeddingCandidate", "Evidence", "Spaces", "use_of"]
 
 MIN_COSINE: Final = 0.99
-"""How far vectors of models that are declared equal may turn from one another. MiniLM on the fixed texts, beside itself in
-float32: 1.0000 with weights in half precision, 0.9999 in 8 bits, 0.960 in 4 bits."""
+"""How far vectors of models that are declared equal may turn from one another. MiniLM on the fixed texts, beside itself
+in float32: 1.0000 with weights in half precision, 0.9999 in 8 bits, 0.960 in 4 bits."""
 UNSEEN: Final = "unseen"
 """In place of a field that differs: there is nothing to compare with."""
 
