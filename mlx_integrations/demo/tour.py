@@ -1,5 +1,5 @@
 """The guided tour behind `mlxi demo`: chat, an agent with tools, structured output, questions about a folder of text,
-a query engine of LlamaIndex, eight requests at once.
+a query engine of LlamaIndex, eight requests at once, and which larger models this machine could hold.
 
 Everything shown is done by the shipped demo model, through the same code that runs a large one, and by an embedding
 model if it is installed. What is not installed is named, with the line that installs it. The tour returns what it saw,
@@ -23,6 +23,7 @@ from rich.table import Table
 from mlx_integrations import __version__, get_runtime
 from mlx_integrations.demo.page import Page
 from mlx_integrations.demo.retrieval import answer_from, docs_folder, index_passages, read_passages
+from mlx_integrations.demo.suited import Suited, suited_models, suited_table
 from mlx_integrations.demo.tools import calculator, days_between, lookup_price
 from mlx_integrations.errors import MissingExtraError, ModelNotFoundError
 
@@ -147,6 +148,7 @@ class TourResult:
     retrieval: Retrieval | None
     engine: Queried | None
     speed: Speed
+    suited: tuple[Suited, ...]
     seconds: float
 
 
@@ -170,10 +172,18 @@ def run_tour(console: Console, model: BaseChatModel | None = None, *, pauses: bo
     retrieval = tour.retrieval()
     engine = tour.engine()
     speed = tour.together()
+    suited = tour.suited()
     seconds = time.perf_counter() - started
     tour.goodbye(seconds)
     return TourResult(
-        chat=chat, agent=agent, contact=contact, retrieval=retrieval, engine=engine, speed=speed, seconds=seconds
+        chat=chat,
+        agent=agent,
+        contact=contact,
+        retrieval=retrieval,
+        engine=engine,
+        speed=speed,
+        suited=suited,
+        seconds=seconds,
     )
 
 
@@ -312,11 +322,24 @@ class _Tour:
         self._page.show(_speed_table(speed))
         return speed
 
+    def suited(self) -> tuple[Suited, ...]:
+        """Larger models that would fit, from the catalogue and this machine's memory alone."""
+        from mlx_integrations.assembly import model_registry
+
+        self._page.heading("7. What this machine could run", "recommend(model_registry(), machine, use=use)")
+        machine = get_runtime().prepare()
+        gib = machine.budget_bytes / 1024**3
+        self._page.show(f"[dim]Models may take {gib:.1f} GiB here. Nothing has been downloaded to know this.[/]")
+        models = suited_models(model_registry(), machine)
+        self._page.show(suited_table(models))
+        return models
+
     def goodbye(self, seconds: float) -> None:
         """Say what to do next."""
         self._page.heading("Next", f"that took {seconds:.1f} s")
         for command, what in (
             ('mlxi chat "What can you do?"', "ask the demo model yourself"),
+            ("mlxi run NAME", "download one of these, and talk to it"),
             ('mlxi chat --model PATH "..."', "ask a model in MLX format on your disk"),
         ):
             self._page.show(f"  [cyan]{command:<30}[/] {what}")

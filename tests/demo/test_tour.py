@@ -4,14 +4,19 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from rich.console import Console
 
+from mlx_integrations.demo.suited import suited_models
 from mlx_integrations.demo.tour import AgentRun, Contact, Step, TourResult, run_tour
 from mlx_integrations.langchain import ChatMLX
+from mlx_integrations.registry import ModelRegistry
+from mlx_integrations.registry.entry import Use
+from mlx_integrations.registry.selection import estimate_entry
 from mlx_integrations.testing import FakeAnswer, FakeChatBackend
-from mlx_integrations.types import ChatRequest, ToolCall
+from mlx_integrations.types import ChatRequest, Machine, ToolCall
 
 CONTACT_JSON = '{"name": "Clara Lang", "age": 36, "city": "Lisbon"}'
 _CALLS = {
@@ -119,7 +124,7 @@ def test_a_folder_is_read_in_seconds(scripted: tuple[TourResult, str]) -> None:
     result, page = scripted
     assert result.retrieval is not None
     assert result.retrieval.files >= 10
-    assert 80 <= result.retrieval.passages <= 240
+    assert 80 <= result.retrieval.passages <= 320
     assert f"{result.retrieval.passages} passages of {result.retrieval.files} files" in page
 
 
@@ -169,6 +174,30 @@ def test_speeds_count_the_tokens_of_all_answers(scripted: tuple[TourResult, str]
     assert speed.same_answers
 
 
+def test_larger_models_that_would_fit_are_named_for_every_use(scripted: tuple[TourResult, str]) -> None:
+    result, page = scripted
+    assert [one.use for one in result.suited] == list(get_args(Use))
+    for one in result.suited:
+        assert one.is_usable == (one.needed_bytes <= one.budget_bytes)
+        (row,) = [line for line in page.splitlines() if line.split()[:2] == [one.use, one.model_id]]
+        assert row.rstrip().endswith("fits") if one.is_usable else "too large by" in row
+    assert "Nothing has been downloaded to know this." in page
+
+
+def test_a_machine_with_little_memory_is_told_by_how_much_a_model_is_too_large() -> None:
+    machine = Machine(backend="metal", device_name="", memory_bytes=2**31, usable_bytes=2**30, cores=4)
+    chat, code, *_ = suited_models(ModelRegistry.embedded(), machine)
+    assert chat.is_usable and 0 < chat.largest_context_tokens < 131_072
+    entry = ModelRegistry.embedded().get(chat.model_id)
+    assert entry is not None
+    longest, longer = (
+        estimate_entry(entry, backend="metal", context_tokens=chat.largest_context_tokens + more) for more in (0, 256)
+    )
+    assert longest is not None and longer is not None
+    assert longest.total_bytes <= 2**30 < longer.total_bytes
+    assert not code.is_usable and code.needed_bytes > 2**30 == code.budget_bytes
+
+
 def test_a_page_that_is_no_terminal_is_plain_text(scripted: tuple[TourResult, str]) -> None:
     page = scripted[1]
     assert "\x1b" not in page
@@ -200,6 +229,6 @@ def test_the_command_shows_the_tour(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mlx_integrations", "demo", "--fast"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "6. 8 requests at once" in done.stdout
+    assert "6. 8 requests at once" in done.stdout and "7. What this machine could run" in done.stdout
     assert "\x1b" not in done.stdout
     assert done.stderr == ""
