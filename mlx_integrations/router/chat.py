@@ -1,12 +1,11 @@
 """`ChatChunk`s, `ChatRequest`s and `ChatBackend`s as the router sees them."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
 from mlx_integrations.router.dialect import Budget, Reading
 from mlx_integrations.router.failures import Failure
-from mlx_integrations.router.tool_check import call_problem
+from mlx_integrations.router.tool_check import call_problem, json_problem
 from mlx_integrations.types import ChatChunk, ChatMessage, ChatRequest, JsonObjectFormat, JsonSchemaFormat
 
 __all__ = ["ChatDialect", "request_within"]
@@ -40,19 +39,11 @@ class ChatDialect:
         if problem := next(filter(None, problems), ""):
             return problem
         is_json = isinstance(self._request.output, JsonSchemaFormat | JsonObjectFormat)
-        return _json_problem("".join(chunk.text for chunk in chunks)) if is_json and not calls else ""
+        return json_problem("".join(chunk.text for chunk in chunks)) if is_json and not calls else ""
 
     def classify(self, error: Exception) -> Failure | None:
         """Every error of a backend is one of this package's, or Python's."""
         return None
-
-
-def _json_problem(text: str) -> str:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return "the answer is not the JSON that was asked for"
-    return ""
 
 
 def request_within(request: ChatRequest, budget: Budget) -> ChatRequest:

@@ -1,10 +1,10 @@
-"""Whether a tool call may be let through: arguments that are whole, and what the tool asked for."""
+"""Whether an answer may be let through: arguments of calls that are whole, and what the tool asked for; JSON."""
 
 import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-__all__ = ["call_problem"]
+__all__ = ["call_problem", "json_problem"]
 
 
 def call_problem(name: str | None, arguments: str | Mapping[str, Any], tools: Mapping[str, Mapping[str, Any]]) -> str:
@@ -25,6 +25,15 @@ def call_problem(name: str | None, arguments: str | Mapping[str, Any], tools: Ma
     if not isinstance(arguments, Mapping):
         return "the arguments of a call are not a JSON object"
     return _schema_problem(dict(arguments), tools[name])
+
+
+def json_problem(text: str) -> str:
+    """What is wrong with an answer that has to be JSON; empty if nothing is."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return "the answer is not the JSON that was asked for"
+    return ""
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -2,33 +2,18 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any, cast
+from typing import cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
+from mlx_integrations.adapters.route_reports import route_metadata
 from mlx_integrations.langchain.routing.dialect import Piece
-from mlx_integrations.router.privacy import LOCAL_ONLY, PRIVACY_KEY
 from mlx_integrations.router.report import RouteReport
 
-__all__ = ["ROUTER_KEY", "as_generation", "describe_report", "last_generation", "whole_result"]
-
-ROUTER_KEY = "router"
-"""Where the report is in `response_metadata`."""
-
-
-def describe_report(report: RouteReport) -> dict[str, Any]:
-    """A report as plain values: who was asked, what became of it, who was not asked and why."""
-    return {
-        "answered_by": report.answered_by,
-        "attempts": [asdict(attempt) for attempt in report.attempts],
-        "considered": [asdict(item) for item in report.plan.considered],
-        "private_because": list(report.plan.private_because),
-        "cost_usd": report.cost_usd,
-    }
+__all__ = ["as_generation", "last_generation", "whole_result"]
 
 
 def as_generation(piece: Piece) -> ChatGenerationChunk:
@@ -40,7 +25,7 @@ def last_generation(piece: Piece | None, report: RouteReport) -> ChatGenerationC
     """The last piece, with the report; one without content if there is none left."""
     message = AIMessageChunk(content="") if piece is None else _as_chunk(piece.message)
     # Only here: chunks are merged by adding what is in their metadata.
-    message.response_metadata = {**message.response_metadata, **_metadata(report)}
+    message.response_metadata = {**message.response_metadata, **route_metadata(report)}
     message.chunk_position = "last"
     return ChatGenerationChunk(message=message, generation_info=dict(message.response_metadata))
 
@@ -54,14 +39,9 @@ def whole_result(pieces: Sequence[Piece], report: RouteReport) -> ChatResult:
         first, *others = [_as_chunk(message) for message in messages]
         merged = add_ai_message_chunks(first, *others)
         message = cast(AIMessage, message_chunk_to_message(merged))
-    message.response_metadata = {**message.response_metadata, **_metadata(report)}
+    message.response_metadata = {**message.response_metadata, **route_metadata(report)}
     generation = ChatGeneration(message=message, generation_info=dict(message.response_metadata))
     return ChatResult(generations=[generation])
-
-
-def _metadata(report: RouteReport) -> dict[str, Any]:
-    mark = {PRIVACY_KEY: LOCAL_ONLY} if report.is_private else {}
-    return {ROUTER_KEY: describe_report(report), **mark}
 
 
 def _as_chunk(message: AIMessage) -> AIMessageChunk:

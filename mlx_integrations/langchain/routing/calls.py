@@ -10,6 +10,7 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable
 
+from mlx_integrations.adapters.chat_candidates import EndsSeen
 from mlx_integrations.langchain.routing.dialect import Piece, finish_reason
 from mlx_integrations.langchain.routing.silence import SILENT, silence
 from mlx_integrations.router.dialect import Budget
@@ -17,24 +18,6 @@ from mlx_integrations.router.dialect import Budget
 __all__ = ["CandidateCalls", "EndsSeen"]
 
 _TOOL_OPTIONS = ("tool_choice", "parallel_tool_calls", "strict", "response_format")
-
-
-class EndsSeen:
-    """Which candidates say why an answer ended.
-
-    One that has done so once always does: an answer of it without a reason was cut off. Of one that never did, an
-    answer counts as complete when its stream ends.
-    """
-
-    def __init__(self, names: Sequence[str] = ()) -> None:
-        self._names = set(names)
-
-    def add(self, name: str) -> None:
-        """Note that this candidate gave a reason."""
-        self._names.add(name)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._names
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,6 +1,5 @@
 """LangChain's messages, chunks and exceptions as the router reads them."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,10 +7,11 @@ from langchain_core import exceptions
 from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic import ValidationError
 
+from mlx_integrations.adapters.client_failures import client_failure
 from mlx_integrations.errors import MLXIntegrationsError
 from mlx_integrations.router.dialect import Reading
 from mlx_integrations.router.failures import Failure, FailureKind
-from mlx_integrations.router.tool_check import call_problem
+from mlx_integrations.router.tool_check import call_problem, json_problem
 from mlx_integrations.types import Usage
 
 __all__ = ["LangChainDialect", "Piece", "finish_reason"]
@@ -30,18 +30,6 @@ _KINDS: tuple[tuple[type[Exception], FailureKind], ...] = (
     (exceptions.ModelInvalidRequestError, "invalid_request"),
     (exceptions.OutputParserException, "bad_output"),
 )
-_STATUSES: Mapping[int, FailureKind] = {
-    401: "authentication",
-    402: "authentication",
-    403: "authentication",
-    404: "missing_model",
-    408: "timeout",
-    429: "rate_limit",
-    400: "invalid_request",
-    413: "context_overflow",
-    422: "invalid_request",
-}
-_SERVER_ERRORS = 500
 
 
 class Piece(NamedTuple):
@@ -84,7 +72,7 @@ class LangChainDialect:
             if problem := call_problem(name, arguments, tools):
                 return problem
         if self._wants_json and not calls:
-            return _json_problem("".join(_text(piece.message) for piece in pieces))
+            return json_problem("".join(_text(piece.message) for piece in pieces))
         return ""
 
     def classify(self, error: Exception) -> Failure | None:
@@ -93,21 +81,10 @@ class LangChainDialect:
             return Failure(kind="control")
         if isinstance(error, MLXIntegrationsError):
             return None
-        status = _status(error)
-        if _is_overflow(error):
-            return Failure(kind="context_overflow", status=status)
         if isinstance(error, ValidationError) and error.title.startswith("AIMessage"):
             # LangChain could not make a message of what the model wrote, which is nothing that the caller did.
             return Failure(kind="bad_tool_call" if self._tools else "bad_output")
-        kind = next((kind for known, kind in _KINDS if isinstance(error, known)), None)
-        if kind is None and status is not None:
-            kind = _STATUSES.get(status, "unavailable" if status >= _SERVER_ERRORS else "failed")
-        if kind is None and any(word in type(error).__name__ for word in ("Connect", "Timeout")):
-            # httpx, aiohttp and requests have exceptions of their own, which are no OSErrors.
-            kind = "timeout" if "Timeout" in type(error).__name__ else "unavailable"
-        if kind is None:
-            return None
-        return Failure(kind=kind, retry_after_seconds=_retry_after(error), status=status)
+        return client_failure(error, next((kind for known, kind in _KINDS if isinstance(error, known)), None))
 
 
 def finish_reason(message: AIMessage) -> str | None:
@@ -169,41 +146,6 @@ def _calls(messages: Iterable[AIMessage]) -> Iterable[tuple[str | None, str | Ma
     yield from ((name, arguments or "{}") for name, arguments in pieces.values())
 
 
-def _json_problem(text: str) -> str:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return "the answer is not the JSON that was asked for"
-    return ""
-
-
 def _steers_the_graph(error: Exception) -> bool:
     """Interrupts and commands of LangGraph, which is not imported for it."""
     return any(kind.__name__ == "GraphBubbleUp" for kind in type(error).__mro__)
-
-
-def _is_overflow(error: BaseException | None) -> bool:
-    """Whether a provider says that the prompt is too long; LangChain's packages notice some of the ways to say it."""
-    for _ in range(4):
-        if error is None:
-            return False
-        if getattr(error, "code", None) == "context_length_exceeded":
-            return True
-        error = error.__cause__
-    return False
-
-
-def _status(error: Exception) -> int | None:
-    found = getattr(error, "status_code", None)
-    if found is None:
-        found = getattr(getattr(error, "response", None), "status_code", None)
-    return found if isinstance(found, int) else None
-
-
-def _retry_after(error: Exception) -> float | None:
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    try:
-        seconds = float(str(headers.get("retry-after")))
-    except (AttributeError, ValueError):
-        return None  # a date, as some proxies send it, is not worth a parser here: the usual wait applies
-    return seconds if seconds >= 0 else None
