@@ -138,9 +138,9 @@ PRESETS: Final[Mapping[str, Preset]] = {
         base_url="http://localhost:8080/v1",
         key_variable="",
         source="https://github.com/ml-explore/mlx-lm/blob/main/mlx_lm/server.py",
-        # It has neither `tool_choice` nor response formats.
+        # It has neither `tool_choice` nor response formats, and streams no log-probabilities.
         options={
-            **_OPENAI_SAMPLING,
+            **{name: name for name in _OPENAI_SAMPLING if "logprobs" not in name},
             **{name: name for name in ("top_k", "min_p", "xtc_probability", "xtc_threshold", "repetition_penalty")},
             "tools": "tools",
             "template_options": "chat_template_kwargs",
