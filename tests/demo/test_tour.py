@@ -184,18 +184,28 @@ def test_larger_models_that_would_fit_are_named_for_every_use(scripted: tuple[To
     assert "Nothing has been downloaded to know this." in page
 
 
-def test_a_machine_with_little_memory_is_told_by_how_much_a_model_is_too_large() -> None:
-    machine = Machine(backend="metal", device_name="", memory_bytes=2**31, usable_bytes=2**30, cores=4)
-    chat, code, *_ = suited_models(ModelRegistry.embedded(), machine)
-    assert chat.is_usable and 0 < chat.largest_context_tokens < 131_072
+def _mac(usable_gib: int) -> Machine:
+    return Machine(
+        backend="metal", device_name="", memory_bytes=2 * usable_gib * 2**30, usable_bytes=usable_gib * 2**30, cores=4
+    )
+
+
+def test_a_machine_with_little_memory_is_told_how_much_a_model_needs() -> None:
+    chat, code, *_ = suited_models(ModelRegistry.embedded(), _mac(1))
+    assert chat.is_usable and not code.is_usable
+    assert code.needed_bytes > 2**30 == code.budget_bytes
+
+
+def test_the_context_that_fits_is_the_longest_one() -> None:
+    chat = suited_models(ModelRegistry.embedded(), _mac(6))[0]
     entry = ModelRegistry.embedded().get(chat.model_id)
-    assert entry is not None
+    assert entry is not None and entry.context_window is not None
+    assert 0 < chat.largest_context_tokens < entry.context_window
     longest, longer = (
         estimate_entry(entry, backend="metal", context_tokens=chat.largest_context_tokens + more) for more in (0, 256)
     )
     assert longest is not None and longer is not None
-    assert longest.total_bytes <= 2**30 < longer.total_bytes
-    assert not code.is_usable and code.needed_bytes > 2**30 == code.budget_bytes
+    assert longest.total_bytes <= chat.budget_bytes < longer.total_bytes
 
 
 def test_a_page_that_is_no_terminal_is_plain_text(scripted: tuple[TourResult, str]) -> None:
