@@ -15,6 +15,7 @@ Whoever drives it opens the streams and reads them, in a thread or on an event l
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from mlx_integrations.errors import PartialResponseError, PrivacyError, RouterError
@@ -176,7 +177,7 @@ class Call(Generic[C]):
 
     def failed(self, attempt: Attempt[C], failure: Failure, error: Exception) -> None:
         """Decide what follows from a failure: returns if somebody else is asked, raises otherwise."""
-        reaction = REACTIONS[failure.kind]
+        reaction = self.reaction_to(failure)
         if failure.kind == "control":
             raise self._with_report(error)
         self._failures.append((attempt.name, failure))
@@ -194,6 +195,13 @@ class Call(Generic[C]):
             raise self._with_report(self._nobody_left()) from self._first_error
         else:
             self._ask_again(attempt.turn, failure, reaction)
+
+    def reaction_to(self, failure: Failure) -> Reaction:
+        """What follows from a failure, as the user wants it."""
+        reaction = REACTIONS[failure.kind]
+        if failure.kind == "content_policy" and self.policy.asks_another_if_forbidden:
+            return replace(reaction, asks_another=True)
+        return reaction
 
     def _ask_again(self, turn: Turn, failure: Failure, reaction: Reaction) -> None:
         is_local = self.roster.candidates[turn.name].is_local

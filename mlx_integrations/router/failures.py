@@ -19,7 +19,7 @@ bad_tool_call     once if local    yes       no
 bad_output        once             yes       no
 authentication    no               yes       long
 invalid_request   no               no        no
-content_policy    no               no        no
+content_policy    no               if asked  no
 privacy           no               no        no
 control           no               no        no
 """

@@ -68,6 +68,7 @@ class Policy:
         hold_tokens: Pieces of an answer that are held back before the first one is shown, so that an early failure can
             still be repaired.
         continue_text: Whether another candidate may write on where a plain text broke off.
+        asks_another_if_forbidden: Whether another candidate is asked what the rules of one forbid.
         tasks: For a task, the candidates that go first, whichever side the mode prefers.
         order: Candidates in the order in which they go, within their side.
         private_tags: Tags that say that a call must stay on this machine.
@@ -89,6 +90,7 @@ class Policy:
     guarantee: Guarantee = "live"
     hold_tokens: int = 0
     continue_text: bool = False
+    asks_another_if_forbidden: bool = False
     tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     order: tuple[str, ...] = ()
     private_tags: frozenset[str] = frozenset({"private"})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from mlx_integrations.errors import GenerationError, InvalidOutputError
 from mlx_integrations.router.breaker import Ticket
 from mlx_integrations.router.dialect import Budget
-from mlx_integrations.router.failures import REACTIONS, Failure, classify
+from mlx_integrations.router.failures import Failure, classify
 from mlx_integrations.router.gate import Gate
 from mlx_integrations.router.report import Attempted, Outcome
 from mlx_integrations.types import Usage
@@ -150,7 +150,7 @@ class Attempt(Generic[C]):
 
     def _failed(self, failure: Failure, error: Exception) -> Sequence[C]:
         self.is_over = True
-        reaction = REACTIONS[failure.kind]
+        reaction = self._call.reaction_to(failure)
         roster = self._call.roster
         if not reaction.asks_another:
             self._ticket.release()

@@ -20,6 +20,7 @@ from mlx_integrations.errors import (
 )
 from mlx_integrations.router.attempts import Router
 from mlx_integrations.router.candidates import Candidate
+from mlx_integrations.router.chat import ChatDialect
 from mlx_integrations.router.dialect import Budget
 from mlx_integrations.router.facts import RequestFacts
 from mlx_integrations.router.policy import Policy
@@ -33,6 +34,7 @@ from tests.router.scripts import (
     END,
     FACTS,
     HALF_A_CALL,
+    REQUEST,
     STALL,
     USAGE,
     Bench,
@@ -138,6 +140,69 @@ def test_a_complete_answer_is_rescued_whatever_fails_in_the_middle(first: Script
 def test_the_guarantee_may_be_chosen_for_a_call() -> None:
     bench = Bench([["one", BROKEN], SPARE])
     assert text_of(list(bench.stream(guarantee="complete"))) == "spare answer"
+
+
+class Kept:
+    """A stream that something else refers to as well, such as a connection: only `close` ends it."""
+
+    def __init__(self, chunks: Sequence[ChatChunk | Exception]) -> None:
+        self._chunks = iter(chunks)
+        self.closed = 0
+
+    def __iter__(self) -> "Kept":
+        return self
+
+    def __next__(self) -> ChatChunk:
+        chunk = next(self._chunks)
+        if isinstance(chunk, Exception):
+            raise chunk
+        return chunk
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def __aiter__(self) -> "Kept":
+        return self
+
+    async def __anext__(self) -> ChatChunk:
+        try:
+            return next(self)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("flavour", ["sync", "async"])
+@pytest.mark.parametrize("leaves", [False, True], ids=["to the end", "leaves early"])
+async def test_every_stream_is_closed_once(flavour: str, leaves: bool) -> None:
+    streams = {"c0": Kept([BROKEN]), "c1": Kept([ChatChunk(text="one"), END])}
+    bench = Bench([SPARE, SPARE])
+    if flavour == "sync":
+        stream = bench.router.stream(FACTS, lambda name, budget: streams[name], ChatDialect(REQUEST))
+        next(stream)
+        assert streams["c0"].closed == 1, "before the next one is asked"
+        stream.close() if leaves else list(stream)
+    else:
+        astream = bench.router.astream(FACTS, lambda name, budget: streams[name], ChatDialect(REQUEST))
+        await anext(astream)
+        assert streams["c0"].closed == 1, "before the next one is asked"
+        if leaves:
+            await astream.aclose()
+        else:
+            assert [chunk async for chunk in astream] == [END]
+    assert [stream.closed for stream in streams.values()] == [1, 1]
+
+
+def test_a_stream_that_cannot_be_closed_spoils_nothing() -> None:
+    class Stuck(Kept):
+        def close(self) -> None:
+            raise OSError("it does not close")
+
+    bench = Bench([SPARE])
+    stream = bench.router.stream(FACTS, lambda name, budget: Stuck([ChatChunk(text="one"), END]), ChatDialect(REQUEST))
+    assert text_of(list(stream)) == "one"
 
 
 # Tool calls

@@ -87,7 +87,7 @@ def test_every_error_of_this_package_has_a_kind_that_was_chosen() -> None:
     """No new class falls through to what is meant for strangers."""
 
     def leaves(cls: type[MLXIntegrationsError]) -> list[type[MLXIntegrationsError]]:
-        subclasses = [item for item in cls.__subclasses__() if item.__module__ == errors.__name__]
+        subclasses = [item for item in cls.__subclasses__() if item.__module__.startswith(errors.__name__)]
         return [cls] if not subclasses else [leaf for item in subclasses for leaf in leaves(item)]
 
     chosen_as_failed: set[type[MLXIntegrationsError]] = {errors.GenerationError, errors.ConversionError}
@@ -199,6 +199,20 @@ def test_a_candidate_that_says_how_long_to_wait_is_left_alone_so_long(kind: str)
     assert text_of(list(bench.stream())) == "spare"
     assert bench.asked == ["c0", "c1"], "it is not asked again at once"
     assert bench.router.roster.breakers["c0"].blocked()[0] == 77.0
+
+
+@pytest.mark.parametrize("is_wanted", [False, True])
+def test_what_rules_forbid_is_asked_of_another_only_if_that_is_wanted(is_wanted: bool) -> None:
+    forbidden = errors.RemoteContentPolicyError("No.", **AT, status=400)
+    policy = Policy(allow_cloud=True, mode="prefer_cloud", asks_another_if_forbidden=is_wanted)
+    bench = Bench([[forbidden], ["spare", END]], policy, ["remote", "in-process"])
+    for _ in range(4):
+        if is_wanted:
+            assert text_of(list(bench.stream())) == "spare"
+        else:
+            with pytest.raises(errors.RemoteContentPolicyError):
+                list(bench.stream())
+    assert bench.asked.count("c0") == 4, "it says nothing about the candidate"
 
 
 def test_a_missing_model_is_tried_again_when_it_is_there() -> None:
