@@ -89,7 +89,7 @@ _SECRETS: Final = (
 )
 _ASSIGNED = re.compile(
     r"(?:api[ _-]?key|access[ _-]?key|secret|token|passwor[dt]|passwd|pwd|passphrase)[\"']?\s{0,4}(?:=|:|\bis\b)\s{0,4}"
-    r"[\"']?(?=[^\s\"',;]{0,128}\d)[^\s\"',;(){}]{8}"
+    r"[\"']?(?=[^\s\"',;(){}]{0,128}\d)[^\s\"',;(){}]{8}"
 )
 """Such as `password: ...`: at least eight characters, and a digit among them."""
 
