@@ -260,6 +260,7 @@ def test_an_example_file_is_valid(user_file: Path, monkeypatch: pytest.MonkeyPat
     settings = Settings()
     if path.name == "privacy-first.toml":
         assert settings.offline
+        assert (settings.router.mode, settings.router.allow_cloud) == ("local_only", False)
         assert not any(profile.allow_fallback for profile in settings.embedding.profiles.values())
     elif path.name != "mlxi.toml":
         assert find_origins(), "an example sets something"

@@ -74,10 +74,8 @@ NOT_FOUND = [
     ("ip", "127.0.0.1, 0.0.0.0, ::1, version 1.2.3, v1.2.3.4, 1.2.3.4.5, 999.1.1.1"),
     ("ip", "std::vector, at 12:30:45, a::b::c"),
     ("phone", "2024-01-02, 01.02.2024, 01-02-2024 12:30:00, 3.14159265358979, 1,000,000,000, 12345678901234"),
-    (
-        "secret",
-        "the token: Optional[str], password = getpass(), token = self._fp.read(1), tokens: many of them, secret: none, sk-learn",
-    ),
+    ("secret", "the token: Optional[str], password = getpass(), token = self._fp.read(1)"),
+    ("secret", "tokens: many of them, secret: none, sk-learn"),
     ("secret", "http://localhost:8080/a@b and https://example.org:443/x"),
     ("secret", "-----BEGIN PUBLIC KEY-----"),
 ]
