@@ -38,8 +38,9 @@ def show(
 ) -> None:
     """Print every setting with its value and where that comes from. Secrets are never printed."""
     invocation: Invocation = context.obj
-    values = _values(invocation.settings)
+    # First, because settings that are in use set variables for other libraries, as `offline` does.
     origins = _origins(invocation)
+    values = _values(invocation.settings)
     chosen = [
         key
         for key in values
@@ -57,11 +58,12 @@ def show(
 def get(context: typer.Context, key: _Key, as_json: AsJson = False) -> None:
     """Print the value of one setting."""
     invocation: Invocation = context.obj
+    origins = _origins(invocation)
     values = _values(invocation.settings)
     if key not in values:
         raise _no_such_setting(key)
     if as_json:
-        print_json(_record(key, values[key], _origins(invocation).get(key)))
+        print_json(_record(key, values[key], origins.get(key)))
     else:
         typer.echo(_shown(values[key]))
 

@@ -33,6 +33,15 @@ _MONTH = re.compile(r"(19|20)\d\d-(0[1-9]|1[0-2])")
 _DAY = re.compile(r"(19|20)\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,120}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,120}){0,4}")
 
+_FORMS = {
+    _ID: "it must be lower case letters, digits, dots and dashes, such as `llama-3.2-3b`",
+    _REPOSITORY: "it must be a repository, such as `mlx-community/Qwen3-4B-4bit`",
+    _REVISION: "it must be a whole commit hash of 40 characters",
+    _SHA256: "it must be a SHA-256 of 64 characters",
+    _LANGUAGE: "it must be a language code, such as `en`",
+    _MONTH: "it must be a month, such as `2026-11`",
+}
+
 _Reader = Callable[[Any], Any]
 
 
@@ -122,7 +131,7 @@ def _text(limit: int = _MAX_TEXT, *, pattern: re.Pattern[str] | None = None, all
         if any(_plays_tricks(character) and not (allow_lines and character == "\n") for character in value):
             raise _InvalidError("it holds characters that cannot be shown")
         if pattern is not None and not pattern.fullmatch(value):
-            raise _InvalidError(f"it must match {pattern.pattern}")
+            raise _InvalidError(_FORMS.get(pattern, f"it must match {pattern.pattern}"))
         return value
 
     return read

@@ -1,13 +1,16 @@
 """`mlxi config`: what is set, where it comes from, and how to change it."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlx_integrations.cli.exit_codes import ExitCode
 from mlx_integrations.cli.main import main
 from mlx_integrations.cli.parts import Parts
+from mlx_integrations.offline import switch_off_network
 from mlx_integrations.settings import Settings
 
 
@@ -117,6 +120,24 @@ def test_a_misspelt_name_is_answered_with_the_nearest(
 ) -> None:
     assert _run(*argv) == ExitCode.FAILED
     assert capsys.readouterr().err.splitlines()[-1] == f"hint: {hint}"
+
+
+def test_what_a_setting_does_to_other_libraries_is_not_its_origin(
+    user_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Settings in use switch the network off through variables that are sources of settings themselves."""
+
+    def use(**values: Any) -> Settings:
+        settings = Settings(**values)
+        switch_off_network()
+        return settings
+
+    Path("mlxi.toml").write_text("offline = true\n")
+    for argv, index in ((["show", "offline"], 0), (["get", "offline"], None)):
+        os.environ.pop("HF_HUB_OFFLINE", None), os.environ.pop("TRANSFORMERS_OFFLINE", None)
+        assert main(["config", *argv, "--json"], Parts(settings=use)) == 0
+        record = json.loads(capsys.readouterr().out)
+        assert (record if index is None else record[index])["from"]["place"] == "mlxi.toml"
 
 
 def test_an_option_is_an_origin_too(user_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,6 +90,11 @@ def test_a_value_that_its_field_does_not_hold_drops_the_entry_and_says_which(fie
     assert found.reason.startswith("it")
 
 
+def test_a_repository_that_is_none_is_explained_without_a_pattern() -> None:
+    assert "such as `mlx-community/Qwen3-4B-4bit`" in problem(repo_id="no-slash").reason
+    assert "a whole commit hash" in problem(revision="main").reason
+
+
 def test_prompts_may_have_lines() -> None:
     found = read_entry({**SMALL, "query_prompt": "Instruct: find\nQuery:"}, origin="user")
     assert isinstance(found, ModelEntry) and found.query_prompt == "Instruct: find\nQuery:"
