@@ -38,8 +38,9 @@ class ModelFacts:
         max_concurrent: Calls that it takes at the same time.
         context_window: Tokens of prompt and answer together, where the model itself does not say.
         is_local: `None` finds out by its address. `True` vouches for it that what it is asked stays with you, which is
-            needed for models of other packages that run in this process: nobody can look into them. `False` says that
-            what listens at an address of this machine passes on what it is asked, as a proxy does.
+            needed for models of other packages that run in this process, and for backends of your own: nobody can
+            look into them. `False` says that what listens at an address of this machine passes on what it is asked,
+            as a proxy does.
     """
 
     tasks: frozenset[str] = frozenset()

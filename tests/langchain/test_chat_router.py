@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from pydantic import BaseModel, ValidationError
 
-from mlx_integrations.errors import InvalidOutputError, PrivacyError, RouterError
+from mlx_integrations.errors import InvalidOutputError, InvalidRequestError, PrivacyError, RouterError
 from mlx_integrations.langchain import ChatMLX, ChatRouter, ModelFacts
 from mlx_integrations.router import Policy, report_of
 from tests.langchain.routing import CLOUD_ANSWER, LOCAL_ANSWER, TwoEndpoints, allow_network, chat_openai, two_endpoints
@@ -229,6 +229,15 @@ def test_a_user_s_preference_for_a_task(endpoints: TwoEndpoints) -> None:
     assert "".join(str(chunk.text) for chunk in chunks) == CLOUD_ANSWER
 
 
+def test_a_call_can_name_who_goes_first(endpoints: TwoEndpoints) -> None:
+    router = endpoints.router(mode="prefer_cloud")
+    assert router.invoke("Hello?").text == CLOUD_ANSWER
+    named = ChatRouter(models=router.models, policy=Policy(allow_cloud=True))
+    assert named.invoke("Hello?", model="cloud").text == CLOUD_ANSWER
+    with pytest.raises(InvalidRequestError, match="Did you mean `cloud`"):
+        named.invoke("Hello?", model="clod")
+
+
 def test_explaining_asks_nobody(endpoints: TwoEndpoints) -> None:
     plan = endpoints.router().explain("My card is 4111 1111 1111 1111.", tools=[add])
     assert plan.order == ("local",)
@@ -254,6 +263,28 @@ def test_a_backend_given_by_hand_is_where_its_address_says(endpoints: TwoEndpoin
     elsewhere = OpenAIChatBackend(base_url="https://192.0.2.1/v1", model="test-model", api_key="x")
     with pytest.raises((PrivacyError, RouterError)):
         ChatRouter(models={"it": ChatMLX(model="test-model", backend=elsewhere)}).invoke("Hello?")
+
+
+def test_what_a_user_says_of_a_backend_counts(endpoints: TwoEndpoints) -> None:
+    """One at loopback may pass on what it is asked, and one of your own in this process has no address."""
+    from mlx_integrations.assembly import chat_backend
+    from mlx_integrations.cloud.chat import OpenAIChatBackend
+    from mlx_integrations.router.cached_backend import CachedBackend
+    from mlx_integrations.router.response_cache import MemoryResponses
+
+    proxy = ChatMLX(
+        model="test-model", backend=OpenAIChatBackend(base_url=endpoints.local.base_url, model="test-model")
+    )
+    with pytest.raises(PrivacyError):
+        ChatRouter(models={"it": proxy}, facts={"it": ModelFacts(is_local=False)}).invoke("Hello?")
+    assert endpoints.local.requests == []
+    with pytest.raises(PrivacyError):
+        ChatRouter(models={"it": ChatMLX(model="demo")}, facts={"it": ModelFacts(is_local=False)}).invoke("Hello?")
+    cached = ChatMLX(model="demo", backend=CachedBackend(chat_backend("demo"), MemoryResponses()))
+    with pytest.raises(PrivacyError):
+        ChatRouter(models={"it": cached}).invoke("Who are you?")
+    router = ChatRouter(models={"it": cached}, facts={"it": ModelFacts(is_local=True)})
+    assert router.invoke("Who are you?").text.startswith(DEMO_SAYS)
 
 
 def test_annotations_can_be_resolved() -> None:

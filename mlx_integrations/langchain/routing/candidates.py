@@ -56,10 +56,12 @@ def locate_model(model: BaseChatModel, facts: ModelFacts, locator: Locator, *, f
         locator: Looks addresses up.
         fresh: Whether to look again although it was looked up a moment ago.
     """
-    if isinstance(model, ChatMLX):
+    if facts.is_local is False:
+        return "remote"
+    if isinstance(model, ChatMLX) and (model.backend is None or facts.is_local is None):
         return locate_backend(model.backend, model.model, locator, fresh=fresh)
-    if facts.is_local is not None:
-        return "listed" if facts.is_local else "remote"
+    if facts.is_local:
+        return "listed"
     if any(getattr(model, name, None) is not None for name in _DETOURS):
         return "remote"
     name = getattr(model, "model", None) or getattr(model, "model_name", None)
