@@ -37,8 +37,9 @@ from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, field_validator, model_validator
 
 from mlx_integrations import __version__
+from mlx_integrations.adapters.names import OF_NO_USE_HERE
 from mlx_integrations.adapters.tool_choice import tool_choice
-from mlx_integrations.errors import ConfigurationError
+from mlx_integrations.errors import ConfigurationError, InvalidRequestError
 from mlx_integrations.langchain.chat_models import ChatMLX
 from mlx_integrations.langchain.errors import langchain_errors
 from mlx_integrations.langchain.formats import output_format, schema_response_format
@@ -61,8 +62,6 @@ from mlx_integrations.router.read import RequestReader
 from mlx_integrations.router.report import RouteReport
 
 __all__ = ["ChatRouter", "ModelFacts"]
-
-_CONTEXT = ("max_input_tokens", "max_output_tokens")
 
 
 class ChatRouter(BaseChatModel):
@@ -89,12 +88,27 @@ class ChatRouter(BaseChatModel):
         policy: What you want; by default nothing leaves this machine.
         facts: What you know of some of them: prices, tasks, languages, groups of equals.
         local_hosts: Hosts that count as your own machine, such as `mac-studio.local` or `192.168.1.0/24`.
+        temperature: For whoever answers, as are the next two; `None` leaves it to the candidates.
+        max_tokens: Tokens generated at most.
+        stop: Strings that end the answer.
+        timeout: Seconds for a whole call, where the policy's deadlines do not say.
+        streaming: Whether `invoke` streams to callbacks as well.
+
+    For one call, `model` names the candidate that goes first, `task` and `language` say what it needs, and `privacy`
+    whether it may leave this machine.
+
+    `api_key`, `base_url` and `max_retries` are accepted and ignored: they belong to the candidates.
     """
 
     models: SkipValidation[Mapping[str, BaseChatModel]]
     policy: SkipValidation[Policy] = Field(default_factory=Policy)
     facts: SkipValidation[Mapping[str, ModelFacts]] = Field(default_factory=dict)
     local_hosts: tuple[str, ...] = ()
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stop: list[str] | None = None
+    timeout: float | None = None
+    streaming: bool = False
     profile: ModelProfile | None = Field(default=None, exclude=True, repr=False)
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", protected_namespaces=())
@@ -105,6 +119,13 @@ class ChatRouter(BaseChatModel):
     _locator: Locator = PrivateAttr()
     _asked: Mapping[str, BaseChatModel] = PrivateAttr()
     _ends: EndsSeen = PrivateAttr()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        return {name: value for name, value in values.items() if name == "timeout" or name not in OF_NO_USE_HERE}
 
     @field_validator("models", mode="before")
     @classmethod
@@ -136,6 +157,8 @@ class ChatRouter(BaseChatModel):
     @model_validator(mode="after")
     def _check_names(self) -> Self:
         self.policy.check_candidates(tuple(self.models))
+        if self.timeout is not None and self.policy.deadlines.total is None:
+            self.policy = replace(self.policy, deadlines=replace(self.policy.deadlines, total=self.timeout))
         for name in self.facts:
             if name not in self.models:
                 near = difflib.get_close_matches(name, self.models, n=1, cutoff=0.5)
@@ -176,11 +199,21 @@ class ChatRouter(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         models = {name: {"type": model._llm_type, **model._identifying_params} for name, model in self.models.items()}
-        return {"models": models, "policy": repr(self.policy)}
+        own = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop}
+        return {"models": models, "policy": repr(self.policy), **own}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         """Tell a trace who it is; who answered is in the answer's metadata."""
-        return LangSmithParams(ls_provider="mlx-router", ls_model_type="chat", ls_model_name="+".join(self.models))
+        name = str(kwargs.get("model") or "+".join(self.models))
+        params = LangSmithParams(ls_provider="mlx-router", ls_model_type="chat", ls_model_name=name)
+        temperature, max_tokens = (kwargs.get(name, getattr(self, name)) for name in ("temperature", "max_tokens"))
+        if isinstance(temperature, int | float):
+            params["ls_temperature"] = temperature
+        if isinstance(max_tokens, int):
+            params["ls_max_tokens"] = max_tokens
+        if stop or self.stop:
+            params["ls_stop"] = stop or self.stop
+        return params
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         """What at least the first candidate can do: agents ask for its window before they ask the model anything."""
@@ -292,7 +325,8 @@ class ChatRouter(BaseChatModel):
         is_whole: bool,
     ) -> RoutedStream[Piece]:
         facts, calls, dialect, guarantee = self._prepared(router, messages, stop, options, is_whole)
-        return router.stream(facts, calls.open, dialect, guarantee=guarantee)
+        policy = self._policy_of(router, options)
+        return router.stream(facts, calls.open, dialect, policy=policy, guarantee=guarantee)
 
     def _aroute(
         self,
@@ -304,7 +338,24 @@ class ChatRouter(BaseChatModel):
         is_whole: bool,
     ) -> AsyncRoutedStream[Piece]:
         facts, calls, dialect, guarantee = self._prepared(router, messages, stop, options, is_whole)
-        return router.astream(facts, calls.aopen, dialect, guarantee=guarantee)
+        policy = self._policy_of(router, options)
+        return router.astream(facts, calls.aopen, dialect, policy=policy, guarantee=guarantee)
+
+    def _policy_of(self, router: Router, options: Mapping[str, Any]) -> Policy:
+        """The policy, for a call that names a model with that one first."""
+        name = options.get("model")
+        if name is None:
+            return router.policy
+        if name not in self.models:
+            near = difflib.get_close_matches(str(name), self.models, n=1, cutoff=0.5)
+            listed = ", ".join(f"`{known}`" for known in self.models)
+            raise InvalidRequestError(
+                f"`{name}` is none of the models.",
+                field="model",
+                hint=f"Did you mean `{near[0]}`?" if near else f"There are {listed}.",
+            )
+        others = (item for item in router.policy.order if item != name)
+        return replace(router.policy, order=(str(name), *others))
 
     def _prepared(
         self,
@@ -329,7 +380,7 @@ class ChatRouter(BaseChatModel):
         calls = CandidateCalls(
             models=self._asked,
             messages=messages,
-            stop=stop,
+            stop=self.stop or None if stop is None else stop,
             tools=tools,
             options=given,
             is_streamed=not is_whole or has_token_deadline,

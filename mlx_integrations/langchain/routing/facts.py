@@ -15,7 +15,7 @@ from mlx_integrations.types import Role
 
 __all__ = ["ROUTE_OPTIONS", "read_call"]
 
-ROUTE_OPTIONS: Final = ("privacy", "task", "language")
+ROUTE_OPTIONS: Final = ("privacy", "task", "language", "model")
 """Options of a call that are for the router alone, also understood in a call's metadata."""
 
 _KINDS: Final[tuple[AttachmentKind, ...]] = ("image", "audio", "video", "file")
