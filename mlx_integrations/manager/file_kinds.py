@@ -78,7 +78,7 @@ def look_at(file: Path) -> LookedAt:
 
 
 def _other(first: bytes) -> str:
-    if first[:1] == b"\x80" and 2 <= first[1] <= 5:
+    if first[:1] == b"\x80" and first[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         return "a pickle, but not a PyTorch checkpoint"
     if first.lstrip().lower().startswith(_PAGES):
         return "a web page, not a model"
@@ -105,7 +105,7 @@ def _safetensors(stream: BinaryIO, size: int) -> LookedAt:
         header = json.loads(stream.read(header_bytes))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         end = 8 + header_bytes + max(ends, default=0)
-    except (ValueError, AttributeError, LookupError, TypeError):
+    except (ValueError, AttributeError, LookupError, TypeError, RecursionError):
         return LookedAt(kind="safetensors", what=what, damage="its header is not valid")
     damage = "" if end == size else f"it has {size:,} bytes, its header promises {end:,}"
     metadata = header.get("__metadata__")
@@ -115,12 +115,12 @@ def _safetensors(stream: BinaryIO, size: int) -> LookedAt:
 
 
 def _archive(file: Path) -> LookedAt:
-    if not zipfile.is_zipfile(file):
-        return LookedAt(kind="pytorch", what="the beginning of a PyTorch checkpoint", damage="its end is missing")
     try:
+        if not zipfile.is_zipfile(file):
+            return LookedAt(kind="pytorch", what="the beginning of a PyTorch checkpoint", damage="its end is missing")
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
         return LookedAt(kind="other", what="a damaged zip archive")
     inside = {name.rpartition("/")[2] for name in names}
     if "data.pkl" in inside:
@@ -170,7 +170,7 @@ def _fields(stream: BinaryIO, size: int) -> list[int]:
         if number == 0:
             return []
         found.append(number)
-        stream.seek(skipped, 1)
+        stream.seek(min(stream.tell() + skipped, size))
     return found
 
 

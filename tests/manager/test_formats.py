@@ -1,5 +1,6 @@
 """A model's format is told from its bytes, whatever its name, and what to do with it is said."""
 
+import contextlib
 import json
 import shutil
 import struct
@@ -14,6 +15,8 @@ from safetensors.numpy import save_file
 
 from mlx_integrations.errors import ConversionError, ModelNotFoundError, UnsupportedFormatError
 from mlx_integrations.manager.formats import DetectedFormat, detect_format
+from mlx_integrations.runtime.convert.pytorch_files import read_pytorch
+from mlx_integrations.runtime.convert.safetensors_files import read_safetensors
 from tests.runtime.convert.gguf_writer import write_gguf
 
 CONVERT = Path(__file__).parent.parent / "runtime" / "convert" / "data"
@@ -284,3 +287,33 @@ def test_random_bytes_never_end_in_an_error(tmp_path: Path) -> None:
         file = tmp_path / "x"
         file.write_bytes(starts[index % len(starts)] + rng.bytes(int(rng.integers(0, 600))))
         assert detect_format(file).advice
+
+
+def test_changed_archives_never_end_in_an_error(tmp_path: Path) -> None:
+    """Above all in the directory at the end, which zipfile believes in ways of its own."""
+    whole = (CONVERT / "tensors.pt").read_bytes()
+    rng = np.random.default_rng(6)
+    for _ in range(400):
+        changed = bytearray(whole)
+        for place in rng.integers(len(whole) - 400, len(whole), rng.integers(1, 4)):
+            changed[place] = rng.integers(0, 256)
+        (tmp_path / "x.pt").write_bytes(changed)
+        assert detect_format(tmp_path / "x.pt").advice
+        with contextlib.suppress(ConversionError, UnsupportedFormatError):
+            read_pytorch(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80",
+        b"\x08\x07\x12" + varint(2**69) + b"x",  # a field that is longer than any file
+        struct.pack("<Q", 100_000) + b'{"a":' + b"[" * 99_995,
+    ],
+    ids=["one byte", "a field without an end", "depth"],
+)
+def test_a_file_made_to_trip_a_reader_is_only_told_to_be_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x").write_bytes(content)
+    assert detect_format(tmp_path / "x").advice
+    with pytest.raises(ConversionError):
+        read_safetensors(tmp_path / "x")

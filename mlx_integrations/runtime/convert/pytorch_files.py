@@ -41,7 +41,11 @@ def read_pytorch(file: Path) -> list[Tensor]:
         UnsupportedFormatError: It is a program (TorchScript), or of a kind that PyTorch stopped to write long ago.
     """
     data: NDArray[np.uint8] = np.memmap(file, np.uint8, "r") if file.stat().st_size else np.zeros(0, np.uint8)
-    state, find = _read_zip(file, data) if zipfile.is_zipfile(file) else _read_legacy(file, data)
+    try:
+        is_archive = zipfile.is_zipfile(file)
+    except zipfile.BadZipFile as error:  # an archive in several parts
+        raise _damaged(file, str(error)) from error
+    state, find = _read_zip(file, data) if is_archive else _read_legacy(file, data)
     found = _named_tensors(state, file)
     return [_tensor(name, tensor, find) for name, tensor in found.items()]
 

@@ -39,7 +39,7 @@ def read_safetensors(file: Path) -> list[Tensor]:
     try:
         header: dict[str, Any] = json.loads(bytes(data[_LENGTH_BYTES:start]))
         return [_tensor(name, entry, data[start:]) for name, entry in header.items() if name != "__metadata__"]
-    except (ValueError, AttributeError, LookupError, TypeError) as error:
+    except (ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
         raise _damaged(file, str(error)) from error
 
 
