@@ -59,7 +59,7 @@ def locate_model(model: BaseChatModel, facts: ModelFacts, locator: Locator, *, f
     if facts.is_local is False:
         return "remote"
     if isinstance(model, ChatMLX) and (model.backend is None or facts.is_local is None):
-        return locate_backend(model.backend, model.model, locator, fresh=fresh)
+        return locate_backend(model.backend, model.model, facts, locator, fresh=fresh)
     if facts.is_local:
         return "listed"
     if any(getattr(model, name, None) is not None for name in _DETOURS):
