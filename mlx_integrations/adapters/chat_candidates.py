@@ -104,19 +104,22 @@ def candidate_with(
     )
 
 
-def locate_backend(backend: Any, model: str, locator: Locator, *, fresh: bool = False) -> Location:
+def locate_backend(backend: Any, model: str, facts: ModelFacts, locator: Locator, *, fresh: bool = False) -> Location:
     """Where a model of this package computes.
 
     Args:
         backend: What was given to it by hand; `None` for the runtime of this process. It may be anything: one with an
             address is looked up, one that routes is not looked through.
         model: The model's name.
+        facts: What the user says of it. Counts for endpoints: what this process computes stays here.
         locator: Looks addresses up.
         fresh: Whether to look again although it was looked up a moment ago.
     """
     room = "" if backend is None else f"{type(backend).__module__}."
     if backend is None or room.startswith(f"{_FAKES}."):
         return "in-process"
+    if facts.is_local is not None:
+        return "listed" if facts.is_local else "remote"
     address = getattr(backend, "base_url", None)
     if address is None:
         return "remote"

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from mlx_integrations.llama_index.index_guard import guarded, verify_index
     from mlx_integrations.llama_index.llm import MLXLLM
     from mlx_integrations.llama_index.routed_embeddings import RoutedEmbedding
+    from mlx_integrations.llama_index.router_llm import ModelFacts, RouterLLM
 
 __all__ = [
     "MLXLLM",
     "MLXEmbedding",
+    "ModelFacts",
     "RoutedEmbedding",
+    "RouterLLM",
     "chat_memory_buffer",
     "context_budget",
     "guarded",
@@ -29,7 +32,9 @@ __all__ = [
 _HOMES = {
     "MLXEmbedding": "mlx_integrations.llama_index.embeddings",
     "MLXLLM": "mlx_integrations.llama_index.llm",
+    "ModelFacts": "mlx_integrations.llama_index.router_llm",
     "RoutedEmbedding": "mlx_integrations.llama_index.routed_embeddings",
+    "RouterLLM": "mlx_integrations.llama_index.router_llm",
     "chat_memory_buffer": "mlx_integrations.llama_index.context",
     "context_budget": "mlx_integrations.llama_index.context",
     "guarded": "mlx_integrations.llama_index.index_guard",

@@ -1,0 +1,1 @@
+"""What `RouterLLM` knows of LlamaIndex, so that the router itself need not."""
