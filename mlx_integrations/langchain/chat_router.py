@@ -37,6 +37,7 @@ from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, field_validator, model_validator
 
 from mlx_integrations import __version__
+from mlx_integrations.adapters.configured_candidates import configured_router
 from mlx_integrations.adapters.names import OF_NO_USE_HERE
 from mlx_integrations.adapters.tool_choice import tool_choice
 from mlx_integrations.errors import ConfigurationError, InvalidRequestError
@@ -183,6 +184,29 @@ class ChatRouter(BaseChatModel):
         else:
             others = [item for item in self.callbacks or [] if not isinstance(item, RunListener)]
             self.callbacks = [listener, *others]
+
+    @classmethod
+    def from_settings(cls, **options: Any) -> "ChatRouter":
+        """The router of your settings: the default model, the endpoints, and what `[router]` says.
+
+        Args:
+            **options: Fields of the router, instead of what the settings say.
+
+        Raises:
+            ConfigurationError: An endpoint has no key, or the settings name somebody who is not there.
+        """
+        with langchain_errors():
+            found = configured_router()
+        models = {name: ChatMLX(model=name, backend=model.backend) for name, model in found.models.items()}
+        facts = {name: model.facts for name, model in found.models.items()}
+        given: dict[str, Any] = {
+            "models": models,
+            "facts": facts,
+            "policy": found.policy,
+            "local_hosts": found.local_hosts,
+            **options,
+        }
+        return cls(**given)
 
     @property
     def router(self) -> Router:

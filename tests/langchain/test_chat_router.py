@@ -1,6 +1,7 @@
 """`ChatRouter` as a LangChain chat model: what it is made of, what it tells, and what frameworks see of it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_type_hints
 from uuid import UUID
 
@@ -15,9 +16,17 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from pydantic import BaseModel, ValidationError
 
-from mlx_integrations.errors import InvalidOutputError, InvalidRequestError, PrivacyError, RouterError
+from mlx_integrations import assembly
+from mlx_integrations.errors import (
+    ConfigurationError,
+    InvalidOutputError,
+    InvalidRequestError,
+    PrivacyError,
+    RouterError,
+)
 from mlx_integrations.langchain import ChatMLX, ChatRouter, ModelFacts
 from mlx_integrations.router import Policy, report_of
+from mlx_integrations.settings import Settings
 from tests.langchain.routing import CLOUD_ANSWER, LOCAL_ANSWER, TwoEndpoints, allow_network, chat_openai, two_endpoints
 
 DEMO_SAYS = "I am the mlx-integrations demo model"
@@ -236,6 +245,39 @@ def test_a_call_can_name_who_goes_first(endpoints: TwoEndpoints) -> None:
     assert named.invoke("Hello?", model="cloud").text == CLOUD_ANSWER
     with pytest.raises(InvalidRequestError, match="Did you mean `cloud`"):
         named.invoke("Hello?", model="clod")
+
+
+_SETTINGS = """
+[models]
+default = "demo"
+
+[router]
+allow_cloud = true
+[router.tasks]
+code = ["cloud"]
+
+[endpoints.cloud]
+kind = "openai"
+base_url = "{address}"
+model = "test-model"
+api_key_env = "A_KEY"
+forwards = true
+"""
+
+
+def test_the_router_of_the_settings(endpoints: TwoEndpoints, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "mlxi.toml").write_text(_SETTINGS.format(address=endpoints.cloud.base_url), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("A_KEY", "sk-anything")
+    monkeypatch.setattr(assembly, "_settings", Settings())
+    router = ChatRouter.from_settings()
+    assert router.invoke("Who are you?").text.startswith(DEMO_SAYS)
+    assert endpoints.cloud.requests == []
+    coder = router.invoke("Who are you?", task="code")
+    assert (coder.text, coder.response_metadata["router"]["answered_by"]) == (CLOUD_ANSWER, "cloud")
+    monkeypatch.delenv("A_KEY")
+    with pytest.raises(ConfigurationError, match="A_KEY"):
+        ChatRouter.from_settings()
 
 
 def test_explaining_asks_nobody(endpoints: TwoEndpoints) -> None:
