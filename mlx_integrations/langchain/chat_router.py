@@ -378,8 +378,7 @@ class ChatRouter(BaseChatModel):
                 field="model",
                 hint=f"Did you mean `{near[0]}`?" if near else f"There are {listed}.",
             )
-        others = (item for item in router.policy.order if item != name)
-        return replace(router.policy, order=(str(name), *others))
+        return replace(router.policy, first=str(name))
 
     def _prepared(
         self,

@@ -188,6 +188,7 @@ def _rank(
     name, order = candidate.name, policy.order
     preferred = policy.tasks.get(facts.task, ()) if facts.task is not None else ()
     wanted = (
+        name != policy.first,
         preferred.index(name) if name in preferred else len(preferred),
         (candidate.location == "remote") == (policy.mode == "prefer_local"),
         order.index(name) if name in order else len(order),

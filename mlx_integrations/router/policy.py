@@ -71,6 +71,7 @@ class Policy:
         asks_another_if_forbidden: Whether another candidate is asked what the rules of one forbid.
         tasks: For a task, the candidates that go first, whichever side the mode prefers.
         order: Candidates in the order in which they go, within their side.
+        first: A candidate that goes before all others: for a single call.
         private_tags: Tags that say that a call must stay on this machine.
         private_profiles: Embedding profiles whose texts must stay on this machine.
         detectors: Names of what is looked for in messages; what is found makes a request private.
@@ -93,6 +94,7 @@ class Policy:
     asks_another_if_forbidden: bool = False
     tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     order: tuple[str, ...] = ()
+    first: str | None = None
     private_tags: frozenset[str] = frozenset({"private"})
     private_profiles: frozenset[str] = frozenset()
     detectors: tuple[str, ...] = DEFAULT_DETECTORS

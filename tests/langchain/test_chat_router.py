@@ -239,12 +239,11 @@ def test_a_user_s_preference_for_a_task(endpoints: TwoEndpoints) -> None:
 
 
 def test_a_call_can_name_who_goes_first(endpoints: TwoEndpoints) -> None:
-    router = endpoints.router(mode="prefer_cloud")
-    assert router.invoke("Hello?").text == CLOUD_ANSWER
-    named = ChatRouter(models=router.models, policy=Policy(allow_cloud=True))
-    assert named.invoke("Hello?", model="cloud").text == CLOUD_ANSWER
+    router = endpoints.router()
+    assert router.invoke("Hello?", model="cloud").text == CLOUD_ANSWER
+    assert router.invoke("Hello?", {"tags": ["private"]}, model="cloud").text == LOCAL_ANSWER
     with pytest.raises(InvalidRequestError, match="Did you mean `cloud`"):
-        named.invoke("Hello?", model="clod")
+        router.invoke("Hello?", model="clod")
 
 
 _SETTINGS = """
