@@ -8,6 +8,7 @@ asked of nobody else. In no case are two answers mixed, or is half a tool call l
 import asyncio
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -28,10 +29,11 @@ from mlx_integrations.errors import (
 from mlx_integrations.protocols import ChatBackend
 from mlx_integrations.router.attempts import Router
 from mlx_integrations.router.backend import RouterBackend
-from mlx_integrations.router.candidates import Candidate, Location
+from mlx_integrations.router.candidates import Candidate, CandidateState, Location
 from mlx_integrations.router.policy import Deadlines, Guarantee, Mode, Policy
 from mlx_integrations.router.report import RouteReport, report_of
 from mlx_integrations.runtime.engine import Runtime
+from mlx_integrations.runtime.worker import get_worker
 from mlx_integrations.settings import RuntimeSettings
 from mlx_integrations.testing import FakeChatBackend
 from mlx_integrations.types import ChatChunk, ChatMessage, ChatRequest, SamplingParams, ToolCall, ToolSpec
@@ -340,3 +342,31 @@ def test_the_demo_model_rescues_what_the_cloud_cannot(
         seen = asked(backend, flavour, guarantee, request)
     assert seen.error is None and seen.text == alone
     assert seen.chunks[-1].finish is not None and seen.chunks[-1].finish.model_id == "demo"
+
+
+@pytest.mark.parametrize("flavour", ["stream", "astream"])
+def test_a_model_that_loads_too_slowly_is_left_loads_on_and_answers_the_next_time(flavour: str) -> None:
+    runtime = Runtime()
+    local = runtime.chat(chat_backend("demo").path)  # type: ignore[attr-defined]
+    spare = FakeChatBackend([SPARE.text], model_id="second")
+    request = replace(REQUEST, tools=())
+    candidates = [Candidate(name=name, location="in-process") for name in ("first", "second")]
+
+    def observe(name: str) -> CandidateState:
+        return CandidateState(is_loaded=name == "second" or runtime.loads > 0)
+
+    in_time = Policy(order=("first", "second"))
+    router = Router(candidates, replace(in_time, deadlines=Deadlines(first_token=1.5)), observe=observe)
+    backend = RouterBackend({"first": local, "second": spare}, router)
+    assert local.capabilities.tools  # the tokenizer is there already, the weights are not
+    is_slow = threading.Event()
+    get_worker().call(is_slow.wait)  # whatever is loaded waits for that
+    seen = asked(backend, flavour, "live", request)
+    is_slow.set()
+    assert seen.error is None and seen.text == SPARE.text and seen.report is not None
+    assert [item.outcome for item in seen.report.attempts] == ["slow_load", "answered"]
+    runtime.load(local.path)
+    assert all(model.active_requests == 0 for model in runtime.models()), "nothing is computed for nobody"
+    router.policy = in_time
+    assert asked(backend, flavour, "live", request).text == "".join(chunk.text for chunk in local.stream(request))
+    runtime.close()
