@@ -11,11 +11,11 @@ VERSION_OK := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	if "$$name" -c '$(VERSION_OK)' >/dev/null 2>&1; then echo "$$name"; break; fi; done)
 
-# Linux gets MLX for the CPU; for an NVIDIA GPU run `make demo EXTRAS=cuda13,langchain,llama-index,faiss`.
+# Linux gets MLX for the CPU; for an NVIDIA GPU run `make demo EXTRAS=cuda13,langchain,llama-index,faiss,openai`.
 ifeq ($(shell uname -s),Darwin)
-EXTRAS ?= langchain,llama-index,faiss
+EXTRAS ?= langchain,llama-index,faiss,openai
 else
-EXTRAS ?= cpu,langchain,llama-index,faiss
+EXTRAS ?= cpu,langchain,llama-index,faiss,openai
 endif
 
 # A sentence embedding model, for the tour and the tests. It names torch as a dependency, which is not needed here.
@@ -35,7 +35,7 @@ help:
 	@echo 'make wheel   build the wheel into dist/'
 	@echo 'make clean   remove $(VENV), caches and build outputs'
 	@echo ''
-	@echo 'Variables: PYTHON=python3.12 (which Python makes $(VENV)), EXTRAS=cuda13,langchain,llama-index,faiss (what is installed)'
+	@echo 'Variables: PYTHON=python3.12 (which Python makes $(VENV)), EXTRAS=cuda13,langchain,llama-index,faiss,openai (what is installed)'
 
 demo: $(VENV)/.installed
 	@$(BIN)/mlxi demo

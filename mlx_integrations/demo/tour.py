@@ -1,5 +1,6 @@
 """The guided tour behind `mlxi demo`: chat, an agent with tools, structured output, questions about a folder of text,
-a query engine of LlamaIndex, eight requests at once, and which larger models this machine could hold.
+a query engine of LlamaIndex, eight requests at once, which larger models this machine could hold, and a router whose
+local model fails.
 
 Everything shown is done by the shipped demo model, through the same code that runs a large one, and by an embedding
 model if it is installed. What is not installed is named, with the line that installs it. The tour returns what it saw,
@@ -22,6 +23,7 @@ from rich.table import Table
 
 from mlx_integrations import __version__, get_runtime
 from mlx_integrations.demo.page import Page
+from mlx_integrations.demo.rescue import Rescue, show_rescues
 from mlx_integrations.demo.retrieval import answer_from, docs_folder, index_passages, read_passages
 from mlx_integrations.demo.suited import Suited, suited_models, suited_table
 from mlx_integrations.demo.tools import calculator, days_between, lookup_price
@@ -140,7 +142,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class TourResult:
-    """What the tour saw; what has to be installed for `retrieval` or `engine` may be missing, and they with it."""
+    """What the tour saw; `retrieval`, `engine` and `rescues` are `None` where what they need is not installed."""
 
     chat: str
     agent: tuple[AgentRun, ...]
@@ -149,6 +151,7 @@ class TourResult:
     engine: Queried | None
     speed: Speed
     suited: tuple[Suited, ...]
+    rescues: tuple[Rescue, ...] | None
     seconds: float
 
 
@@ -173,6 +176,7 @@ def run_tour(console: Console, model: BaseChatModel | None = None, *, pauses: bo
     engine = tour.engine()
     speed = tour.together()
     suited = tour.suited()
+    rescues = tour.rescues()
     seconds = time.perf_counter() - started
     tour.goodbye(seconds)
     return TourResult(
@@ -183,6 +187,7 @@ def run_tour(console: Console, model: BaseChatModel | None = None, *, pauses: bo
         engine=engine,
         speed=speed,
         suited=suited,
+        rescues=rescues,
         seconds=seconds,
     )
 
@@ -333,6 +338,18 @@ class _Tour:
         models = suited_models(model_registry(), machine)
         self._page.show(suited_table(models))
         return models
+
+    def rescues(self) -> tuple[Rescue, ...] | None:
+        """A local model that fails, and who is asked then."""
+        self._page.heading(
+            "8. When the local model fails",
+            'ChatRouter(models={"local": ..., "cloud": ...}, policy=Policy(allow_cloud=True))',
+        )
+        try:
+            return show_rescues(self._page, self._model, CHAT_QUESTION)
+        except MissingExtraError as error:
+            self._page.line("", str(error), style="yellow")
+            return None
 
     def goodbye(self, seconds: float) -> None:
         """Say what to do next."""

@@ -147,6 +147,7 @@ NOT_INSTALLED = {
         'pip install "mlx-integrations[llama-index]"',
         {"engine"},
     ),
+    "openai": (["openai"], 'pip install "mlx-integrations[openai]"', {"rescues"}),
 }
 
 
@@ -156,11 +157,12 @@ def test_what_is_not_installed_is_named_and_the_tour_goes_on(
 ) -> None:
     for module in modules:
         monkeypatch.setitem(sys.modules, module, None)
-    for name in ("mlx_integrations.llama_index.llm", "mlx_integrations.demo.query_engine"):
+    loaded = [name for name in sys.modules if name.startswith("mlx_integrations.llama_index.")]
+    for name in (*loaded, "mlx_integrations.demo.query_engine"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.delattr("mlx_integrations.llama_index.MLXLLM", raising=False)
     result, page = _tour(ChatMLX(model="fake", backend=FakeChatBackend([_scripted])))
-    assert {part for part in ("retrieval", "engine") if getattr(result, part) is None} == parts
+    assert {part for part in ("retrieval", "engine", "rescues") if getattr(result, part) is None} == parts
     said = [text for text in page.splitlines() if "pip install" in text]
     assert len(said) == len(parts) and all(text.endswith(line) for text in said)
     assert result.speed.requests == 8
@@ -182,6 +184,16 @@ def test_larger_models_that_would_fit_are_named_for_every_use(scripted: tuple[To
         (row,) = [line for line in page.splitlines() if line.split()[:2] == [one.use, one.model_id]]
         assert row.rstrip().endswith("fits") if one.is_usable else "too large by" in row
     assert "Nothing has been downloaded to know this." in page
+
+
+def test_a_local_model_that_fails_is_shown_with_what_was_asked(scripted: tuple[TourResult, str]) -> None:
+    """Tests run without a network: nobody may be asked in its place."""
+    result, page = scripted
+    assert result.rescues is not None
+    assert [one.fault for one in result.rescues if one.mode == "local_only"] == ["missing", "memory", "interrupted"]
+    assert sum(one.cloud_requests for one in result.rescues) == 0
+    assert "8. When the local model fails" in page
+    assert "asked  nobody; local was left out: its model is not on this machine" in page
 
 
 def _mac(usable_gib: int) -> Machine:
@@ -240,5 +252,6 @@ def test_the_command_shows_the_tour(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "6. 8 requests at once" in done.stdout and "7. What this machine could run" in done.stdout
+    assert "8. When the local model fails" in done.stdout
     assert "\x1b" not in done.stdout
     assert done.stderr == ""
