@@ -15,13 +15,13 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from mlx_integrations.errors import PrivacyError
+from mlx_integrations.errors import InvalidRequestError, PrivacyError
 from mlx_integrations.router.candidates import Candidate, Location
 from mlx_integrations.router.detectors import make_detectors
 from mlx_integrations.router.facts import MessageFacts, RequestFacts
 from mlx_integrations.router.policy import Policy
 
-__all__ = ["LOCAL_ONLY", "PRIVACY_KEY", "PrivacyScanner", "check_dispatch", "is_marked"]
+__all__ = ["LOCAL_ONLY", "PRIVACY_KEY", "PrivacyScanner", "check_dispatch", "is_marked", "said_private"]
 
 PRIVACY_KEY: Final = "privacy"
 """Where frameworks keep the mark in a message's metadata."""
@@ -40,6 +40,26 @@ _KEPT: Final = 4096
 def is_marked(metadata: Mapping[str, Any]) -> bool:
     """Whether a message's metadata says that it must stay on this machine."""
     return metadata.get(PRIVACY_KEY) == LOCAL_ONLY
+
+
+def said_private(said: Any) -> bool | None:
+    """Whether a call says of itself that it is private; `None` if it does not say.
+
+    Args:
+        said: The value of its option, or of its metadata.
+
+    Raises:
+        InvalidRequestError: It is neither yes nor no. A slip of the pen must not let anything leave.
+    """
+    if said is None or isinstance(said, bool):
+        return said
+    if said in (LOCAL_ONLY, "private"):
+        return True
+    raise InvalidRequestError(
+        "What the call says of its privacy is neither yes nor no.",
+        field=PRIVACY_KEY,
+        hint='Give `privacy="local_only"` to keep it here, or `privacy=False` to ignore what is found in it.',
+    )
 
 
 def check_dispatch(

@@ -306,6 +306,19 @@ def test_a_backend_given_by_hand_is_where_its_address_says(endpoints: TwoEndpoin
         ChatRouter(models={"it": ChatMLX(model="test-model", backend=elsewhere)}).invoke("Hello?")
 
 
+def test_a_slip_in_what_is_said_of_privacy_lets_nothing_leave(endpoints: TwoEndpoints) -> None:
+    router = endpoints.router(mode="prefer_cloud")
+    for said in ("local-only", "local_onyl", "yes", 1):
+        with pytest.raises(InvalidRequestError, match="neither yes nor no"):
+            router.invoke("Hello?", privacy=said)
+        with pytest.raises(InvalidRequestError, match="neither yes nor no"):
+            router.invoke("Hello?", {"metadata": {"privacy": said}})
+    assert endpoints.cloud.requests == []
+    for said in ("local_only", "private", True):
+        assert router.invoke("Hello?", privacy=said).text == LOCAL_ANSWER
+    assert router.invoke("My card is 4111 1111 1111 1111.", privacy=False).text == CLOUD_ANSWER
+
+
 def test_what_a_user_says_of_a_backend_counts(endpoints: TwoEndpoints) -> None:
     """One at loopback may pass on what it is asked, and one of your own in this process has no address."""
     from mlx_integrations.assembly import chat_backend

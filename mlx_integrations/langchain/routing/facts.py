@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from mlx_integrations.errors import RequestError
 from mlx_integrations.langchain.messages import to_chat_messages
 from mlx_integrations.router.facts import AttachmentKind, MessageFacts, RequestFacts
-from mlx_integrations.router.privacy import LOCAL_ONLY, PRIVACY_KEY, is_marked
+from mlx_integrations.router.privacy import PRIVACY_KEY, is_marked, said_private
 from mlx_integrations.router.read import RequestReader, message_facts
 from mlx_integrations.types import Role
 
@@ -41,7 +41,6 @@ def read_call(
         metadata: Of the run.
     """
     said = {**(metadata or {}), **{name: value for name, value in options.items() if value is not None}}
-    privacy = said.get(PRIVACY_KEY)
     tools = options.get("tools") or ()
     described = [{name: value for name, value in options.items() if name not in ROUTE_OPTIONS}, list(stop or ())]
     return reader.read(
@@ -53,7 +52,7 @@ def read_call(
         task=said.get("task"),
         language=said.get("language"),
         tags=tags,
-        private=None if privacy is None else privacy in (True, LOCAL_ONLY, "private"),
+        private=said_private(said.get(PRIVACY_KEY)),
     )
 
 

@@ -10,7 +10,7 @@ from llama_index_instrumentation.dispatcher import active_instrument_tags
 from mlx_integrations.errors import RequestError
 from mlx_integrations.llama_index.messages import to_chat_messages
 from mlx_integrations.router.facts import AttachmentKind, MessageFacts, RequestFacts
-from mlx_integrations.router.privacy import LOCAL_ONLY, PRIVACY_KEY, is_marked
+from mlx_integrations.router.privacy import PRIVACY_KEY, is_marked, said_private
 from mlx_integrations.router.read import RequestReader, message_facts
 from mlx_integrations.types import Role
 
@@ -44,7 +44,6 @@ def read_call(reader: RequestReader, messages: Sequence[ChatMessage], options: M
     """
     around = active_instrument_tags.get()
     said = {**around, **{name: value for name, value in options.items() if value is not None}}
-    privacy = said.get(PRIVACY_KEY)
     described = {name: value for name, value in options.items() if name not in ROUTE_OPTIONS}
     return reader.read(
         [_message_facts(message) for message in messages],
@@ -55,7 +54,7 @@ def read_call(reader: RequestReader, messages: Sequence[ChatMessage], options: M
         task=said.get("task"),
         language=said.get("language"),
         tags=[*_tags(said.get("tags")), *(str(name) for name, value in around.items() if value is True)],
-        private=None if privacy is None else privacy in (True, LOCAL_ONLY, "private"),
+        private=said_private(said.get(PRIVACY_KEY)),
     )
 
 
