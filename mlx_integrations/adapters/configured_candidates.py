@@ -51,7 +51,8 @@ def configured_router(scorer: Scorer | None = None) -> ConfiguredRouter:
     Raises:
         ConfigurationError: An endpoint has no key, or the settings name somebody who is not there.
     """
-    from mlx_integrations.assembly import get_settings, named_chat_backend, route_candidates
+    from mlx_integrations.assembly import get_settings
+    from mlx_integrations.endpoints import named_chat_backend, route_candidates
     from mlx_integrations.router.configured import policy_from
 
     settings = get_settings()

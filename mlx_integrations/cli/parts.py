@@ -26,9 +26,9 @@ def _settings(**values: Any) -> "Settings":
 
 
 def _chat_backend(model: str | None, provider: str | None = None) -> "ChatBackend":
-    from mlx_integrations import assembly
+    from mlx_integrations import endpoints
 
-    return assembly.named_chat_backend(model, provider)
+    return endpoints.named_chat_backend(model, provider)
 
 
 def _embedding_backend(model: str) -> "EmbeddingBackend":
@@ -50,9 +50,9 @@ def _model_registry() -> "ModelRegistry":
 
 
 def _route_candidates() -> "dict[str, tuple[Candidate, CandidateState]]":
-    from mlx_integrations import assembly
+    from mlx_integrations import endpoints
 
-    return assembly.route_candidates()
+    return endpoints.route_candidates()
 
 
 def _machine() -> "Machine":
@@ -150,10 +150,10 @@ class Invocation:
 
     def endpoint_health(self) -> "EndpointHealth":
         """How the endpoint that was named is, and what it offers."""
-        from mlx_integrations import assembly
+        from mlx_integrations import endpoints
         from mlx_integrations.cloud.health import probe
 
-        return probe(assembly.endpoint_connection(str(self.provider)))
+        return probe(endpoints.endpoint_connection(str(self.provider)))
 
     def embedding_backend(self, model: str) -> "EmbeddingBackend":
         """What makes vectors for a model name."""
