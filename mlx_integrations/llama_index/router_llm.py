@@ -37,10 +37,11 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import LLM
 from llama_index.core.tools.types import BaseTool
-from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, field_serializer, field_validator, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, field_serializer
 
 from mlx_integrations.adapters.chat_candidates import EndsSeen, ModelFacts, check_facts
 from mlx_integrations.adapters.formats import read_format
+from mlx_integrations.adapters.names import canonical
 from mlx_integrations.adapters.tool_choice import tool_choice
 from mlx_integrations.errors import ConfigurationError
 from mlx_integrations.llama_index.answers import to_completion
@@ -52,7 +53,6 @@ from mlx_integrations.llama_index.routing.candidates import (
     described,
     locate_llm,
     observer_of,
-    says_why_it_ends,
     silent,
 )
 from mlx_integrations.llama_index.routing.dialect import LlamaIndexDialect, Piece
@@ -121,7 +121,7 @@ class RouterLLM(ToolCallingLLM):
     facts: SkipValidation[Mapping[str, ModelFacts]] = Field(default_factory=dict)
     local_hosts: tuple[str, ...] = ()
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, protected_namespaces=())
 
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
     _router: Router | None = PrivateAttr(default=None)
@@ -130,34 +130,21 @@ class RouterLLM(ToolCallingLLM):
     _asked: Mapping[str, LLM] = PrivateAttr()
     _ends: EndsSeen = PrivateAttr()
 
-    @field_validator("llms", mode="before")
-    @classmethod
-    def _name_llms(cls, given: Any) -> Any:
-        llms: dict[str, Any] = {}
-        for name, llm in given.items() if isinstance(given, Mapping) else ((_own_name(llm), llm) for llm in given):
-            if name in llms:
-                raise ConfigurationError(
-                    f"Two of the models are called `{name}`.", hint='Name them: `llms={"local": ..., "cloud": ...}`.'
-                )
-            if not isinstance(llm, LLM):
-                raise ConfigurationError(
-                    f"`{name}` is a `{type(llm).__name__}`, not an LLM.",
-                    hint="Give the model itself; tools, structured output and options go on the router.",
-                )
-            llms[str(name)] = llm
-        if not llms:
-            raise ConfigurationError("A router needs at least one model.", hint='Give `llms={"local": MLXLLM(...)}`.')
-        return llms
+    # Not a validator of pydantic's, whose errors quote what was given: keys of models among it.
+    def __init__(self, llms: Mapping[str, LLM] | Sequence[LLM], **options: Any) -> None:
+        """Name the candidates, and refuse what can never work.
 
-    @model_validator(mode="after")
-    def _check_names(self) -> Self:
+        Raises:
+            ConfigurationError: There is no model, two of one name, or a name that is none of theirs.
+            InvalidRequestError: An option does not exist; the hint names the one that was probably meant.
+        """
+        super().__init__(**{"llms": _named(llms), **canonical(options, type(self).model_fields, {})})
         self.policy.check_candidates(tuple(self.llms))
         check_facts(self.facts, self.llms)
         self._locator = Locator(self.local_hosts)
         self._reader = RequestReader(self.policy)
         self._asked = {name: silent(llm) for name, llm in self.llms.items()}
-        self._ends = EndsSeen(name for name, llm in self.llms.items() if says_why_it_ends(llm))
-        return self
+        self._ends = EndsSeen(name for name, llm in self.llms.items() if isinstance(llm, StructuredPrediction))
 
     @classmethod
     def class_name(cls) -> str:
@@ -402,6 +389,25 @@ class RouterLLM(ToolCallingLLM):
 
     def _model_name(self) -> str:
         return "+".join(self.llms)
+
+
+def _named(given: Mapping[str, LLM] | Sequence[LLM]) -> dict[str, LLM]:
+    """Models by name; those of a list by their own."""
+    llms: dict[str, LLM] = {}
+    for name, llm in given.items() if isinstance(given, Mapping) else ((_own_name(llm), llm) for llm in given):
+        if name in llms:
+            raise ConfigurationError(
+                f"Two of the models are called `{name}`.", hint='Name them: `llms={"local": ..., "cloud": ...}`.'
+            )
+        if not isinstance(llm, LLM):
+            raise ConfigurationError(
+                f"`{name}` is a `{type(llm).__name__}`, not an LLM.",
+                hint="Give the model itself; tools, structured output and options go on the router.",
+            )
+        llms[name] = llm
+    if not llms:
+        raise ConfigurationError("A router needs at least one model.", hint='Give `llms={"local": MLXLLM(...)}`.')
+    return llms
 
 
 def _own_name(llm: Any) -> str:

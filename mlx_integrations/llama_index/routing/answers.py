@@ -57,10 +57,11 @@ def whole_response(pieces: Sequence[Piece], report: RouteReport) -> ChatResponse
     for piece in pieces:
         extra.update(piece.response.additional_kwargs)
     extra.pop("thinking_delta", None)
+    finish = next((piece.finish for piece in reversed(pieces) if piece.finish), None)
     ending = next((piece.response for piece in reversed(pieces) if finish_reason(piece.response)), last.response)
     return ChatResponse(
         message=message,
-        raw=_raw(ending.raw, last.response.raw, report),
+        raw=_raw(ending.raw, last, finish, report),
         logprobs=ending.logprobs,
         additional_kwargs={**extra, **route_metadata(report)},
     )
@@ -90,10 +91,10 @@ def _message(piece: Piece, calls: Sequence[ToolCallBlock], *, is_private: bool) 
     )
 
 
-def _raw(ending: Any, last: Any, report: RouteReport) -> dict[str, Any]:
+def _raw(ending: Any, last: Piece, finish: str | None, report: RouteReport) -> dict[str, Any]:
     """What the model's endpoint sent, with the report: agents hand on nothing else of an answer."""
-    raw: dict[str, Any] = {**_plain(ending)}
-    if usage := _plain(last).get("usage"):
+    raw: dict[str, Any] = {"finish_reason": finish, **_plain(ending)}
+    if usage := _plain(last.response.raw).get("usage"):
         raw["usage"] = usage  # some send it after the end
     return {**raw, ROUTER_KEY: describe_report(report)}
 

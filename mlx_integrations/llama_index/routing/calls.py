@@ -24,7 +24,7 @@ from mlx_integrations.adapters.route_reports import ROUTER_KEY
 from mlx_integrations.adapters.tool_choice import openai_tool_choice
 from mlx_integrations.llama_index.answers import chat_response
 from mlx_integrations.llama_index.llm import MLXLLM
-from mlx_integrations.llama_index.routing.dialect import Piece, PieceReader
+from mlx_integrations.llama_index.routing.dialect import Piece, PieceReader, says_why_it_ends
 from mlx_integrations.llama_index.structured import StructuredPrediction
 from mlx_integrations.router.dialect import Budget
 from mlx_integrations.router.privacy import PRIVACY_KEY
@@ -162,7 +162,7 @@ class CandidateCalls:
         return PieceReader(is_object=self._asks_for_object(self.llms[name]))
 
     def _seen(self, name: str, piece: Piece, otherwise: str | None = None) -> Piece:
-        if piece.finish is not None:
+        if says_why_it_ends(piece.response):
             self.ends.add(name)
         return piece if piece.finish or otherwise is None else piece._replace(finish=otherwise)
 

@@ -1,4 +1,4 @@
-"""LlamaIndex models as candidates: where they compute, what they can do, whether they say why they end."""
+"""LlamaIndex models as candidates: where they compute, what they can do, how they are kept silent."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -23,7 +23,7 @@ from mlx_integrations.router.candidates import Candidate, CandidateState, Locati
 from mlx_integrations.router.location import Locator
 from mlx_integrations.types import ModelCapabilities
 
-__all__ = ["candidate_of", "described", "locate_llm", "observer_of", "says_why_it_ends", "silent"]
+__all__ = ["candidate_of", "described", "locate_llm", "observer_of", "silent"]
 
 # Where LlamaIndex's partner packages, or their clients, keep an address.
 _ADDRESSES: Final = (
@@ -82,13 +82,6 @@ def described(llm: LLM) -> LLMMetadata | None:
         return llm.metadata
     except (MLXIntegrationsError, OSError):
         return None
-
-
-def says_why_it_ends(llm: LLM) -> bool:
-    """Whether answers of such a model carry the reason why they ended: this package's, and those on OpenAI's model."""
-    if isinstance(llm, StructuredPrediction):
-        return True
-    return any(kind.__module__.startswith("llama_index.llms.openai.") for kind in type(llm).__mro__)
 
 
 def silent(llm: LLM) -> LLM:

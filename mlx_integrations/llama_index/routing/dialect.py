@@ -15,7 +15,7 @@ from mlx_integrations.router.failures import Failure
 from mlx_integrations.router.tool_check import call_problem, json_problem
 from mlx_integrations.types import Usage
 
-__all__ = ["LlamaIndexDialect", "Piece", "PieceReader", "finish_reason", "usage_of"]
+__all__ = ["LlamaIndexDialect", "Piece", "PieceReader", "finish_reason", "says_why_it_ends", "usage_of"]
 
 # What providers call the reason why an answer ended: OpenAI and this package, Anthropic, Ollama, Google.
 _REASONS: Final = ("finish_reason", "stop_reason", "done_reason", "finishReason")
@@ -138,6 +138,15 @@ def finish_reason(response: ChatResponse) -> str | None:
                 if reason := _get(where, name):
                     return str(reason)
     return None
+
+
+def says_why_it_ends(response: ChatResponse) -> bool:
+    """Whether the last response of this stream has to give a reason: those in OpenAI's form have a place for it."""
+    choices = _get(response.raw, "choices")
+    if not isinstance(choices, Sequence) or not choices:
+        return finish_reason(response) is not None
+    first = choices[0]
+    return "finish_reason" in first if isinstance(first, Mapping) else hasattr(first, "finish_reason")
 
 
 def usage_of(response: ChatResponse) -> Usage | None:
