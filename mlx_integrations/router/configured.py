@@ -37,6 +37,7 @@ def policy_from(settings: Settings, names: Collection[str] | None = None, *, sco
         guarantee=router.guarantee,
         hold_tokens=router.hold_tokens,
         continue_text=router.continue_text,
+        asks_another_if_forbidden=router.asks_another_if_forbidden,
         tasks=tasks,
         order=router.order,
         private_tags=frozenset(router.private_tags),

@@ -282,6 +282,8 @@ class RouterSettings(BaseModel):
     """Pieces of an answer that are held back before the first one is shown."""
     continue_text: bool = False
     """Whether another model may write on where a plain text broke off."""
+    asks_another_if_forbidden: bool = False
+    """Whether another model is asked what the rules of one forbid."""
     first_token_seconds: float | None = Field(default=None, gt=0)
     """How long each candidate may take to begin; `None` means as long as it likes."""
     between_tokens_seconds: float | None = Field(default=None, gt=0)
