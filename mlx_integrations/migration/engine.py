@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from mlx_integrations.errors import StoreChangedError
+from mlx_integrations.errors import JournalError, StoreChangedError
 from mlx_integrations.migration.executors.protocol import Executor, Vectors
 from mlx_integrations.migration.journal import DeadLetter, Entry, Journal, Written
 from mlx_integrations.migration.protocol import Embedded, Reader
@@ -34,6 +34,7 @@ _NO_TEXT: Final = "the store has no text for it"
 _EMPTY_TEXT: Final = "its text is empty"
 _NOT_FINITE: Final = "the model made a vector of it that is not finite"
 _ZERO: Final = "the model made a zero vector of it"
+_LIKE_ANOTHER: Final = "another row of the same text could not be embedded"
 _logger = logging.getLogger(__name__)
 
 
@@ -174,6 +175,12 @@ def embed_rows(
 
 def _repair_last_batch(journal: Journal, staging: Staging) -> None:
     last = journal.last_written()
+    if last is not None and staging.count() < last.first:
+        raise JournalError(
+            f"`{staging.path}` has {staging.count()} vectors, and the journal knows of {last.first + last.count}.",
+            store=str(staging.path.parent),
+            hint="Start afresh with `--restart`; the store itself is as it was.",
+        )
     if last is None or staging.is_intact(last.first, last.count, last.checksum):
         return
     _logger.warning("The last batch is not what was written; it is embedded again.")
@@ -205,6 +212,7 @@ def _run_pass(
     begun = started
     for made in executor.embed(texts()):
         batch = planned.popleft()
+        _check_shape(batch, made, staging, executor)
         _commit(batch, made, journal, staging, number, clock() - begun)
         planner.committed(batch)
         done, embedded, begun = done + batch.seen, embedded + len(batch.fresh), clock()
@@ -212,6 +220,12 @@ def _run_pass(
         if should_stop():
             return False
     return True
+
+
+def _check_shape(batch: _Batch, made: Vectors, staging: Staging, executor: Executor) -> None:
+    expected = (len(batch.fresh), staging.dimensions)
+    if expected[0] and made.vectors.shape != expected:
+        raise ValueError(f"{type(executor).__name__} made vectors of {made.vectors.shape} instead of {expected}")
 
 
 def _commit(batch: _Batch, made: Vectors, journal: Journal, staging: Staging, number: int, seconds: float) -> None:
@@ -254,7 +268,10 @@ def _gathered(batch: _Batch, made: Vectors, staging: Staging) -> tuple["NDArray[
         else:
             vectors[index] = made.vectors[place]
     if elsewhere:
-        vectors[[index for index, _ in elsewhere]] = staging.read([place for _, place in elsewhere])
+        indices = [index for index, _ in elsewhere]
+        vectors[indices] = staging.read([place for _, place in elsewhere])
+        # A batch that was planned before this one, and refused the text after this one was planned, has left zeros.
+        refused |= {index: _LIKE_ANOTHER for index in indices if not vectors[index].any()}
     return vectors, refused
 
 
@@ -273,8 +290,17 @@ def embedded_rows(reader: Reader, journal: Journal, staging: Staging) -> Iterato
 
     Raises:
         StoreChangedError: The store is not what was embedded.
+        JournalError: The vectors are not those that were made.
     """
+    for written in journal.batches():
+        if not staging.is_intact(written.first, written.count, written.checksum):
+            raise JournalError(
+                f"`{staging.path}` is damaged at the vectors from {written.first} on.",
+                store=str(staging.path.parent),
+                hint="Start afresh with `--restart`; the store itself is as it was.",
+            )
     rows = reader.rows()
+    given = 0
     while batch := list(islice(rows, _READ_ROWS)):
         entries = journal.entries_of_keys([row.key for row in batch])
         dead = journal.dead_among([row.key for row in batch])
@@ -290,5 +316,11 @@ def embedded_rows(reader: Reader, journal: Journal, staging: Staging) -> Iterato
                     f"`{reader.location}` was changed while it was migrated: the row `{row.id}` is another one.",
                     store=str(reader.location),
                 )
+        given += len(kept)
         if kept:
             yield Embedded(rows=tuple(kept), vectors=staging.read(positions))
+    if given != journal.count():
+        raise StoreChangedError(
+            f"`{reader.location}` was changed while it was migrated: it has {given} of {journal.count()} rows.",
+            store=str(reader.location),
+        )

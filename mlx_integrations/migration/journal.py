@@ -19,7 +19,16 @@ from mlx_integrations.errors import JournalError
 __all__ = ["DeadLetter", "Entry", "Journal", "Phase", "Written"]
 
 Phase = Literal[
-    "embedding", "embedded", "building", "built", "verified", "publishing", "published", "rolling back", "rolled back"
+    "embedding",
+    "embedded",
+    "building",
+    "built",
+    "verified",
+    "publishing",
+    "published",
+    "rolling back",
+    "rolled back",
+    "discarding",
 ]
 """How far a run is."""
 
@@ -103,7 +112,10 @@ class Journal:
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._open()
-        except sqlite3.Error as error:
+        except sqlite3.DatabaseError as error:
+            # What SQLite calls an operational error is one of the disk, or of another process: nothing is damaged.
+            if isinstance(error, sqlite3.OperationalError):
+                raise
             raise self._broken(str(error)) from error
 
     def _open(self) -> None:
@@ -118,12 +130,12 @@ class Journal:
             connection.execute("PRAGMA fullfsync = ON")
             connection.execute("PRAGMA checkpoint_fullfsync = ON")
         connection.execute("PRAGMA cache_size = -8000")
-        with self.transaction():
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            for statement in _SCHEMA.split(";\n"):
-                if statement.strip():
-                    connection.execute(statement)
-            if self.fact("format") is None:
+        if not tables:
+            with self.transaction():
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                for statement in _SCHEMA.split(";\n"):
+                    if statement.strip():
+                        connection.execute(statement)
                 self.set_fact("format", _FORMAT)
         if (version := self.fact("format")) != _FORMAT:
             raise JournalError(
@@ -155,10 +167,11 @@ class Journal:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # SQLite has rolled back by itself if the disk was full
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
     # Facts of the run
 
@@ -177,9 +190,11 @@ class Journal:
         phase: Phase = self.fact("phase") or "embedding"
         return phase
 
-    def set_phase(self, phase: Phase, detail: str = "") -> None:
-        """Note that the run is further; it is on the disk when this returns."""
+    def set_phase(self, phase: Phase, detail: str = "", **facts: Any) -> None:
+        """Note that the run is further, with what belongs to it; it is on the disk when this returns."""
         with self.transaction():
+            for name, value in facts.items():
+                self.set_fact(name, value)
             self.set_fact("phase", phase)
             self._note(phase, detail)
 
@@ -254,6 +269,11 @@ class Journal:
         ).fetchone()
         return None if row is None else Written(first=row[0], count=row[1], checksum=row[2])
 
+    def batches(self) -> Iterator[Written]:
+        """What was written to the staging file, in its order."""
+        for first, count, checksum in self._connection.execute("SELECT first, count, checksum FROM batch"):
+            yield Written(first=first, count=count, checksum=checksum)
+
     def forget_last_batch(self, cursor: str | None) -> None:
         """Undo the last batch: its vectors are not what was written."""
         last = self.last_written()
@@ -304,6 +324,11 @@ class Journal:
             "SELECT (SELECT count(*) FROM entry WHERE pass = ?1) + (SELECT count(*) FROM dead_letter WHERE pass = ?1)"
         )
         return int(self._connection.execute(query, (number,)).fetchone()[0])
+
+    def content_sum(self) -> int:
+        """The digest of all embedded rows, whatever their order: the sum of theirs, modulo 2**128."""
+        digests = self._connection.execute("SELECT content FROM entry")
+        return sum(int.from_bytes(digest, "big") for (digest,) in digests) % (1 << 128)
 
     def count(self) -> int:
         """Rows that are embedded."""

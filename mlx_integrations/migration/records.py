@@ -73,6 +73,7 @@ class StoreInfo:
         fingerprint: The record of the model that made the vectors, if one lies beside the store.
         likely_model: A guess from dimensions and metadata, where there is no record.
         bytes: What it takes on disk, where it is files.
+        is_exact: Whether vectors come out of its index as they went in, which those of a compressed one do not.
         findings: What is wrong with it.
         extra: Facts of this kind of store that its writer needs and reports show.
     """
@@ -85,6 +86,7 @@ class StoreInfo:
     fingerprint: EmbeddingFingerprint | None = None
     likely_model: str | None = None
     bytes: int | None = None
+    is_exact: bool = True
     findings: tuple[Finding, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -114,5 +116,29 @@ def text_digest(text: str) -> bytes:
 
 def content_digest(row: Row) -> bytes:
     """16 bytes that are equal for rows of equal id, text and metadata, whatever the order of the metadata."""
-    canonical = json.dumps([row.id, row.text, row.metadata], sort_keys=True, separators=(",", ":"), default=repr)
+    content = [row.id, row.text, row.metadata]
+    try:
+        canonical = _encode(content)
+    except TypeError:  # keys that are no strings, or of kinds that have no order among each other
+        canonical = _encode(_ordered(content))
     return hashlib.blake2b(canonical.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
+
+
+def _ordered(value: Any) -> Any:
+    """A value that JSON can hold: mappings as sorted pairs, sets as sorted lists."""
+    if isinstance(value, Mapping):
+        pairs = [[repr(key), _ordered(content)] for key, content in value.items()]
+        return {"pairs": sorted(pairs, key=lambda pair: str(pair[0]))}
+    if isinstance(value, list | tuple):
+        return [_ordered(each) for each in value]
+    if isinstance(value, set | frozenset):
+        return {"set": sorted((_ordered(each) for each in value), key=repr)}
+    return value if value is None or isinstance(value, str | int | float | bool) else repr(value)
+
+
+# One encoder for all rows: making one takes as long as encoding a short text. Sets have another order in each process.
+_encode: Final = json.JSONEncoder(
+    sort_keys=True,
+    separators=(",", ":"),
+    default=lambda value: _ordered(value) if isinstance(value, Mapping | set | frozenset) else repr(value),
+).encode

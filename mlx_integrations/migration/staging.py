@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from mlx_integrations.migration.files import flush
+
 if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
     from numpy.typing import NDArray
@@ -41,6 +43,10 @@ class Staging:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def count(self) -> int:
+        """Vectors that the file has room for."""
+        return os.fstat(self._descriptor).st_size // self._row_bytes
+
     def write(self, position: int, vectors: "NDArray[np.float32]") -> int:
         """Write vectors to consecutive positions; they are on the disk when this returns.
 
@@ -60,7 +66,7 @@ class Staging:
         while content:
             written = os.pwrite(self._descriptor, content, start)
             content, start = content[written:], start + written
-        _flush(self._descriptor)
+        flush(self._descriptor)
         return checksum
 
     def read(self, positions: Sequence[int]) -> "NDArray[np.float32]":
@@ -102,16 +108,6 @@ def _contiguous(vectors: "NDArray[Any]") -> "NDArray[np.float32]":
     import numpy as np
 
     return np.ascontiguousarray(vectors, dtype="<f4")
-
-
-def _flush(descriptor: int) -> None:
-    if hasattr(os, "fdatasync"):
-        os.fdatasync(descriptor)
-        return
-    import fcntl
-
-    # macOS: fsync alone leaves data in the drive's own memory.
-    fcntl.fcntl(descriptor, getattr(fcntl, "F_FULLFSYNC", 51))
 
 
 def _stretches(positions: Sequence[int]) -> list[tuple[int, int]]:

@@ -39,6 +39,16 @@ class LocalExecutor:
         self._options = replace(options or EmbeddingOptions(), side="document", on_progress=None)
         self._long_texts = long_texts
 
+    @property
+    def long_texts(self) -> LongTexts:
+        """What happens to texts that are longer than the model reads."""
+        return self._long_texts
+
+    def count_long(self, texts: Sequence[str]) -> int:
+        """How many of some texts are longer than the model reads."""
+        limit = self._backend.capabilities.max_tokens
+        return sum(count > limit for count in self._counts(texts))
+
     def fingerprint(self) -> EmbeddingFingerprint:
         """Of the vectors it makes, witness included."""
         return self._backend.fingerprint(self._options)
@@ -49,7 +59,9 @@ class LocalExecutor:
             yield self._embed(texts)
 
     def _embed(self, texts: Sequence[str]) -> Vectors:
-        if self._long_texts == "truncate" or not texts:
+        if not texts:
+            return Vectors(vectors=self._nothing(0))
+        if self._long_texts == "truncate":
             return self._whole(texts)
         limit = self._backend.capabilities.max_tokens
         counts = self._counts(texts)
@@ -72,11 +84,11 @@ class LocalExecutor:
             return Vectors(vectors=self._nothing(), refused={0: str(error)})
         return Vectors(vectors=result.vectors, truncated=frozenset(result.truncated))
 
-    def _nothing(self) -> "NDArray[np.float32]":
+    def _nothing(self, count: int = 1) -> "NDArray[np.float32]":
         import numpy as np
 
         dimensions = self._options.dimensions or self._backend.capabilities.dimensions
-        return np.zeros((1, dimensions), np.float32)
+        return np.zeros((count, dimensions), np.float32)
 
     def _counts(self, texts: Sequence[str]) -> list[int]:
         try:

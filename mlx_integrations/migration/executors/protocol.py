@@ -36,8 +36,17 @@ class Vectors:
 class Executor(Protocol):
     """Embeds texts as documents."""
 
+    @property
+    def long_texts(self) -> LongTexts:
+        """What it does with texts that are longer than the model reads."""
+        ...
+
     def fingerprint(self) -> EmbeddingFingerprint:
         """Of the vectors it makes, witness included."""
+        ...
+
+    def count_long(self, texts: Sequence[str]) -> int:
+        """How many of some texts are longer than the model reads."""
         ...
 
     def embed(self, batches: Iterable[Sequence[str]]) -> Iterator[Vectors]:

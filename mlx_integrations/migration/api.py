@@ -1,0 +1,445 @@
+"""The verbs of a migration. Each can be killed at any moment and called again.
+
+    embedding -> embedded -> building -> built -> verified -> publishing -> published
+                                           ^                                    |
+                                           +---- rolled back <- rolling back <--+
+
+A phase is written down before its work begins or after it is done, never in between; what the store itself shows then
+says how far a cut-off `publish`, `rollback` or `gc` came.
+"""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from mlx_integrations.errors import (
+    JournalError,
+    MigrationError,
+    RowsError,
+    StoreChangedError,
+    StoreError,
+    VerificationError,
+)
+from mlx_integrations.fingerprint import EmbeddingFingerprint
+from mlx_integrations.migration.engine import DEFAULT_BATCH_ROWS, Progress, embed_rows, embedded_rows
+from mlx_integrations.migration.executors.protocol import Executor
+from mlx_integrations.migration.journal import Journal, Phase
+from mlx_integrations.migration.protocol import Published, Store
+from mlx_integrations.migration.records import StoreInfo
+from mlx_integrations.migration.verify import Check, verify_contents, verify_vectors
+from mlx_integrations.migration.workspace import Workspace, no_run, work_folder
+
+__all__ = ["MigrationStatus", "Plan", "gc", "migrate", "plan_migration", "publish", "rollback", "status", "verify"]
+
+_PROBED_ROWS: Final = 64
+_COUNTED_ROWS: Final = 2_000
+_FLOAT_BYTES: Final = 4
+_EXAMPLES: Final = 10
+_IN_USE: Final = ("publishing", "published")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a migration would do, found without writing anything.
+
+    Attributes:
+        info: The store.
+        target: The model that would embed.
+        index: The kind of index that would be built.
+        disk_bytes: What vectors and index would take, beside the store, until the old ones are deleted.
+        free_bytes: What the disk has.
+        long_rows: How many of `counted_rows` are longer than the model reads.
+        counted_rows: Rows whose tokens were counted: the first ones.
+        seconds: How long embedding would take, from a few rows; `None` if that was not measured.
+    """
+
+    info: StoreInfo
+    target: EmbeddingFingerprint
+    index: str
+    disk_bytes: int
+    free_bytes: int
+    long_rows: int
+    counted_rows: int
+    seconds: float | None
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether something has to be repaired or accepted first."""
+        return any(finding.is_blocking for finding in self.info.findings) or self.disk_bytes > self.free_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationStatus:
+    """How far the migration of a store is.
+
+    Attributes:
+        phase: As in the journal.
+        run_id: Part of the names that it made up.
+        target: The model that embeds.
+        total: Rows when it was begun.
+        embedded: Rows that have a new vector.
+        truncated: Of them, those of which the model read only the beginning.
+        unembedded: Rows that cannot be embedded.
+        examples: Ids of some of those, and why.
+        in_use: Which vectors the store shows.
+        checks: Of the last verification.
+        staged_bytes: What the run takes beside the store, without the built index.
+    """
+
+    phase: Phase
+    run_id: str
+    target: EmbeddingFingerprint
+    total: int
+    embedded: int
+    truncated: int
+    unembedded: int
+    examples: tuple[tuple[str, str], ...]
+    in_use: Published
+    checks: tuple[Check, ...]
+    staged_bytes: int
+
+
+def plan_migration(
+    store: Store,
+    executor: Executor,
+    *,
+    index: str = "",
+    probe: bool = True,
+    clock: Callable[[], float] = time.monotonic,
+) -> Plan:
+    """Say what `migrate` would do. Reads the store, and embeds a few rows.
+
+    Args:
+        store: The store.
+        executor: Makes the vectors.
+        index: The kind of index to build, in the store's own words; the one it has if left out.
+        probe: Whether to embed some rows, to tell how long all would take.
+        clock: Seconds.
+    """
+    info = store.describe()
+    target = executor.fingerprint()
+    texts = [row.text for row in islice(store.rows(), _COUNTED_ROWS) if row.text]
+    seconds = _probed(executor, texts[:_PROBED_ROWS], info.count, clock) if probe and texts else None
+    folder = info.location.path if info.location.path.exists() else Path.cwd()
+    kind_of_index = getattr(store, "index_for", None)
+    return Plan(
+        info=info,
+        target=target,
+        index=kind_of_index(target.dimensions, index) if callable(kind_of_index) else index or info.index,
+        disk_bytes=2 * info.count * target.dimensions * _FLOAT_BYTES,
+        free_bytes=shutil.disk_usage(folder).free,
+        long_rows=executor.count_long(texts),
+        counted_rows=len(texts),
+        seconds=seconds,
+    )
+
+
+def _probed(executor: Executor, texts: list[str], count: int, clock: Callable[[], float]) -> float:
+    began = clock()
+    for _ in executor.embed([texts]):
+        pass
+    return (clock() - began) / len(texts) * count
+
+
+def migrate(
+    store: Store,
+    executor: Executor,
+    *,
+    index: str = "",
+    work: Path | None = None,
+    batch_rows: int = DEFAULT_BATCH_ROWS,
+    accept: bool = False,
+    restart: bool = False,
+    publishes: bool = True,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> MigrationStatus:
+    """Give a store the vectors of another model: embed, build, verify, publish. Goes on where an earlier call stopped.
+
+    Args:
+        store: The store; left as it is until it is published.
+        executor: Makes the vectors.
+        index: The kind of index to build, in the store's own words; the one it has if left out.
+        work: The folder of all runs, if not `.mlxi-migrate` beside the store.
+        batch_rows: Rows that are committed together.
+        accept: Go on although rows cannot be embedded, or the store has a fault that blocks.
+        restart: Forget what an earlier call did, unless it is published.
+        publishes: Whether to put the new vectors in use; `publish` does it later otherwise.
+        should_stop: Asked after each batch.
+        on_progress: Told after each batch.
+
+    Raises:
+        StoreError: The store cannot be read, or nothing can be written beside it.
+        StoreBusyError: Another process is migrating it.
+        StoreChangedError: It was changed again and again.
+        JournalError: A migration was begun with another model or other options.
+        RowsError: Rows cannot be embedded, and that was not accepted.
+        VerificationError: What was built is not what the store holds.
+    """
+    fingerprint = executor.fingerprint()
+    if restart:
+        _restart(store, work)
+    with Workspace.locked(store.location, work) as place:
+        _finish_cut_off(store, place)
+        info = store.describe()
+        place.begin(info, fingerprint, long_texts=executor.long_texts, index=index)
+        if place.journal.phase in _IN_USE:
+            return _publish(store, place)
+        if not accept:
+            _check_findings(info)
+        with place.staging() as staging:
+            finished = embed_rows(
+                store,
+                executor,
+                place.journal,
+                staging,
+                batch_rows=batch_rows,
+                should_stop=should_stop,
+                on_progress=on_progress,
+            )
+            if not finished:
+                return _status(store, place)
+            if place.journal.phase == "embedding":
+                place.journal.set_phase("embedded")
+            if not accept:
+                _check_dead(store, place.journal)
+            if place.journal.fact("built") != _contents(place.journal):
+                place.journal.set_phase("building")
+                store.build(place.run, embedded_rows(store, place.journal, staging))
+                place.journal.set_phase("built", built=_contents(place.journal))
+        if place.journal.phase != "verified":
+            _verify(store, place, executor)
+        return _publish(store, place) if publishes else _status(store, place)
+
+
+def status(store: Store, *, work: Path | None = None) -> MigrationStatus | None:
+    """How far a store's migration is; `None` if none was begun. Another process may be at it."""
+    with Workspace.seen(store.location, work) as place:
+        return None if place is None or not place.has_run else _status(store, place)
+
+
+def verify(store: Store, executor: Executor, *, work: Path | None = None) -> tuple[Check, ...]:
+    """Compare what was built, or is published, with what the store holds.
+
+    Raises:
+        MigrationError: No migration was begun, or nothing is built yet.
+        VerificationError: Something differs.
+    """
+    with Workspace.locked(store.location, work) as place:
+        _known(place)
+        if place.journal.phase in ("embedding", "embedded", "building"):
+            raise MigrationError(
+                f"Nothing is built yet for `{store.location}`.", store=str(store.location), hint=_GO_ON
+            )
+        return _verify(store, place, executor)
+
+
+def publish(store: Store, *, work: Path | None = None) -> MigrationStatus:
+    """Put new vectors that are verified in use. The old ones are kept until `gc`.
+
+    Raises:
+        MigrationError: No migration was begun, or it is not verified.
+        StoreChangedError: The store was changed since.
+        VerificationError: What is published is not what was built; it was taken back.
+    """
+    with Workspace.locked(store.location, work) as place:
+        _known(place)
+        _finish_cut_off(store, place)
+        if place.journal.phase not in ("verified", *_IN_USE):
+            phase = place.journal.phase
+            raise MigrationError(
+                f"The migration of `{store.location}` is not verified: it is at `{phase}`.",
+                store=str(store.location),
+                hint=_GO_ON,
+            )
+        return _publish(store, place)
+
+
+def rollback(store: Store, *, work: Path | None = None) -> MigrationStatus:
+    """Put the old vectors back in use. The new ones are kept until `gc`, and can be published again.
+
+    Raises:
+        MigrationError: No migration was begun, or it is not published.
+        StoreChangedError: The store was changed since it was published.
+    """
+    with Workspace.locked(store.location, work) as place:
+        _known(place)
+        phase = place.journal.phase
+        if phase not in (*_IN_USE, "rolling back", "rolled back"):
+            raise MigrationError(f"`{store.location}` has its old vectors in use.", store=str(store.location), hint="")
+        if phase == "published" and store.state() != place.journal.fact("published_state"):
+            raise StoreChangedError(
+                f"`{store.location}` was changed since its new vectors are in use: the old ones do not have all of it.",
+                store=str(store.location),
+                hint="Keep the new vectors, or migrate to the old model: that embeds what was added.",
+            )
+        if phase != "rolled back":
+            place.journal.set_phase("rolling back")
+        _finish_cut_off(store, place)
+        return _status(store, place)
+
+
+def gc(store: Store, *, work: Path | None = None) -> bool:
+    """Delete what a migration keeps: after publishing the old vectors, otherwise everything that it made.
+
+    Returns:
+        Whether there was something to delete.
+    """
+    if not work_folder(store.location, work).exists():
+        return False
+    with Workspace.locked(store.location, work) as place:
+        if place.has_run:
+            if place.journal.phase in ("publishing", "rolling back"):
+                raise MigrationError(
+                    f"The migration of `{store.location}` is at `{place.journal.phase}`.",
+                    store=str(store.location),
+                    hint="Finish it first, with `mlxi migrate publish` or `mlxi migrate rollback`.",
+                )
+            place.journal.set_phase("discarding")
+        _finish_cut_off(store, place)
+    Workspace.delete(store.location, work)
+    return True
+
+
+_GO_ON: Final = "Go on with `mlxi migrate run`."
+
+
+def _known(place: Workspace) -> None:
+    if not place.has_run:
+        raise no_run(place.folder.name)
+
+
+def _finish_cut_off(store: Store, place: Workspace) -> None:
+    """Complete a rollback or a deletion that was cut off."""
+    phase = place.journal.phase
+    if phase == "rolling back":
+        store.rollback(place.run)
+        place.journal.set_phase("rolled back")
+    elif phase == "discarding":
+        store.discard(place.run)
+        place.forget()
+        place.journal = Journal(place.journal.path)
+
+
+def _restart(store: Store, work: Path | None) -> None:
+    """Delete what an earlier run made, also if its journal cannot be read any more."""
+    try:
+        with Workspace.locked(store.location, work) as place:
+            if place.has_run and place.journal.phase in (*_IN_USE, "rolling back"):
+                raise MigrationError(
+                    f"The migration of `{store.location}` is at `{place.journal.phase}`, and keeps the old vectors.",
+                    store=str(store.location),
+                    hint="Delete them with `mlxi migrate gc`, or put them back with `mlxi migrate rollback`.",
+                )
+            if place.has_run:
+                place.journal.set_phase("discarding")
+                _finish_cut_off(store, place)
+    except JournalError:
+        Workspace.delete(store.location, work)
+
+
+def _check_findings(info: StoreInfo) -> None:
+    blocking = [finding for finding in info.findings if finding.is_blocking]
+    if not blocking:
+        return
+    told = " ".join(f"{finding.message} ({finding.count})" for finding in blocking)
+    raise RowsError(
+        f"`{info.location}` has faults: {told}",
+        store=str(info.location),
+        count=sum(finding.count for finding in blocking),
+        ids=[each for finding in blocking for each in finding.examples],
+        hint="Repair the store, or accept them with `--accept`.",
+    )
+
+
+def _check_dead(store: Store, journal: Journal) -> None:
+    count = journal.count_dead()
+    if not count:
+        return
+    dead = list(islice(journal.dead_letters(), _EXAMPLES))
+    told = "; ".join(f"`{each.id}`: {each.reason}" for each in dead[:3])
+    raise RowsError(
+        f"{count} rows of `{store.location}` cannot be embedded, such as {told}.",
+        store=str(store.location),
+        count=count,
+        ids=[each.id for each in dead],
+        hint="Repair them, or leave them out with `--accept`. What is embedded is kept.",
+    )
+
+
+def _contents(journal: Journal) -> list[Any]:
+    """What a build depends on: the pass, and the rows that it met."""
+    return [journal.fact("pass"), journal.count(), f"{journal.content_sum():032x}"]
+
+
+def _verify(store: Store, place: Workspace, executor: Executor) -> tuple[Check, ...]:
+    run = place.run
+    built = store.built(run)
+    try:
+        checks, sample = verify_contents(built, place.journal, run.fingerprint.dimensions)
+        checks.append(verify_vectors(built, sample, executor))
+    finally:
+        built.close()
+    _judge(store, place, checks)
+    if place.journal.phase in ("built", "rolled back"):
+        place.journal.set_phase("verified")
+    return tuple(checks)
+
+
+def _judge(store: Store, place: Workspace, checks: list[Check]) -> None:
+    with place.journal.transaction():
+        place.journal.set_fact("checks", [check.to_dict() for check in checks])
+    failures = [f"{check.name}: {check.detail}" for check in checks if not check.is_passed]
+    if failures:
+        raise VerificationError(
+            f"What was built for `{store.location}` is not what it holds: {'; '.join(failures)}.",
+            store=str(store.location),
+            failures=failures,
+            hint="Start afresh with `--restart`. If it happens again, the model does not make the same vectors twice.",
+        )
+
+
+def _publish(store: Store, place: Workspace) -> MigrationStatus:
+    """Put the new vectors in use, and read them back from there."""
+    journal, run = place.journal, place.run
+    if journal.phase == "published":
+        return _status(store, place)
+    if journal.phase == "verified":
+        if store.state() != journal.fact("state"):
+            raise StoreChangedError(f"`{store.location}` was changed after it was embedded.", store=str(store.location))
+        journal.set_phase("publishing")
+    store.publish(run)
+    if (shown := store.published(run)) != "new":
+        raise StoreError(f"`{store.location}` shows `{shown}` vectors after publishing.", store=str(store.location))
+    built = store.built(run)
+    try:
+        checks, _ = verify_contents(built, journal, run.fingerprint.dimensions)
+    finally:
+        built.close()
+    if not all(check.is_passed for check in checks):
+        journal.set_phase("rolling back")
+        _finish_cut_off(store, place)
+        _judge(store, place, checks)
+    journal.set_phase("published", published_state=store.state())
+    return _status(store, place)
+
+
+def _status(store: Store, place: Workspace) -> MigrationStatus:
+    journal, run = place.journal, place.run
+    return MigrationStatus(
+        phase=journal.phase,
+        run_id=run.id,
+        target=run.fingerprint,
+        total=journal.fact("run")["total"],
+        embedded=journal.count(),
+        truncated=journal.count_truncated(),
+        unembedded=journal.count_dead(),
+        examples=tuple((each.id, each.reason) for each in islice(journal.dead_letters(), _EXAMPLES)),
+        in_use=store.published(run),
+        checks=tuple(Check(**check) for check in journal.fact("checks") or ()),
+        staged_bytes=place.staged_bytes(),
+    )

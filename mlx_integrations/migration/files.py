@@ -1,0 +1,44 @@
+"""Files that are written whole or not at all, and stay written when the power goes."""
+
+import os
+from pathlib import Path
+
+__all__ = ["copy_whole", "flush", "flush_folder", "is_same_file"]
+
+
+def flush(descriptor: int) -> None:
+    """Return when what was written to a file is on the disk."""
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(descriptor)
+        return
+    import fcntl
+
+    # macOS: fsync alone leaves data in the drive's own memory.
+    fcntl.fcntl(descriptor, getattr(fcntl, "F_FULLFSYNC", 51))
+
+
+def flush_folder(folder: Path) -> None:
+    """Return when the names in a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a small file; the target is the old one or the new one at any moment."""
+    part = target.with_name(f"{target.name}.part")
+    with part.open("wb") as file:
+        file.write(source.read_bytes())
+        file.flush()
+        flush(file.fileno())
+    part.replace(target)
+
+
+def is_same_file(first: Path, second: Path) -> bool:
+    """Whether two names are of one file; a name of no file is never the same as another."""
+    try:
+        return first.samefile(second)
+    except FileNotFoundError:
+        return False

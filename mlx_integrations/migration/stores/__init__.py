@@ -1,0 +1,1 @@
+"""Vector stores that can be migrated, one file each."""

@@ -1,0 +1,205 @@
+"""The folder of a run: its lock, its journal and its vectors. It lies beside the store, never in it."""
+
+import contextlib
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from mlx_integrations.errors import JournalError, MigrationError, MLXIntegrationsError, StoreBusyError, StoreError
+from mlx_integrations.fingerprint import EmbeddingFingerprint
+from mlx_integrations.migration.journal import Journal
+from mlx_integrations.migration.protocol import Run
+from mlx_integrations.migration.records import StoreInfo, StoreLocation
+from mlx_integrations.migration.staging import Staging
+
+__all__ = ["Workspace", "work_folder"]
+
+_FOLDER: Final = ".mlxi-migrate"
+_JOURNAL: Final = "journal.sqlite"
+_VECTORS: Final = "vectors.f32"
+_LOCK: Final = "lock"
+_ID_LENGTH: Final = 12
+_AFRESH: Final = "Go on with the model and the options that it was begun with, or start afresh with `--restart`."
+
+
+def work_folder(location: StoreLocation, base: Path | None = None) -> Path:
+    """Where a store's run is kept.
+
+    Args:
+        location: The store.
+        base: The folder of all runs; `.mlxi-migrate` beside the store otherwise.
+    """
+    path = location.path
+    name = path.name if location.name is None else f"{path.name}.{location.name}"
+    return (base or path.parent / _FOLDER) / name
+
+
+class Workspace:
+    """An open run. `locked` makes one; reading only needs no lock.
+
+    Attributes:
+        folder: Where its files are.
+        journal: What is done.
+    """
+
+    def __init__(self, folder: Path, journal: Journal) -> None:
+        self.folder = folder
+        self.journal = journal
+
+    @property
+    def has_run(self) -> bool:
+        """Whether a run was begun."""
+        return self.journal.fact("run") is not None
+
+    @property
+    def run(self) -> Run:
+        """The run that was begun.
+
+        Raises:
+            MigrationError: None was.
+        """
+        known = self.journal.fact("run")
+        if known is None:
+            raise no_run(self.folder.name)
+        fingerprint = EmbeddingFingerprint.from_dict(known["fingerprint"])
+        return Run(id=known["id"], fingerprint=fingerprint, metric=known["metric"], index=known["index"])
+
+    def begin(self, info: StoreInfo, fingerprint: EmbeddingFingerprint, *, long_texts: str, index: str) -> Run:
+        """Begin a run, or go on with the one that was begun with the same model and options.
+
+        Raises:
+            JournalError: It was begun with others.
+        """
+        known = self.journal.fact("run")
+        if known is None:
+            run_id = uuid4().hex[:_ID_LENGTH]
+            metric = "cosine" if info.metric == "unknown" else info.metric
+            facts = {"id": run_id, "metric": metric, "index": index, "long_texts": long_texts, "total": info.count}
+            with self.journal.transaction():
+                self.journal.set_fact("run", {**facts, "fingerprint": fingerprint.to_dict()})
+            return self.run
+        if different := _differences(known, fingerprint, long_texts, index):
+            raise JournalError(
+                f"A migration of `{info.location}` was begun otherwise: {'; '.join(different)}.",
+                store=str(info.location),
+                hint=_AFRESH if self.journal.phase not in ("publishing", "published") else _KEEPS_OLD,
+            )
+        return self.run
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Staging]:
+        """The vectors of the run."""
+        with Staging(self.folder / _VECTORS, self.run.fingerprint.dimensions) as staging:
+            yield staging
+
+    def staged_bytes(self) -> int:
+        """What the vectors take on the disk."""
+        path = self.folder / _VECTORS
+        return path.stat().st_size if path.exists() else 0
+
+    def forget(self) -> None:
+        """Delete journal and vectors; the lock stays as long as it is held."""
+        self.journal.close()
+        for name in (_JOURNAL, f"{_JOURNAL}-wal", f"{_JOURNAL}-shm", _VECTORS):
+            (self.folder / name).unlink(missing_ok=True)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def locked(location: StoreLocation, base: Path | None = None) -> Iterator["Workspace"]:
+        """Open a store's run, alone.
+
+        Raises:
+            StoreBusyError: Another process has it open.
+            StoreError: The disk is full, or the folder cannot be written to.
+            JournalError: The journal is damaged.
+        """
+        folder = work_folder(location, base)
+        with told(location):
+            folder.mkdir(parents=True, exist_ok=True)
+            with _lock(folder / _LOCK, location):
+                place = Workspace(folder, Journal(folder / _JOURNAL))
+                try:
+                    yield place
+                finally:
+                    place.journal.close()
+
+    @staticmethod
+    @contextlib.contextmanager
+    def seen(location: StoreLocation, base: Path | None = None) -> Iterator["Workspace | None"]:
+        """Look at a store's run while another process may be at it; `None` if there is none."""
+        folder = work_folder(location, base)
+        if not (folder / _JOURNAL).exists():
+            yield None
+            return
+        with told(location), Journal(folder / _JOURNAL) as journal:
+            yield Workspace(folder, journal)
+
+    @staticmethod
+    def delete(location: StoreLocation, base: Path | None = None) -> None:
+        """Delete what a run left, and the folder of runs if this was the last one."""
+        folder = work_folder(location, base)
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # there are others
+            folder.parent.rmdir()
+
+
+_KEEPS_OLD: Final = (
+    "That one is published and keeps the old vectors. Delete them with `mlxi migrate gc`, or put them back with "
+    "`mlxi migrate rollback`, before you migrate again."
+)
+
+
+def no_run(store: str) -> MigrationError:
+    """The error of asking about a run where there is none."""
+    message = f"No migration of `{store}` was begun."
+    return MigrationError(message, store=store, hint="Begin one with `mlxi migrate run`.")
+
+
+def _differences(known: dict[str, Any], fingerprint: EmbeddingFingerprint, long_texts: str, index: str) -> list[str]:
+    begun = EmbeddingFingerprint.from_dict(known["fingerprint"])
+    found = [
+        "the same texts get other vectors"
+        if name == "witness"
+        else f"`{name}` was `{getattr(begun, name)}` and is `{getattr(fingerprint, name)}`"
+        for name in begun.differences(fingerprint)
+    ]
+    if begun.max_tokens != fingerprint.max_tokens:
+        found.append(f"`max_tokens` was `{begun.max_tokens}` and is `{fingerprint.max_tokens}`")
+    options = {"long_texts": long_texts, "index": index}
+    return found + [
+        f"`{name}` was `{known[name]}` and is `{value}`" for name, value in options.items() if known[name] != value
+    ]
+
+
+@contextlib.contextmanager
+def _lock(path: Path, location: StoreLocation) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise StoreBusyError(f"`{location}` is being migrated by another process.", store=str(location)) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def told(location: StoreLocation) -> Iterator[None]:
+    """Say what a disk that is full, or a folder that cannot be written to, means for a migration."""
+    hint = "Make room, or the folder writable, and run it again: it goes on where it stopped. The store is as it was."
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        if isinstance(error, MLXIntegrationsError):  # an endpoint that does not answer is also an `OSError`
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        place = f" (`{error.filename}`)" if isinstance(error, OSError) and error.filename else ""
+        raise StoreError(
+            f"The migration of `{location}` cannot write: {reason}{place}.", store=str(location), hint=hint
+        ) from error
