@@ -2,12 +2,13 @@
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from mlx_integrations.errors import ConfigurationError
+from mlx_integrations.errors import ConfigurationError, InvalidRequestError
 from mlx_integrations.router.candidates import Candidate, Location
 from mlx_integrations.router.location import Locator
+from mlx_integrations.router.policy import Policy
 from mlx_integrations.types import ModelCapabilities
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "check_facts",
     "locate_all",
     "locate_backend",
+    "policy_with_first",
 ]
 
 _FAKES: Final = "mlx_integrations.testing"
@@ -79,12 +81,27 @@ def check_facts(facts: Collection[str], names: Collection[str]) -> None:
     """
     for name in facts:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-            listed = ", ".join(f"`{known}`" for known in names)
             raise ConfigurationError(
-                f"`facts` is about `{name}`, which is none of the models.",
-                hint=f"Did you mean `{near[0]}`?" if near else f"There are {listed}.",
+                f"`facts` is about `{name}`, which is none of the models.", hint=_nearest(name, names)
             )
+
+
+def policy_with_first(policy: Policy, name: Any, names: Collection[str]) -> Policy:
+    """The policy, for a call that names a model with that one first.
+
+    Args:
+        policy: What holds otherwise.
+        name: The model; `None` if the call names none.
+        names: Those that there are.
+
+    Raises:
+        InvalidRequestError: There is no such model; the hint says the nearest name that exists.
+    """
+    if name is None:
+        return policy
+    if name not in names:
+        raise InvalidRequestError(f"`{name}` is none of the models.", field="model", hint=_nearest(str(name), names))
+    return replace(policy, first=str(name))
 
 
 def candidate_with(
@@ -111,15 +128,17 @@ def locate_backend(backend: Any, model: str, facts: ModelFacts, locator: Locator
         backend: What was given to it by hand; `None` for the runtime of this process. It may be anything: one with an
             address is looked up, one that routes is not looked through.
         model: The model's name.
-        facts: What the user says of it. Counts for endpoints: what this process computes stays here.
+        facts: What the user says of it.
         locator: Looks addresses up.
         fresh: Whether to look again although it was looked up a moment ago.
     """
+    if facts.is_local is False:
+        return "remote"
     room = "" if backend is None else f"{type(backend).__module__}."
     if backend is None or room.startswith(f"{_FAKES}."):
         return "in-process"
-    if facts.is_local is not None:
-        return "listed" if facts.is_local else "remote"
+    if facts.is_local:
+        return "listed"
     address = getattr(backend, "base_url", None)
     if address is None:
         return "remote"
@@ -152,6 +171,12 @@ def addresses_of(model: Any, paths: Iterable[str]) -> Iterator[str]:
             value = getattr(value, part, None)
         if value is not None and not callable(value) and str(value):
             yield str(value)
+
+
+def _nearest(name: str, names: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    listed = ", ".join(f"`{known}`" for known in names)
+    return f"Did you mean `{near[0]}`?" if near else f"There are {listed}."
 
 
 def _farthest(locations: Iterable[Location]) -> Location:

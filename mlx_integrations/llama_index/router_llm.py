@@ -39,12 +39,14 @@ from llama_index.core.llms.llm import LLM
 from llama_index.core.tools.types import BaseTool
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, field_serializer
 
-from mlx_integrations.adapters.chat_candidates import EndsSeen, ModelFacts, check_facts
+from mlx_integrations.adapters.chat_candidates import EndsSeen, ModelFacts, check_facts, policy_with_first
+from mlx_integrations.adapters.configured_candidates import configured_router
 from mlx_integrations.adapters.formats import read_format
 from mlx_integrations.adapters.names import canonical
 from mlx_integrations.adapters.tool_choice import tool_choice
 from mlx_integrations.errors import ConfigurationError
 from mlx_integrations.llama_index.answers import to_completion
+from mlx_integrations.llama_index.llm import MLXLLM
 from mlx_integrations.llama_index.options import class_format
 from mlx_integrations.llama_index.routing.answers import RoutedAnswer, whole_response
 from mlx_integrations.llama_index.routing.calls import CandidateCalls, object_tool
@@ -55,7 +57,7 @@ from mlx_integrations.llama_index.routing.candidates import (
     observer_of,
     silent,
 )
-from mlx_integrations.llama_index.routing.dialect import LlamaIndexDialect, Piece
+from mlx_integrations.llama_index.routing.dialect import LlamaIndexDialect
 from mlx_integrations.llama_index.routing.facts import ROUTE_OPTIONS, read_call
 from mlx_integrations.llama_index.routing.saved import (
     loaded_facts,
@@ -68,7 +70,7 @@ from mlx_integrations.llama_index.routing.saved import (
 from mlx_integrations.llama_index.structured import StructuredPrediction
 from mlx_integrations.llama_index.tool_calling import ToolCallingLLM
 from mlx_integrations.llama_index.tools import openai_tool
-from mlx_integrations.router.attempts import AsyncRoutedStream, RoutedStream, Router
+from mlx_integrations.router.attempts import Router
 from mlx_integrations.router.facts import RequestFacts
 from mlx_integrations.router.location import Locator
 from mlx_integrations.router.plan import Plan
@@ -82,7 +84,7 @@ __all__ = ["ModelFacts", "RouterLLM"]
 _ABOUT_TOOLS = ("tools", "tool_choice", "tool_required", "parallel_tool_calls", "allow_parallel_tool_calls")
 # LlamaIndex passes these along although they are addressed to itself.
 _NOT_OURS = ("stream", "formatted", "verbose")
-_Prepared = tuple[RequestFacts, CandidateCalls, LlamaIndexDialect, Guarantee | None]
+_Prepared = tuple[RequestFacts, CandidateCalls, LlamaIndexDialect, Policy, Guarantee | None]
 
 
 class RouterLLM(ToolCallingLLM):
@@ -100,6 +102,8 @@ class RouterLLM(ToolCallingLLM):
     and calls of tools, with the last response, when they are whole and fit their schemas. If it fails after that,
     `PartialResponseError` carries what was shown. Where an answer is wanted as a whole (`chat`, `complete`, or a policy
     with `guarantee="complete"`), every failure is repaired by asking the next candidate.
+
+    For one call, `model` names the candidate that goes first, and `task` and `language` say what it needs.
 
     A call is private, and stays on this machine, if it says so (`privacy="local_only"`), has one of the policy's tags,
     holds what the policy looks for, or one of its messages answers a private call. Agents and engines pass no options
@@ -178,6 +182,26 @@ class RouterLLM(ToolCallingLLM):
         """What callbacks are told of the model. Unlike `metadata` it looks nothing up: it is asked on event loops."""
         return {"class_name": self.class_name(), "model_name": self._model_name()}
 
+    @classmethod
+    def from_settings(cls, **options: Any) -> Self:
+        """The router of your settings: the default model, the endpoints, and what `[router]` says.
+
+        Args:
+            **options: Attributes of the router, instead of what the settings say.
+
+        Raises:
+            ConfigurationError: An endpoint has no key, or the settings name somebody who is not there.
+        """
+        found = configured_router()
+        given: dict[str, Any] = {
+            "llms": {name: MLXLLM(name, backend=model.backend) for name, model in found.models.items()},
+            "facts": {name: model.facts for name, model in found.models.items()},
+            "policy": found.policy,
+            "local_hosts": found.local_hosts,
+            **options,
+        }
+        return cls(**given)
+
     def explain(self, messages: str | Sequence[ChatMessage], **options: Any) -> Plan:
         """Who would be asked now, and why everybody else would not; asks nobody.
 
@@ -187,7 +211,9 @@ class RouterLLM(ToolCallingLLM):
         """
         if isinstance(messages, str):
             messages = [ChatMessage(role=MessageRole.USER, content=messages)]
-        return self.router.plan(read_call(self._reader, self._messages(messages), _call_options(options)))
+        given = _call_options(options)
+        policy = policy_with_first(self.router.policy, given.get("model"), self.llms)
+        return self.router.plan(read_call(self._reader, self._messages(messages), given), policy=policy)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
@@ -290,16 +316,16 @@ class RouterLLM(ToolCallingLLM):
         return response
 
     def _answer(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> ChatResponse:
-        facts, calls, dialect, guarantee = self._prepared(self.router, messages, kwargs, is_whole=True)
-        stream = self.router.stream(facts, calls.open, dialect, guarantee=guarantee)
+        facts, calls, dialect, policy, guarantee = self._prepared(self.router, messages, kwargs, is_whole=True)
+        stream = self.router.stream(facts, calls.open, dialect, policy=policy, guarantee=guarantee)
         with closing(stream):
             response = whole_response(list(stream), stream.report)
         return self._remembered(response, facts)
 
     async def _aanswer(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> ChatResponse:
         router = await self._arouter()
-        facts, calls, dialect, guarantee = self._prepared(router, messages, kwargs, is_whole=True)
-        stream = router.astream(facts, calls.aopen, dialect, guarantee=guarantee)
+        facts, calls, dialect, policy, guarantee = self._prepared(router, messages, kwargs, is_whole=True)
+        stream = router.astream(facts, calls.aopen, dialect, policy=policy, guarantee=guarantee)
         async with aclosing(stream):
             response = whole_response([piece async for piece in stream], stream.report)
         return self._remembered(response, facts)
@@ -307,8 +333,8 @@ class RouterLLM(ToolCallingLLM):
     # Streams read what is said around a call before they are read themselves: that is in another context, maybe.
 
     def _responses(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> ChatResponseGen:
-        facts, calls, dialect, guarantee = self._prepared(self.router, messages, kwargs, is_whole=False)
-        stream: RoutedStream[Piece] = self.router.stream(facts, calls.open, dialect, guarantee=guarantee)
+        facts, calls, dialect, policy, guarantee = self._prepared(self.router, messages, kwargs, is_whole=False)
+        stream = self.router.stream(facts, calls.open, dialect, policy=policy, guarantee=guarantee)
 
         def responses() -> ChatResponseGen:
             answer = RoutedAnswer(is_private=facts.is_private)
@@ -321,8 +347,8 @@ class RouterLLM(ToolCallingLLM):
 
     async def _aresponses(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> ChatResponseAsyncGen:
         router = await self._arouter()
-        facts, calls, dialect, guarantee = self._prepared(router, messages, kwargs, is_whole=False)
-        stream: AsyncRoutedStream[Piece] = router.astream(facts, calls.aopen, dialect, guarantee=guarantee)
+        facts, calls, dialect, policy, guarantee = self._prepared(router, messages, kwargs, is_whole=False)
+        stream = router.astream(facts, calls.aopen, dialect, policy=policy, guarantee=guarantee)
 
         async def responses() -> ChatResponseAsyncGen:
             answer = RoutedAnswer(is_private=facts.is_private)
@@ -337,7 +363,7 @@ class RouterLLM(ToolCallingLLM):
     def _prepared(
         self, router: Router, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any], *, is_whole: bool
     ) -> _Prepared:
-        """A call as the router needs it: facts, how to ask, how to read, how much to hold back."""
+        """A call as the router needs it: facts, how to ask, how to read, who goes first, how much to hold back."""
         options = _call_options(kwargs)
         facts = read_call(self._reader, messages, options)
         tools, output = options.pop("tools", []), options.pop("response_format", None)
@@ -355,7 +381,8 @@ class RouterLLM(ToolCallingLLM):
             ends=self._ends,
             check=lambda name: self._check_dispatch(router, name, facts),
         )
-        return facts, calls, _dialect(tools, output), "complete" if is_whole else None
+        policy = policy_with_first(router.policy, kwargs.get("model"), self.llms)
+        return facts, calls, _dialect(tools, output), policy, "complete" if is_whole else None
 
     def _check_dispatch(self, router: Router, name: str, facts: RequestFacts) -> None:
         """The second filter: where the candidate is now, not where it was when the plan was made."""

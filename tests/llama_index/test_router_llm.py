@@ -20,11 +20,14 @@ from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.dispatcher import instrument_tags
 from pydantic import BaseModel, Field
 
+from mlx_integrations import assembly
 from mlx_integrations.cloud.chat import OpenAIChatBackend
 from mlx_integrations.errors import ConfigurationError, InvalidRequestError, PrivacyError, RouterError, UnknownToolError
 from mlx_integrations.llama_index import MLXLLM, ModelFacts, RouterLLM
 from mlx_integrations.llama_index.routing.calls import CANDIDATE_TAG
 from mlx_integrations.router.policy import Deadlines, Policy
+from mlx_integrations.settings import Settings
+from mlx_integrations.settings.sections import EndpointSettings, RouterSettings
 from tests.llama_index.fakes import ADD_TOOL, MULTIPLY_TOOL, fake_embedding, fake_llm
 from tests.llama_index.routing import (
     CLOUD_ANSWER,
@@ -233,6 +236,22 @@ def test_it_is_explained_without_asking(endpoints: TwoEndpoints) -> None:
     with pytest.raises(InvalidRequestError, match="no task `sumarize`"):
         router.explain("Hello?", task="sumarize")
     assert endpoints.local.requests == endpoints.cloud.requests == []
+
+
+def test_a_call_names_who_goes_first(endpoints: TwoEndpoints) -> None:
+    router = endpoints.router()
+    assert router.complete("Hello?", model="cloud").text == CLOUD_ANSWER
+    assert router.explain("Hello?", model="cloud").order == ("cloud", "local")
+    assert router.explain("Hello?", model="cloud", privacy=True).order == ("local",)
+
+
+def test_settings_make_a_router(endpoints: TwoEndpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    mac = EndpointSettings(base_url=endpoints.local.base_url, model="test-model")
+    settings = Settings(offline=False, endpoints={"mac": mac}, router=RouterSettings(order=("mac",)))
+    monkeypatch.setattr(assembly, "_settings", settings)
+    router = RouterLLM.from_settings()
+    assert list(router.llms) == ["demo", "mac"]
+    assert router.complete("Hello?").text == LOCAL_ANSWER
 
 
 def test_no_key_is_shown(endpoints: TwoEndpoints) -> None:
@@ -446,4 +465,8 @@ def test_a_bad_call_is_refused_before_anybody_is_asked(endpoints: TwoEndpoints) 
         router.stream_chat_with_tools([ADD_TOOL], "2 + 3?", tool_choice="divide")
     with pytest.raises(InvalidRequestError):
         router.chat([_said("user", "Hello?")], response_format="json")
+    with pytest.raises(InvalidRequestError, match="neither yes nor no"):
+        router.complete("Hello?", privacy="local-only")
+    with pytest.raises(InvalidRequestError, match="Did you mean `cloud`"):
+        router.stream_complete("Hello?", model="clout")
     assert endpoints.local.requests == []

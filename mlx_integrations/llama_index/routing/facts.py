@@ -16,8 +16,8 @@ from mlx_integrations.types import Role
 
 __all__ = ["ROUTE_OPTIONS", "read_call"]
 
-ROUTE_OPTIONS: Final = ("privacy", "task", "language", "tags")
-"""Options of a call that are for the router alone, also understood as instrumentation tags around it."""
+ROUTE_OPTIONS: Final = ("privacy", "task", "language", "tags", "model")
+"""Options of a call that are for the router alone; all but the last are also understood as instrumentation tags."""
 
 _KINDS: Final[tuple[AttachmentKind, ...]] = ("image", "audio", "video", "file")
 _ROLES: Final[Mapping[MessageRole, Role]] = {
