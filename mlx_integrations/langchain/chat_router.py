@@ -16,7 +16,6 @@ What is chosen, when somebody else is asked, and what may leave this machine is 
 """
 
 import asyncio
-import difflib
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
@@ -37,10 +36,11 @@ from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, field_validator, model_validator
 
 from mlx_integrations import __version__
+from mlx_integrations.adapters.chat_candidates import check_facts, policy_with_first
 from mlx_integrations.adapters.configured_candidates import configured_router
 from mlx_integrations.adapters.names import OF_NO_USE_HERE
 from mlx_integrations.adapters.tool_choice import tool_choice
-from mlx_integrations.errors import ConfigurationError, InvalidRequestError
+from mlx_integrations.errors import ConfigurationError
 from mlx_integrations.langchain.chat_models import ChatMLX
 from mlx_integrations.langchain.errors import langchain_errors
 from mlx_integrations.langchain.formats import output_format, schema_response_format
@@ -54,15 +54,17 @@ from mlx_integrations.langchain.routing.retries import without_retries
 from mlx_integrations.langchain.structured import Method, structured_output
 from mlx_integrations.langchain.tools import openai_tool
 from mlx_integrations.router.attempts import AsyncRoutedStream, RoutedStream, Router
+from mlx_integrations.router.candidates import Candidate, Location
 from mlx_integrations.router.facts import RequestFacts
 from mlx_integrations.router.location import Locator
 from mlx_integrations.router.plan import Plan
 from mlx_integrations.router.policy import Guarantee, Policy
-from mlx_integrations.router.privacy import check_dispatch
 from mlx_integrations.router.read import RequestReader
 from mlx_integrations.router.report import RouteReport
 
 __all__ = ["ChatRouter", "ModelFacts"]
+
+_NOT_FOR_CANDIDATES = (*ROUTE_OPTIONS, "tools", "stream", "ls_structured_output_format", "structured_output_format")
 
 
 class ChatRouter(BaseChatModel):
@@ -160,14 +162,7 @@ class ChatRouter(BaseChatModel):
         self.policy.check_candidates(tuple(self.models))
         if self.timeout is not None and self.policy.deadlines.total is None:
             self.policy = replace(self.policy, deadlines=replace(self.policy.deadlines, total=self.timeout))
-        for name in self.facts:
-            if name not in self.models:
-                near = difflib.get_close_matches(name, self.models, n=1, cutoff=0.5)
-                listed = ", ".join(f"`{known}`" for known in self.models)
-                raise ConfigurationError(
-                    f"`facts` is about `{name}`, which is none of the models.",
-                    hint=f"Did you mean `{near[0]}`?" if near else f"There are {listed}.",
-                )
+        check_facts(self.facts, self.models)
         self._locator = Locator(self.local_hosts)
         self._reader = RequestReader(self.policy)
         self._asked = {name: without_retries(model) for name, model in self.models.items()}
@@ -265,7 +260,12 @@ class ChatRouter(BaseChatModel):
             candidate_of(name, model, self.facts.get(name, ModelFacts()), self._locator)
             for name, model in self.models.items()
         ]
-        return Router(candidates, policy, observe=observer_of(self.models))
+        return Router(candidates, policy, observe=observer_of(self.models), locate=self._locate)
+
+    def _locate(self, candidate: Candidate) -> Location:
+        """Where a candidate is now, not where it was when the plan was made."""
+        name = candidate.name
+        return locate_model(self.models[name], self.facts.get(name, ModelFacts()), self._locator, fresh=True)
 
     def _generate(
         self,
@@ -348,9 +348,11 @@ class ChatRouter(BaseChatModel):
         *,
         is_whole: bool,
     ) -> RoutedStream[Piece]:
-        facts, calls, dialect, guarantee = self._prepared(router, messages, stop, options, is_whole)
-        policy = self._policy_of(router, options)
-        return router.stream(facts, calls.open, dialect, policy=policy, guarantee=guarantee)
+        facts, calls, dialect, guarantee = self._prepared(messages, stop, options, is_whole)
+        policy = policy_with_first(router.policy, options.get("model"), self.models)
+        return router.stream(
+            facts, calls.open, dialect, policy=policy, guarantee=guarantee, count=self._count(messages, options)
+        )
 
     def _aroute(
         self,
@@ -361,28 +363,14 @@ class ChatRouter(BaseChatModel):
         *,
         is_whole: bool,
     ) -> AsyncRoutedStream[Piece]:
-        facts, calls, dialect, guarantee = self._prepared(router, messages, stop, options, is_whole)
-        policy = self._policy_of(router, options)
-        return router.astream(facts, calls.aopen, dialect, policy=policy, guarantee=guarantee)
-
-    def _policy_of(self, router: Router, options: Mapping[str, Any]) -> Policy:
-        """The policy, for a call that names a model with that one first."""
-        name = options.get("model")
-        if name is None:
-            return router.policy
-        if name not in self.models:
-            near = difflib.get_close_matches(str(name), self.models, n=1, cutoff=0.5)
-            listed = ", ".join(f"`{known}`" for known in self.models)
-            raise InvalidRequestError(
-                f"`{name}` is none of the models.",
-                field="model",
-                hint=f"Did you mean `{near[0]}`?" if near else f"There are {listed}.",
-            )
-        return replace(router.policy, first=str(name))
+        facts, calls, dialect, guarantee = self._prepared(messages, stop, options, is_whole)
+        policy = policy_with_first(router.policy, options.get("model"), self.models)
+        return router.astream(
+            facts, calls.aopen, dialect, policy=policy, guarantee=guarantee, count=self._count(messages, options)
+        )
 
     def _prepared(
         self,
-        router: Router,
         messages: list[BaseMessage],
         stop: list[str] | None,
         options: Mapping[str, Any],
@@ -394,12 +382,9 @@ class ChatRouter(BaseChatModel):
         facts = read_call(self._reader, messages, options, stop=stop, tags=marks.tags, metadata=marks.metadata)
         deadlines = self.policy.deadlines
         has_token_deadline = deadlines.first_token is not None or deadlines.between_tokens is not None
-        given = {
-            name: value
-            for name, value in options.items()
-            if name
-            not in (*ROUTE_OPTIONS, "tools", "stream", "ls_structured_output_format", "structured_output_format")
-        }
+        defaults = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        given = {name: value for name, value in defaults.items() if value is not None}
+        given |= {name: value for name, value in options.items() if name not in _NOT_FOR_CANDIDATES}
         calls = CandidateCalls(
             models=self._asked,
             messages=messages,
@@ -408,16 +393,21 @@ class ChatRouter(BaseChatModel):
             options=given,
             is_streamed=not is_whole or has_token_deadline,
             ends=self._ends,
-            check=lambda name: self._check_dispatch(router, name, facts),
         )
         wants_json = options.get("response_format") is not None
         dialect = LangChainDialect(_schemas(tools), wants_json=wants_json)
         return facts, calls, dialect, "complete" if is_whole else None
 
-    def _check_dispatch(self, router: Router, name: str, facts: RequestFacts) -> None:
-        """The second filter: where the candidate is now, not where it was when the plan was made."""
-        location = locate_model(self.models[name], self.facts.get(name, ModelFacts()), self._locator)
-        check_dispatch(router.roster.candidates[name], facts, router.policy, location=location)
+    def _count(self, messages: list[BaseMessage], options: Mapping[str, Any]) -> Callable[[str], int | None]:
+        """Counts the prompt as a candidate of this package would read it; asked only where sizes leave it open."""
+
+        def count(name: str) -> int | None:
+            model = self.models[name]
+            if not isinstance(model, ChatMLX):
+                return None  # others fetch a tokenizer first, or guess
+            return model.get_num_tokens_from_messages(messages, options.get("tools"))
+
+        return count
 
     def bind_tools(
         self,

@@ -174,14 +174,14 @@ class Router:
         self._checks: Checks | None = None
 
     def plan(
-        self, facts: RequestFacts, *, policy: Policy | None = None, count: Callable[[str], int] | None = None
+        self, facts: RequestFacts, *, policy: Policy | None = None, count: Callable[[str], int | None] | None = None
     ) -> Plan:
         """Who would be asked now, and why; asks nobody.
 
         Args:
             facts: What is known of the request.
             policy: Instead of the router's own.
-            count: Counts the prompt by a candidate's tokenizer. Asked only where sizes do not tell whether it fits.
+            count: Counts the prompt by a candidate's tokenizer; `None` if it cannot. Asked where sizes leave it open.
         """
         candidates = tuple(self.roster.candidates.values())
         states = self.roster.states()
@@ -199,7 +199,7 @@ class Router:
         *,
         policy: Policy | None = None,
         guarantee: Guarantee | None = None,
-        count: Callable[[str], int] | None = None,
+        count: Callable[[str], int | None] | None = None,
     ) -> RoutedStream[C]:
         """Have a request answered. Nothing happens before the first chunk is wanted.
 
@@ -209,7 +209,7 @@ class Router:
             dialect: Reads chunks.
             policy: Instead of the router's own.
             guarantee: Instead of the policy's.
-            count: Counts the prompt by a candidate's tokenizer. Asked only where sizes do not tell whether it fits.
+            count: Counts the prompt by a candidate's tokenizer; `None` if it cannot. Asked where sizes leave it open.
         """
         call = self._call(facts, dialect, policy, guarantee, count)
         return RoutedStream(call, self._chunks(call, open))
@@ -222,7 +222,7 @@ class Router:
         *,
         policy: Policy | None = None,
         guarantee: Guarantee | None = None,
-        count: Callable[[str], int] | None = None,
+        count: Callable[[str], int | None] | None = None,
     ) -> AsyncRoutedStream[C]:
         """The same for event loops; never blocks one."""
         call = self._call(facts, dialect, policy, guarantee, count)
@@ -254,7 +254,7 @@ class Router:
         dialect: Dialect[C],
         policy: Policy | None,
         guarantee: Guarantee | None,
-        count: Callable[[str], int] | None,
+        count: Callable[[str], int | None] | None,
     ) -> Call[C]:
         policy = policy or self.policy
         return Call(

@@ -63,7 +63,7 @@ class Call(Generic[C]):
         dialect: Dialect[C],
         *,
         plan: Callable[[], Plan],
-        count: Callable[[str], int] | None = None,
+        count: Callable[[str], int | None] | None = None,
         guarantee: Guarantee,
         retry_wait: Callable[[], float],
     ) -> None:

@@ -15,7 +15,7 @@ def refusal(
     facts: RequestFacts,
     plan: Plan,
     candidates: Mapping[str, Candidate],
-    count: Callable[[str], int] | None = None,
+    count: Callable[[str], int | None] | None = None,
 ) -> Exception:
     """Why a plan has nobody in it.
 
@@ -48,7 +48,7 @@ def refusal(
 
 
 def _overflow(
-    facts: RequestFacts, known: Mapping[str, ModelCapabilities], count: Callable[[str], int] | None
+    facts: RequestFacts, known: Mapping[str, ModelCapabilities], count: Callable[[str], int | None] | None
 ) -> ContextOverflowError | None:
     """The error if even the largest window is too small."""
     name = max(known, key=lambda name: known[name].context_window)

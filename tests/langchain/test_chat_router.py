@@ -216,6 +216,28 @@ def test_options_reach_the_candidate_and_those_of_the_router_do_not(endpoints: T
     assert not {"task", "language", "privacy"} & body.keys()
 
 
+def test_options_of_the_router_are_for_whoever_answers(endpoints: TwoEndpoints) -> None:
+    made = endpoints.router()
+    router = ChatRouter(models=made.models, facts=made.facts, temperature=0.3, max_tokens=9, stop=["y"], timeout=60)
+    router.invoke("Hello?")
+    router.invoke("Hello?", temperature=0.4, stop=["z"])
+    first, second = (request.body for request in endpoints.local.calls("chat"))
+    assert (first["temperature"], first["stop"]) == (0.3, ["y"])
+    assert (second["temperature"], second["stop"]) == (0.4, ["z"])
+    assert router.policy.deadlines.total == 60
+
+
+def test_a_prompt_that_is_too_long_is_counted_before_anybody_is_asked(endpoints: TwoEndpoints) -> None:
+    made = endpoints.router(mode="prefer_local")
+    models = {"mine": ChatMLX(model="demo"), "cloud": made.models["cloud"]}
+    router = ChatRouter(models=models, facts=made.facts, policy=made.policy)
+    answer = router.invoke("word " * 1500)
+    told = answer.response_metadata["router"]
+    assert [attempt["candidate"] for attempt in told["attempts"]] == ["cloud"]
+    (skipped,) = [item["reason"] for item in told["considered"] if not item["is_taken"]]
+    assert "long" in skipped or "window" in skipped
+
+
 def test_a_client_does_not_ask_again_on_its_own(endpoints: TwoEndpoints) -> None:
     endpoints.local.fail(status=500, times=3)
     endpoints.router().invoke("Hello?")

@@ -1,7 +1,6 @@
 """One call as each candidate understands it: the same conversation and tools, put in its own terms, asked silently."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -32,7 +31,6 @@ class CandidateCalls:
         options: Everything else that was given for the call.
         is_streamed: Whether candidates are to stream; otherwise each gives a whole answer.
         ends: Which candidates say why an answer ended.
-        check: Refuses to let the call go to a candidate, at the last moment before it leaves.
     """
 
     models: Mapping[str, BaseChatModel]
@@ -42,11 +40,9 @@ class CandidateCalls:
     options: Mapping[str, Any]
     is_streamed: bool
     ends: EndsSeen = field(default_factory=EndsSeen)
-    check: Callable[[str], None] = lambda name: None
 
     def open(self, name: str, budget: Budget) -> Iterator[Piece]:
         """Ask a candidate."""
-        self.check(name)
         model, messages, options = self._prepared(name, budget)
         if not self.is_streamed:
             with silence():
@@ -62,7 +58,6 @@ class CandidateCalls:
 
     async def aopen(self, name: str, budget: Budget) -> AsyncIterator[Piece]:
         """The same for event loops."""
-        await asyncio.to_thread(self.check, name)  # it may look up a host
         model, messages, options = self._prepared(name, budget)
         if not self.is_streamed:
             with silence():
