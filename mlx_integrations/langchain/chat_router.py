@@ -39,18 +39,18 @@ from mlx_integrations import __version__
 from mlx_integrations.adapters.chat_candidates import check_facts, policy_with_first
 from mlx_integrations.adapters.configured_candidates import configured_router
 from mlx_integrations.adapters.names import OF_NO_USE_HERE
-from mlx_integrations.adapters.tool_choice import tool_choice
-from mlx_integrations.errors import ConfigurationError
 from mlx_integrations.langchain.chat_models import ChatMLX
 from mlx_integrations.langchain.errors import langchain_errors
 from mlx_integrations.langchain.formats import output_format, schema_response_format
-from mlx_integrations.langchain.routing.answers import as_generation, last_generation, whole_result
+from mlx_integrations.langchain.routing.answers import Ending, whole_result
 from mlx_integrations.langchain.routing.calls import CandidateCalls, EndsSeen
 from mlx_integrations.langchain.routing.candidates import ModelFacts, candidate_of, locate_model, observer_of
 from mlx_integrations.langchain.routing.dialect import LangChainDialect, Piece
 from mlx_integrations.langchain.routing.facts import ROUTE_OPTIONS, read_call
 from mlx_integrations.langchain.routing.listening import RunListener, check_tracing, take_marks
+from mlx_integrations.langchain.routing.named import named_models, says_why_it_ends
 from mlx_integrations.langchain.routing.retries import without_retries
+from mlx_integrations.langchain.routing.tools import neutral_choice, schemas_of
 from mlx_integrations.langchain.structured import Method, structured_output
 from mlx_integrations.langchain.tools import openai_tool
 from mlx_integrations.router.attempts import AsyncRoutedStream, RoutedStream, Router
@@ -60,7 +60,6 @@ from mlx_integrations.router.location import Locator
 from mlx_integrations.router.plan import Plan
 from mlx_integrations.router.policy import Guarantee, Policy
 from mlx_integrations.router.read import RequestReader
-from mlx_integrations.router.report import RouteReport
 
 __all__ = ["ChatRouter", "ModelFacts"]
 
@@ -133,29 +132,7 @@ class ChatRouter(BaseChatModel):
     @field_validator("models", mode="before")
     @classmethod
     def _name_models(cls, given: Any) -> Any:
-        if isinstance(given, Mapping):
-            models = dict(given)
-        else:
-            models = {}
-            for model in given:
-                name = _own_name(model)
-                if name in models:
-                    raise ConfigurationError(
-                        f"Two of the models are called `{name}`.",
-                        hint='Name them: `models={"local": ..., "cloud": ...}`.',
-                    )
-                models[name] = model
-        if not models:
-            raise ConfigurationError(
-                "A router needs at least one model.", hint='Give `models={"local": ChatMLX(...)}`.'
-            )
-        for name, model in models.items():
-            if not isinstance(model, BaseChatModel):
-                raise ConfigurationError(
-                    f"`{name}` is a `{type(model).__name__}`, not a chat model.",
-                    hint="Give the chat model itself; tools, structured output and options go on the router.",
-                )
-        return models
+        return named_models(given)
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -166,7 +143,7 @@ class ChatRouter(BaseChatModel):
         self._locator = Locator(self.local_hosts)
         self._reader = RequestReader(self.policy)
         self._asked = {name: without_retries(model) for name, model in self.models.items()}
-        self._ends = EndsSeen([name for name, model in self.models.items() if _says_why_it_ends(model)])
+        self._ends = EndsSeen([name for name, model in self.models.items() if says_why_it_ends(model)])
         check_tracing(self.policy)
         self._listen()
         self._add_version("mlx-integrations", __version__)
@@ -301,7 +278,7 @@ class ChatRouter(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         with langchain_errors():
-            ending = _Ending()
+            ending = Ending()
             stream = self._route(self.router, messages, stop, kwargs, is_whole=False)
             with closing(stream):
                 for piece in stream:
@@ -322,7 +299,7 @@ class ChatRouter(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         with langchain_errors():
-            ending = _Ending()
+            ending = Ending()
             stream = self._aroute(await self._arouter(), messages, stop, kwargs, is_whole=False)
             async with aclosing(stream):
                 async for piece in stream:
@@ -395,7 +372,7 @@ class ChatRouter(BaseChatModel):
             ends=self._ends,
         )
         wants_json = options.get("response_format") is not None
-        dialect = LangChainDialect(_schemas(tools), wants_json=wants_json)
+        dialect = LangChainDialect(schemas_of(tools), wants_json=wants_json)
         return facts, calls, dialect, "complete" if is_whole else None
 
     def _count(self, messages: list[BaseMessage], options: Mapping[str, Any]) -> Callable[[str], int | None]:
@@ -436,7 +413,7 @@ class ChatRouter(BaseChatModel):
         with langchain_errors():
             bound: dict[str, Any] = {"tools": [openai_tool(tool, strict=strict) for tool in tools], **kwargs}
             if tool_choice is not None:
-                bound["tool_choice"] = _neutral_choice(tool_choice, bound["tools"])
+                bound["tool_choice"] = neutral_choice(tool_choice, bound["tools"])
             if strict is not None:
                 bound["strict"] = strict
             if parallel_tool_calls is not None:
@@ -486,46 +463,3 @@ class ChatRouter(BaseChatModel):
     def _counting(self) -> BaseChatModel:
         models = list(self.models.values())
         return next((model for model in models if isinstance(model, ChatMLX)), models[0])
-
-
-class _Ending:
-    """Holds back what comes with the end of an answer, since only the very last chunk may carry the report."""
-
-    def __init__(self) -> None:
-        self._held: list[Piece] = []
-
-    def take(self, piece: Piece) -> Iterator[ChatGenerationChunk]:
-        """A piece; returns what can be shown."""
-        if piece.finish is None and not self._held:
-            yield as_generation(piece)
-        else:
-            self._held.append(piece)
-
-    def finish(self, report: RouteReport) -> Iterator[ChatGenerationChunk]:
-        """The rest, the last one with the report."""
-        yield from (as_generation(piece) for piece in self._held[:-1])
-        yield last_generation(self._held[-1] if self._held else None, report)
-
-
-def _own_name(model: Any) -> str:
-    name = getattr(model, "model_name", None) or getattr(model, "model", None)
-    return name if isinstance(name, str) else type(model).__name__
-
-
-def _says_why_it_ends(model: BaseChatModel) -> bool:
-    """Whether answers of such a model carry the reason why they ended, as those of the big providers do."""
-    provider = model._get_ls_params().get("ls_provider")
-    return provider in ("mlx", "mlx-router", "openai", "azure", "anthropic", "ollama", "google_genai", "openrouter")
-
-
-def _neutral_choice(choice: str | dict[str, Any] | bool, tools: Sequence[Mapping[str, Any]]) -> str:
-    """The choice in the words that LangChain's models agree on: `auto`, `none`, `any`, or the name of a tool."""
-    chosen = tool_choice(choice, [tool["function"]["name"] for tool in tools])
-    return str(chosen.name) if chosen.mode == "tool" else chosen.mode
-
-
-def _schemas(tools: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]] | None:
-    """The schemas that calls have to satisfy; `None` if there are tools that have none."""
-    if any("function" not in tool for tool in tools):
-        return None
-    return {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in tools}

@@ -1,7 +1,7 @@
 """Pieces of the candidate that answered, as the router's own answer: with the report, and the mark of privacy."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
@@ -13,7 +13,7 @@ from mlx_integrations.adapters.route_reports import route_metadata
 from mlx_integrations.langchain.routing.dialect import Piece
 from mlx_integrations.router.report import RouteReport
 
-__all__ = ["as_generation", "last_generation", "whole_result"]
+__all__ = ["Ending", "as_generation", "last_generation", "whole_result"]
 
 
 def as_generation(piece: Piece) -> ChatGenerationChunk:
@@ -64,3 +64,22 @@ def _as_chunk(message: AIMessage) -> AIMessageChunk:
         id=message.id,
         name=message.name,
     )
+
+
+class Ending:
+    """Holds back what comes with the end of an answer, since only the very last chunk may carry the report."""
+
+    def __init__(self) -> None:
+        self._held: list[Piece] = []
+
+    def take(self, piece: Piece) -> Iterator[ChatGenerationChunk]:
+        """A piece; returns what can be shown."""
+        if piece.finish is None and not self._held:
+            yield as_generation(piece)
+        else:
+            self._held.append(piece)
+
+    def finish(self, report: RouteReport) -> Iterator[ChatGenerationChunk]:
+        """The rest, the last one with the report."""
+        yield from (as_generation(piece) for piece in self._held[:-1])
+        yield last_generation(self._held[-1] if self._held else None, report)
