@@ -386,7 +386,8 @@ class RouterLLM(ToolCallingLLM):
 
     def _check_dispatch(self, router: Router, name: str, facts: RequestFacts) -> None:
         """The second filter: where the candidate is now, not where it was when the plan was made."""
-        location = locate_llm(self.llms[name], self.facts.get(name, ModelFacts()), self._locator)
+        known = self.facts.get(name, ModelFacts())
+        location = locate_llm(self.llms[name], known, self._locator, fresh=facts.is_private)
         check_dispatch(router.roster.candidates[name], facts, router.policy, location=location)
 
     def _remembered(self, response: ChatResponse, facts: RequestFacts) -> ChatResponse:
