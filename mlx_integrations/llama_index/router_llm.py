@@ -387,7 +387,7 @@ class RouterLLM(ToolCallingLLM):
     def _check_dispatch(self, router: Router, name: str, facts: RequestFacts) -> None:
         """The second filter: where the candidate is now, not where it was when the plan was made."""
         known = self.facts.get(name, ModelFacts())
-        location = locate_llm(self.llms[name], known, self._locator, fresh=facts.is_private)
+        location = locate_llm(self._asked[name], known, self._locator, fresh=facts.is_private)
         check_dispatch(router.roster.candidates[name], facts, router.policy, location=location)
 
     def _remembered(self, response: ChatResponse, facts: RequestFacts) -> ChatResponse:

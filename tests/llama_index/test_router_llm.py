@@ -4,6 +4,7 @@ import asyncio
 import copy
 import json
 import pickle
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -138,6 +139,27 @@ def test_nobody_may_answer(endpoints: TwoEndpoints) -> None:
     with pytest.raises(PrivacyError):
         list(RouterLLM(llms=cloud.llms, facts=cloud.facts).stream_complete(CANARY))
     assert endpoints.cloud.requests == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_address_that_moves_away_is_noticed(
+    endpoints: TwoEndpoints, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    resolve, addresses = socket.getaddrinfo, ["127.0.0.1"]
+
+    def moved(host: Any, *args: Any, **kwargs: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        return resolve(addresses[-1] if name == "mac.test" else host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", moved)
+    url = endpoints.local.base_url.replace("127.0.0.1", "mac.test")
+    router = RouterLLM(llms={"mac": endpoints.llm(url, kind)})
+    assert router.complete("Hello?", privacy=True).text == LOCAL_ANSWER
+    addresses.append("203.0.113.7")
+    for call in (router.complete, lambda prompt, **options: list(router.stream_complete(prompt, **options))):
+        with pytest.raises(PrivacyError, match="not on it any more"):
+            call(CANARY, privacy=True)
+    assert not endpoints.local.saw(CANARY)
 
 
 def test_an_endpoint_behind_a_model_of_ours_is_where_its_address_is(endpoints: TwoEndpoints) -> None:
