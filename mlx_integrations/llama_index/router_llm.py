@@ -17,7 +17,7 @@ What is chosen, when somebody else is asked, and what may leave this machine is 
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
 from typing import Any, Self
@@ -47,6 +47,7 @@ from mlx_integrations.adapters.tool_choice import tool_choice
 from mlx_integrations.errors import ConfigurationError
 from mlx_integrations.llama_index.answers import to_completion
 from mlx_integrations.llama_index.llm import MLXLLM
+from mlx_integrations.llama_index.messages import to_chat_messages
 from mlx_integrations.llama_index.options import class_format
 from mlx_integrations.llama_index.routing.answers import RoutedAnswer, whole_response
 from mlx_integrations.llama_index.routing.calls import CandidateCalls, object_tool
@@ -69,13 +70,13 @@ from mlx_integrations.llama_index.routing.saved import (
 )
 from mlx_integrations.llama_index.structured import StructuredPrediction
 from mlx_integrations.llama_index.tool_calling import ToolCallingLLM
-from mlx_integrations.llama_index.tools import openai_tool
+from mlx_integrations.llama_index.tools import openai_tool, tool_specs
 from mlx_integrations.router.attempts import Router
+from mlx_integrations.router.candidates import Candidate, Location
 from mlx_integrations.router.facts import RequestFacts
 from mlx_integrations.router.location import Locator
 from mlx_integrations.router.plan import Plan
-from mlx_integrations.router.policy import Guarantee, Policy
-from mlx_integrations.router.privacy import check_dispatch
+from mlx_integrations.router.policy import Policy
 from mlx_integrations.router.read import RequestReader
 from mlx_integrations.types import JsonObjectFormat, JsonSchemaFormat, ToolChoice
 
@@ -84,7 +85,6 @@ __all__ = ["ModelFacts", "RouterLLM"]
 _ABOUT_TOOLS = ("tools", "tool_choice", "tool_required", "parallel_tool_calls", "allow_parallel_tool_calls")
 # LlamaIndex passes these along although they are addressed to itself.
 _NOT_OURS = ("stream", "formatted", "verbose")
-_Prepared = tuple[RequestFacts, CandidateCalls, LlamaIndexDialect, Policy, Guarantee | None]
 
 
 class RouterLLM(ToolCallingLLM):
@@ -316,16 +316,16 @@ class RouterLLM(ToolCallingLLM):
         return response
 
     def _answer(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> ChatResponse:
-        facts, calls, dialect, policy, guarantee = self._prepared(self.router, messages, kwargs, is_whole=True)
-        stream = self.router.stream(facts, calls.open, dialect, policy=policy, guarantee=guarantee)
+        facts, calls, how = self._prepared(messages, kwargs, is_whole=True)
+        stream = self.router.stream(facts, calls.open, **how)
         with closing(stream):
             response = whole_response(list(stream), stream.report)
         return self._remembered(response, facts)
 
     async def _aanswer(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> ChatResponse:
         router = await self._arouter()
-        facts, calls, dialect, policy, guarantee = self._prepared(router, messages, kwargs, is_whole=True)
-        stream = router.astream(facts, calls.aopen, dialect, policy=policy, guarantee=guarantee)
+        facts, calls, how = self._prepared(messages, kwargs, is_whole=True)
+        stream = router.astream(facts, calls.aopen, **how)
         async with aclosing(stream):
             response = whole_response([piece async for piece in stream], stream.report)
         return self._remembered(response, facts)
@@ -333,8 +333,8 @@ class RouterLLM(ToolCallingLLM):
     # Streams read what is said around a call before they are read themselves: that is in another context, maybe.
 
     def _responses(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> ChatResponseGen:
-        facts, calls, dialect, policy, guarantee = self._prepared(self.router, messages, kwargs, is_whole=False)
-        stream = self.router.stream(facts, calls.open, dialect, policy=policy, guarantee=guarantee)
+        facts, calls, how = self._prepared(messages, kwargs, is_whole=False)
+        stream = self.router.stream(facts, calls.open, **how)
 
         def responses() -> ChatResponseGen:
             answer = RoutedAnswer(is_private=facts.is_private)
@@ -347,8 +347,8 @@ class RouterLLM(ToolCallingLLM):
 
     async def _aresponses(self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> ChatResponseAsyncGen:
         router = await self._arouter()
-        facts, calls, dialect, policy, guarantee = self._prepared(router, messages, kwargs, is_whole=False)
-        stream = router.astream(facts, calls.aopen, dialect, policy=policy, guarantee=guarantee)
+        facts, calls, how = self._prepared(messages, kwargs, is_whole=False)
+        stream = router.astream(facts, calls.aopen, **how)
 
         async def responses() -> ChatResponseAsyncGen:
             answer = RoutedAnswer(is_private=facts.is_private)
@@ -361,9 +361,9 @@ class RouterLLM(ToolCallingLLM):
         return responses()
 
     def _prepared(
-        self, router: Router, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any], *, is_whole: bool
-    ) -> _Prepared:
-        """A call as the router needs it: facts, how to ask, how to read, who goes first, how much to hold back."""
+        self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any], *, is_whole: bool
+    ) -> tuple[RequestFacts, CandidateCalls, dict[str, Any]]:
+        """A call as the router needs it: facts, how to ask, and how to read it, who goes first, what to hold back."""
         options = _call_options(kwargs)
         facts = read_call(self._reader, messages, options)
         tools, output = options.pop("tools", []), options.pop("response_format", None)
@@ -379,16 +379,26 @@ class RouterLLM(ToolCallingLLM):
             options={name: value for name, value in options.items() if name not in ROUTE_OPTIONS},
             is_streamed=not is_whole or has_token_deadline,
             ends=self._ends,
-            check=lambda name: self._check_dispatch(router, name, facts),
         )
-        policy = policy_with_first(router.policy, kwargs.get("model"), self.llms)
-        return facts, calls, _dialect(tools, output), policy, "complete" if is_whole else None
+        how = {
+            "dialect": _dialect(tools, output),
+            "policy": policy_with_first(self.router.policy, kwargs.get("model"), self.llms),
+            "guarantee": "complete" if is_whole else None,
+            "count": self._count(calls),
+        }
+        return facts, calls, how
 
-    def _check_dispatch(self, router: Router, name: str, facts: RequestFacts) -> None:
-        """The second filter: where the candidate is now, not where it was when the plan was made."""
-        known = self.facts.get(name, ModelFacts())
-        location = locate_llm(self._asked[name], known, self._locator, fresh=facts.is_private)
-        check_dispatch(router.roster.candidates[name], facts, router.policy, location=location)
+    def _count(self, calls: CandidateCalls) -> Callable[[str], int | None]:
+        """Counts the prompt as a candidate of this package would read it; asked only where sizes leave it open."""
+
+        def count(name: str) -> int | None:
+            llm = self._asked[name]
+            if not isinstance(llm, MLXLLM):
+                return None  # LlamaIndex's models cannot count
+            messages = to_chat_messages(llm._messages(calls.messages))
+            return llm._backend().count_prompt_tokens(messages, tool_specs(calls.tools))
+
+        return count
 
     def _remembered(self, response: ChatResponse, facts: RequestFacts) -> ChatResponse:
         """Know the answer to a private call again: engines and agents write messages of their own, without marks."""
@@ -404,7 +414,12 @@ class RouterLLM(ToolCallingLLM):
             candidate_of(name, llm, self.facts.get(name, ModelFacts()), self._locator)
             for name, llm in self.llms.items()
         ]
-        return Router(candidates, policy, observe=observer_of(self.llms))
+        return Router(candidates, policy, observe=observer_of(self.llms), locate=self._locate)
+
+    def _locate(self, candidate: Candidate) -> Location:
+        """Where a candidate is now, not where it was when the plan was made."""
+        facts = self.facts.get(candidate.name, ModelFacts())
+        return locate_llm(self._asked[candidate.name], facts, self._locator, fresh=True)
 
     async def _arouter(self) -> Router:
         # Making it looks up hosts and reads a model's configuration: not on the event loop.

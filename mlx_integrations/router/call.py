@@ -162,7 +162,7 @@ class Call(Generic[C]):
         """Whether a request that has to stay here would go to an address."""
         candidate, policy = self.roster.candidates[turn.name], self.policy
         may_leave = policy.allow_cloud and policy.mode != "local_only" and not self.facts.is_private
-        return candidate.base_url is not None and candidate.is_local and not may_leave
+        return candidate.location in ("loopback", "listed") and not may_leave
 
     def answered(self, attempt: Attempt[C]) -> None:
         """An attempt has brought the answer to its end."""

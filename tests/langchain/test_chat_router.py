@@ -28,6 +28,7 @@ from mlx_integrations.langchain import ChatMLX, ChatRouter, ModelFacts
 from mlx_integrations.router import Policy, report_of
 from mlx_integrations.settings import Settings
 from tests.langchain.routing import CLOUD_ANSWER, LOCAL_ANSWER, TwoEndpoints, allow_network, chat_openai, two_endpoints
+from tests.resolving import moving_host
 
 DEMO_SAYS = "I am the mlx-integrations demo model"
 
@@ -258,6 +259,16 @@ def test_a_user_s_preference_for_a_task(endpoints: TwoEndpoints) -> None:
     assert router.invoke("Hello?", {"metadata": {"task": "code"}}).text == CLOUD_ANSWER
     chunks = router.stream("Hello?", {"metadata": {"task": "code"}})
     assert "".join(str(chunk.text) for chunk in chunks) == CLOUD_ANSWER
+
+
+def test_an_address_that_moves_away_is_noticed(endpoints: TwoEndpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    moving_host(monkeypatch, "mac.test", addresses := ["127.0.0.1"])
+    router = ChatRouter(models={"mac": chat_openai(endpoints.local.base_url.replace("127.0.0.1", "mac.test"))})
+    assert router.invoke("Hello?", privacy=True).text == LOCAL_ANSWER
+    addresses.append("203.0.113.7")
+    with pytest.raises(PrivacyError, match="not on it any more"):
+        router.invoke("Hello again?", privacy=True)
+    assert not endpoints.local.saw("again")
 
 
 def test_a_call_can_name_who_goes_first(endpoints: TwoEndpoints) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import copy
 import json
 import pickle
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +28,8 @@ from mlx_integrations.llama_index.routing.calls import CANDIDATE_TAG
 from mlx_integrations.router.policy import Deadlines, Policy
 from mlx_integrations.settings import Settings
 from mlx_integrations.settings.sections import EndpointSettings, RouterSettings
+from mlx_integrations.testing import FakeChatBackend
+from mlx_integrations.types import ModelCapabilities
 from tests.llama_index.fakes import ADD_TOOL, MULTIPLY_TOOL, fake_embedding, fake_llm
 from tests.llama_index.routing import (
     CLOUD_ANSWER,
@@ -40,6 +41,7 @@ from tests.llama_index.routing import (
     two_endpoints,
 )
 from tests.openai_server import OpenAIServer
+from tests.resolving import moving_host
 
 CANARY = "canary-7f3a91"
 KINDS: list[Kind] = ["ours", "foreign"]
@@ -145,13 +147,7 @@ def test_nobody_may_answer(endpoints: TwoEndpoints) -> None:
 def test_an_address_that_moves_away_is_noticed(
     endpoints: TwoEndpoints, monkeypatch: pytest.MonkeyPatch, kind: Kind
 ) -> None:
-    resolve, addresses = socket.getaddrinfo, ["127.0.0.1"]
-
-    def moved(host: Any, *args: Any, **kwargs: Any) -> Any:
-        name = host.decode() if isinstance(host, bytes) else host
-        return resolve(addresses[-1] if name == "mac.test" else host, *args, **kwargs)
-
-    monkeypatch.setattr(socket, "getaddrinfo", moved)
+    moving_host(monkeypatch, "mac.test", addresses := ["127.0.0.1"])
     url = endpoints.local.base_url.replace("127.0.0.1", "mac.test")
     router = RouterLLM(llms={"mac": endpoints.llm(url, kind)})
     assert router.complete("Hello?", privacy=True).text == LOCAL_ANSWER
@@ -426,6 +422,13 @@ def test_a_router_can_be_a_candidate_of_another(endpoints: TwoEndpoints) -> None
     inner = RouterLLM(llms={"fake": fake_llm("From here.")[0]})
     outer = RouterLLM(llms={"router": inner}, facts={"router": ModelFacts(is_local=True)})
     assert list(outer.stream_complete("Hello?"))[-1].text == "From here."
+
+
+def test_a_prompt_is_counted_where_its_size_leaves_open_whether_it_fits() -> None:
+    backend = FakeChatBackend(["Small."], capabilities=ModelCapabilities(context_window=400))
+    router = RouterLLM(llms={"small": MLXLLM("small", backend=backend), "large": fake_llm("Large.")[0]})
+    fits, does_not = "word " * 150, "a b c d e f g " * 40  # 750 and 560 characters, 150 and 280 tokens
+    assert [router.complete(prompt, max_tokens=150).text for prompt in (fits, does_not)] == ["Small.", "Large."]
 
 
 def test_a_model_that_says_no_reason_is_complete_when_it_ends() -> None:

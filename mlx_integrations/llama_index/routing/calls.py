@@ -5,10 +5,9 @@ others these are part of the method, so that their events and spans bear the tag
 shows events leaves those out.
 """
 
-import asyncio
 import copy
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -51,7 +50,6 @@ class CandidateCalls:
         options: Everything else that was given for the call.
         is_streamed: Whether candidates are to stream; otherwise each gives a whole answer.
         ends: Which candidates say why an answer ended.
-        check: Refuses to let the call go to a candidate, at the last moment before it leaves.
     """
 
     llms: Mapping[str, LLM]
@@ -63,11 +61,9 @@ class CandidateCalls:
     options: Mapping[str, Any]
     is_streamed: bool
     ends: EndsSeen = field(default_factory=EndsSeen)
-    check: Callable[[str], None] = lambda name: None
 
     def open(self, name: str, budget: Budget) -> Iterator[Piece]:
         """Ask a candidate."""
-        self.check(name)
         llm, reader = self.llms[name], self._reader(name)
         messages, options = self._prepared(llm, budget)
         if not self.is_streamed:
@@ -91,7 +87,6 @@ class CandidateCalls:
 
     async def aopen(self, name: str, budget: Budget) -> AsyncIterator[Piece]:
         """The same for event loops."""
-        await asyncio.to_thread(self.check, name)  # it may look up a host
         llm, reader = self.llms[name], self._reader(name)
         messages, options = self._prepared(llm, budget)
         if not self.is_streamed:
