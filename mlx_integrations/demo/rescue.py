@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, get_args
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
+from pydantic import ValidationError
 
 from mlx_integrations import Runtime, Settings
 from mlx_integrations.adapters.route_reports import ROUTER_KEY, describe_report
@@ -72,6 +73,7 @@ def show_rescues(page: Page, model: BaseChatModel, question: str) -> tuple[Rescu
 
     Raises:
         MissingExtraError: The client for endpoints is not installed.
+        ConfigurationError: LangSmith's tracing is on, which `local_only` does not go with.
     """
     runtime = Runtime(Settings(runtime={"memory_budget_bytes": _BUDGET_BYTES}).runtime)
     working = getattr(model, "backend", None) or chat_backend(getattr(model, "model", "demo"))
@@ -121,11 +123,7 @@ class _Stage:
         guarantee: Literal["live", "complete"] = "live",
     ) -> Rescue:
         """Ask once; show what the user sees, and who was asked."""
-        router = ChatRouter(
-            models={"local": local, "cloud": self._cloud},
-            policy=Policy(mode=mode, allow_cloud=mode != "local_only", guarantee=guarantee),
-            facts={"local": ModelFacts(is_local=True), "cloud": ModelFacts(is_local=False)},
-        )
+        router = _router(local, self._cloud, Policy(mode=mode, allow_cloud=mode != "local_only", guarantee=guarantee))
         before = len(self._server.requests)
         text, error, report = _listen(router, self._question)
         held = ', with guarantee="complete"' if fault == "interrupted" and guarantee == "complete" else ""
@@ -144,6 +142,18 @@ class _Stage:
             asked=tuple(attempt["candidate"] for attempt in report["attempts"]),
             cloud_requests=len(self._server.requests) - before,
         )
+
+
+def _router(local: ChatMLX, cloud: ChatMLX, policy: Policy) -> ChatRouter:
+    try:
+        return ChatRouter(
+            models={"local": local, "cloud": cloud},
+            policy=policy,
+            facts={"local": ModelFacts(is_local=True), "cloud": ModelFacts(is_local=False)},
+        )
+    except ValidationError as error:
+        # What pydantic has wrapped: an error of this package, with its hint.
+        raise error.errors()[0]["ctx"]["error"] from None
 
 
 def _listen(router: ChatRouter, question: str) -> tuple[str, MLXIntegrationsError | None, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The guided tour behind `mlxi demo`: chat, an agent with tools, structured output, questions about a folder of text,
-a query engine of LlamaIndex, eight requests at once, which larger models this machine could hold, and a router whose
-local model fails.
+a query engine of LlamaIndex, eight requests at once, a router whose local model fails, and which larger models this
+machine could hold.
 
 Everything shown is done by the shipped demo model, through the same code that runs a large one, and by an embedding
 model if it is installed. What is not installed is named, with the line that installs it. The tour returns what it saw,
@@ -27,7 +27,7 @@ from mlx_integrations.demo.rescue import Rescue, show_rescues
 from mlx_integrations.demo.retrieval import answer_from, docs_folder, index_passages, read_passages
 from mlx_integrations.demo.suited import Suited, suited_models, suited_table
 from mlx_integrations.demo.tools import calculator, days_between, lookup_price
-from mlx_integrations.errors import MissingExtraError, ModelNotFoundError
+from mlx_integrations.errors import ConfigurationError, MissingExtraError, ModelNotFoundError
 
 __all__ = ["AgentRun", "Answered", "Contact", "Queried", "Retrieval", "Speed", "Step", "TourResult", "run_tour"]
 
@@ -150,8 +150,8 @@ class TourResult:
     retrieval: Retrieval | None
     engine: Queried | None
     speed: Speed
-    suited: tuple[Suited, ...]
     rescues: tuple[Rescue, ...] | None
+    suited: tuple[Suited, ...]
     seconds: float
 
 
@@ -175,8 +175,8 @@ def run_tour(console: Console, model: BaseChatModel | None = None, *, pauses: bo
     retrieval = tour.retrieval()
     engine = tour.engine()
     speed = tour.together()
-    suited = tour.suited()
     rescues = tour.rescues()
+    suited = tour.suited()
     seconds = time.perf_counter() - started
     tour.goodbye(seconds)
     return TourResult(
@@ -186,8 +186,8 @@ def run_tour(console: Console, model: BaseChatModel | None = None, *, pauses: bo
         retrieval=retrieval,
         engine=engine,
         speed=speed,
-        suited=suited,
         rescues=rescues,
+        suited=suited,
         seconds=seconds,
     )
 
@@ -327,29 +327,29 @@ class _Tour:
         self._page.show(_speed_table(speed))
         return speed
 
+    def rescues(self) -> tuple[Rescue, ...] | None:
+        """A local model that fails, and who is asked then."""
+        self._page.heading(
+            "7. When the local model fails",
+            'ChatRouter(models={"local": ..., "cloud": ...}, policy=Policy(allow_cloud=True))',
+        )
+        try:
+            return show_rescues(self._page, self._model, CHAT_QUESTION)
+        except ConfigurationError as error:
+            self._page.line("", str(error), style="yellow")
+            return None
+
     def suited(self) -> tuple[Suited, ...]:
         """Larger models that would fit, from the catalogue and this machine's memory alone."""
         from mlx_integrations.assembly import model_registry
 
-        self._page.heading("7. What this machine could run", "recommend(model_registry(), machine, use=use)")
+        self._page.heading("8. What this machine could run", "recommend(model_registry(), machine, use=use)")
         machine = get_runtime().prepare()
         gib = machine.budget_bytes / 1024**3
         self._page.show(f"[dim]Models may take {gib:.1f} GiB here. Nothing has been downloaded to know this.[/]")
         models = suited_models(model_registry(), machine)
         self._page.show(suited_table(models))
         return models
-
-    def rescues(self) -> tuple[Rescue, ...] | None:
-        """A local model that fails, and who is asked then."""
-        self._page.heading(
-            "8. When the local model fails",
-            'ChatRouter(models={"local": ..., "cloud": ...}, policy=Policy(allow_cloud=True))',
-        )
-        try:
-            return show_rescues(self._page, self._model, CHAT_QUESTION)
-        except MissingExtraError as error:
-            self._page.line("", str(error), style="yellow")
-            return None
 
     def goodbye(self, seconds: float) -> None:
         """Say what to do next."""

@@ -9,7 +9,9 @@ from mlx_integrations.cloud import OpenAIChatBackend
 from mlx_integrations.demo.page import Page
 from mlx_integrations.demo.pretend_cloud import PretendCloud
 from mlx_integrations.demo.rescue import CLOUD_ANSWER, Rescue, show_rescues
+from mlx_integrations.errors import ConfigurationError
 from mlx_integrations.langchain import ChatMLX
+from mlx_integrations.langchain.routing import listening
 from mlx_integrations.testing import FakeChatBackend
 from mlx_integrations.types import ChatMessage, ChatRequest, ChatResult
 from tests.langchain.routing import allow_network
@@ -74,6 +76,12 @@ def test_without_a_network_the_cloud_is_not_asked_either() -> None:
     rescues, page = _shown()
     assert all(rescue.error and rescue.cloud_requests == 0 for rescue in rescues)
     assert page.count("cloud was left out: the network is switched off") == 4
+
+
+def test_tracing_which_contradicts_local_only_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "_is_traced", lambda: True)  # tracing itself would look for a server
+    with pytest.raises(ConfigurationError, match="contradicts LangSmith's tracing"):
+        _shown()
 
 
 def test_the_server_answers_word_by_word_and_notes_what_it_is_asked() -> None:

@@ -192,7 +192,7 @@ def test_a_local_model_that_fails_is_shown_with_what_was_asked(scripted: tuple[T
     assert result.rescues is not None
     assert [one.fault for one in result.rescues if one.mode == "local_only"] == ["missing", "memory", "interrupted"]
     assert sum(one.cloud_requests for one in result.rescues) == 0
-    assert "8. When the local model fails" in page
+    assert "7. When the local model fails" in page
     assert "asked  nobody; local was left out: its model is not on this machine" in page
 
 
@@ -251,7 +251,7 @@ def test_the_command_shows_the_tour(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mlx_integrations", "demo", "--fast"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "6. 8 requests at once" in done.stdout and "7. What this machine could run" in done.stdout
-    assert "8. When the local model fails" in done.stdout
+    assert "6. 8 requests at once" in done.stdout and "8. What this machine could run" in done.stdout
+    assert "7. When the local model fails" in done.stdout
     assert "\x1b" not in done.stdout
     assert done.stderr == ""
