@@ -113,7 +113,9 @@ class ChatRouter(BaseChatModel):
     streaming: bool = False
     profile: ModelProfile | None = Field(default=None, exclude=True, repr=False)
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True
+    )
 
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
     _router: Router | None = PrivateAttr(default=None)
