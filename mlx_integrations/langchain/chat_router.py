@@ -223,13 +223,15 @@ class ChatRouter(BaseChatModel):
         Args:
             input: What would be asked.
             tags: Of the call.
-            **options: Of the call, such as `tools`, `task` or `privacy`.
+            **options: Of the call, such as `model`, `tools`, `task` or `privacy`.
         """
         with langchain_errors():
             if options.get("tools"):
                 options["tools"] = [openai_tool(tool) for tool in options["tools"]]
             messages = self._convert_input(input).to_messages()
-            return self.router.plan(read_call(self._reader, messages, options, stop=options.get("stop"), tags=tags))
+            facts = read_call(self._reader, messages, options, stop=options.get("stop"), tags=tags)
+            policy = policy_with_first(self.router.policy, options.get("model"), self.models)
+            return self.router.plan(facts, policy=policy, count=self._count(messages, options))
 
     def _make_router(self) -> Router:
         from mlx_integrations.assembly import get_settings

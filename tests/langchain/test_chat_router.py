@@ -319,6 +319,17 @@ def test_explaining_asks_nobody(endpoints: TwoEndpoints) -> None:
     assert endpoints.local.requests == endpoints.cloud.requests == []
 
 
+def test_a_plan_is_explained_as_it_would_be_carried_out(endpoints: TwoEndpoints) -> None:
+    router = endpoints.router()
+    assert router.explain("Hello?", model="cloud").order == ("cloud", "local")
+    with pytest.raises(InvalidRequestError, match="none of the models"):
+        router.explain("Hello?", model="clod")
+    models = {"mine": ChatMLX(model="demo"), "cloud": router.models["cloud"]}
+    made = ChatRouter(models=models, facts=router.facts, policy=router.policy)
+    assert made.explain("word " * 1500).order == ("cloud",)
+    assert endpoints.local.requests == endpoints.cloud.requests == []
+
+
 def test_an_unknown_model_in_this_process_needs_somebody_to_vouch_for_it() -> None:
     fake = FakeListChatModel(responses=["Hello."])
     with pytest.raises((PrivacyError, RouterError)):
