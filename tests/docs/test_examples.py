@@ -70,6 +70,19 @@ def test_the_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pyt
         chroma.SharedSystemClient.clear_system_cache()
 
 
+def test_what_is_only_shown_names_what_exists() -> None:
+    """Imports from this package in fences that do not run."""
+    for page in PAGES:
+        for match in _FENCE.finditer(page.read_text(encoding="utf-8")):
+            if match["info"].strip() != "no-run":
+                continue
+            imports = [node for node in ast.walk(ast.parse(match["code"])) if isinstance(node, ast.ImportFrom)]
+            for node in imports:
+                if (node.module or "").partition(".")[0] == "mlx_integrations":
+                    for name in node.names:
+                        assert pkgutil.resolve_name(f"{node.module}:{name.name}") is not None, page
+
+
 def test_the_examples_in_docstrings_run() -> None:
     for path in _DOCTESTED:
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
