@@ -175,14 +175,17 @@ class LangChainFaissStore(_Index):
     def build(self, run: Run, rows: Iterator[Embedded]) -> None:
         """Write the new vectors into a file of their own."""
         built = self._built(run)
-        part = built.with_name(f"{built.name}.part")
-        count = write_flat(part, run.fingerprint.dimensions, run.metric, self._in_order(rows))
-        if (factory := self.index_for(run.fingerprint.dimensions, run.index)) != FLAT and count:
-            trained = built.with_name(f"{built.name}.trained")
-            write_trained(trained, part, factory, run.metric, self._index)
-            part.unlink()
-            part = trained
-        part.replace(built)
+        part, trained = (built.with_name(f"{built.name}{ending}") for ending in _UNFINISHED)
+        try:
+            count = write_flat(part, run.fingerprint.dimensions, run.metric, self._in_order(rows))
+            if (factory := self.index_for(run.fingerprint.dimensions, run.index)) != FLAT and count:
+                write_trained(trained, part, factory, run.metric, self._index)
+                trained.replace(built)
+            else:
+                part.replace(built)
+        finally:
+            part.unlink(missing_ok=True)
+            trained.unlink(missing_ok=True)
         flush_folder(built.parent)
 
     def _in_order(self, rows: Iterator[Embedded]) -> "Iterator[NDArray[np.float32]]":

@@ -1,0 +1,221 @@
+"""Kills a migration at one operation after another, for real, and looks at what is left.
+
+    python -m tests.migration.crash CLASS FOLDER VERB POINTS RANDOM [SEED]
+
+It forks a child for each point. The child dies by SIGKILL just before or just after its n-th call of a function that
+changes files or databases: the interpreter itself tells of these calls, so the program has no hook for tests in it.
+Then another child looks at the store as it was left, does the same again, and looks again.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mlx_integrations.migration.api import gc, migrate, publish, rollback, status
+from mlx_integrations.migration.executors.protocol import Vectors
+from mlx_integrations.migration.protocol import Store
+from tests.migration.contract import StoreContract, documents, snapshot
+from tests.migration.memory_store import InstantExecutor
+
+ROWS, BATCH_ROWS = 60, 16
+OPERATIONS = frozenset(
+    "close commit execute executemany fdatasync fsync link open pwrite rename replace rmdir symlink truncate unlink "
+    "write".split()
+)
+
+
+class LoggingExecutor(InstantExecutor):
+    """Notes in a file how many texts a migration embedded, so that it is known after the process is gone."""
+
+    def __init__(self, log: Path) -> None:
+        super().__init__()
+        self._log = log
+
+    def embed(self, batches: Iterable[Sequence[str]]) -> Iterator[Vectors]:
+        is_verification = isinstance(batches, list)
+        for made in super().embed(batches):
+            if not is_verification:
+                with self._log.open("a") as file:
+                    file.write(f"{len(made.vectors)}\n")
+            yield made
+
+
+class Scene:
+    """One store in one folder, and the verb that is tried on it."""
+
+    def __init__(self, contract: StoreContract, folder: Path, verb: str) -> None:
+        self.contract = contract
+        self.folder = folder / "store"
+        self.log = folder / "embedded"
+        self.verb = verb
+
+    def open(self) -> Store:
+        return self.contract.open(self.folder)
+
+    def prepare(self) -> None:
+        """Everything that comes before the verb."""
+        self.contract.make(self.folder, documents(ROWS))
+        if self.verb in ("publish", "rollback", "gc"):
+            migrate(self.open(), self.executor(), batch_rows=BATCH_ROWS, publishes=self.verb != "publish")
+
+    def executor(self) -> LoggingExecutor:
+        return LoggingExecutor(self.log)
+
+    def act(self) -> None:
+        store = self.open()
+        if self.verb == "migrate":
+            migrate(store, self.executor(), batch_rows=BATCH_ROWS)
+        elif self.verb == "publish":
+            publish(store)
+        elif self.verb == "rollback":
+            rollback(store)
+        else:
+            gc(store)
+
+    def look(self, old: tuple[str, str], new: tuple[str, str]) -> str:
+        """What the store shows; raises where that is neither the old nor the new."""
+        store = self.open()
+        seen, info = snapshot(store), store.describe()
+        assert seen in (old, new), f"torn: {seen} is neither {old} nor {new}"
+        record = info.fingerprint
+        assert record is None or (seen == new and record == self.executor().fingerprint()), "another model's record"
+        return "old" if seen == old else "new"
+
+    def check_result(self, old: tuple[str, str], new: tuple[str, str]) -> None:
+        expected = "old" if self.verb == "rollback" else "new"
+        assert self.look(old, new) == expected
+        known = status(self.open())
+        if self.verb == "gc":
+            assert known is None
+            assert {path.name for path in self.folder.parent.iterdir()} <= {"store", "embedded"}
+        else:
+            assert known is not None and known.phase == ("rolled back" if self.verb == "rollback" else "published")
+            assert known.in_use == expected and known.embedded == ROWS
+        if expected == "new":
+            assert self.open().describe().fingerprint == self.executor().fingerprint()
+        unique = len({each.text for each in documents(ROWS)})
+        made = sum(map(int, self.log.read_text().split())) if self.log.exists() else unique
+        assert made <= unique + BATCH_ROWS, f"{made} texts were embedded instead of {unique}"
+
+
+def counted(action: Callable[[], None], dies_at: int | None) -> int:
+    """Call something; die at the n-th operation, or count them all."""
+    seen = 0
+
+    def watch(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal seen
+        if event in ("c_call", "c_return") and getattr(argument, "__name__", "") in OPERATIONS:
+            seen += 1
+            if seen == dies_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.setprofile(watch)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+    return seen
+
+
+def in_child(action: Callable[[], Any], kill_after_seconds: float | None = None) -> tuple[int, str]:
+    """Run something in a process of its own; its exit status, and what it returned or raised, as JSON."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        try:
+            answer, code = json.dumps(action()), 0
+        except BaseException:  # noqa: BLE001 -- told to the parent
+            answer, code = traceback.format_exc(), 1
+        with os.fdopen(writing, "w") as file:
+            file.write(answer)
+        os._exit(code)
+    os.close(writing)
+    if kill_after_seconds is not None:
+        time.sleep(kill_after_seconds)
+        os.kill(child, signal.SIGKILL)
+    with os.fdopen(reading) as file:
+        answer = file.read()
+    return os.waitpid(child, 0)[1], answer
+
+
+def reference(contract: StoreContract, folder: Path, verb: str) -> tuple[tuple[str, str], tuple[str, str], int, float]:
+    """The store before and after, how many operations lie between, and the seconds that they take."""
+    scene = Scene(contract, folder, "migrate")
+    scene.prepare()
+    old = snapshot(scene.open())
+    scene.act()
+    new = snapshot(scene.open())
+    measured = Scene(contract, folder / "measured", verb)
+    measured.folder.parent.mkdir()
+    measured.prepare()
+    began = time.monotonic()
+    count = counted(measured.act, None)
+    seconds = time.monotonic() - began
+    measured.check_result(old, new)
+    return old, new, count, seconds
+
+
+def attempt(
+    scene: Scene, old: tuple[str, str], new: tuple[str, str], *, point: int | None, delay: float | None
+) -> str | None:
+    """Kill once, look, repeat, look; what is wrong, or nothing."""
+    scene.folder.parent.mkdir(parents=True)
+    code, answer = in_child(scene.prepare)
+    if code:
+        return f"preparing failed: {answer}"
+    code, answer = in_child(lambda: counted(scene.act, point), delay)
+    if point is not None and code != signal.SIGKILL:
+        return f"it was not killed, and ended with {code}: {answer}"
+
+    def afterwards() -> None:
+        scene.look(old, new)
+        if scene.verb != "gc" or status(scene.open()) is not None or (scene.folder.parent / ".mlxi-migrate").exists():
+            scene.act()
+        scene.check_result(old, new)
+
+    code, answer = in_child(afterwards)
+    return answer if code else None
+
+
+def run(contract: StoreContract, folder: Path, verb: str, points: int, moments: int, seed: int) -> dict[str, Any]:
+    """Kill at `points` operations, or at all with 0, and at `moments` random times."""
+    (folder / "reference").mkdir(parents=True)
+    code, answer = in_child(lambda: reference(contract, folder / "reference", verb))
+    if code:
+        return {"failures": [answer], "operations": 0, "kills": 0}
+    old, new, count, seconds = json.loads(answer)
+    chance = random.Random(seed)
+    chosen = list(range(1, count + 1))
+    if points and points < count:
+        chosen = sorted(chance.sample(chosen, points))
+    deaths: list[tuple[int | None, float | None]] = [(point, None) for point in chosen]
+    deaths += [(None, chance.random() * seconds) for _ in range(moments)]
+    failures = []
+    for number, (point, delay) in enumerate(deaths):
+        scene = Scene(contract, folder / str(number), verb)
+        wrong = attempt(scene, tuple(old), tuple(new), point=point, delay=delay)
+        if wrong is not None:
+            failures.append(f"killed at {point or f'{delay} s'}: {wrong}")
+    return {"failures": failures, "operations": count, "kills": len(deaths)}
+
+
+def main(arguments: Sequence[str]) -> None:
+    place, folder, verb, points, moments, *seed = arguments
+    module, name = place.split(":")
+    __import__(module)
+    contract = getattr(sys.modules[module], name)()
+    done = run(contract, Path(folder), verb, int(points), int(moments), int(seed[0]) if seed else 0)
+    print(json.dumps(done))  # noqa: T201 -- the parent reads it
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
