@@ -1,0 +1,188 @@
+"""Publishing for stores whose vectors are one file: that file is replaced by one rename, and nothing else is.
+
+    vectors                  in use
+    vectors.mlxi-RUN         new vectors that are built and not in use
+    vectors.mlxi-RUN.old     the old vectors, while the new ones are in use: another name of the same file
+    mlxi-embedding.json...   the record of the model, with the same endings
+
+Which vectors are in use is seen from these names alone: the new ones if there is an `.old` that is another file.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+from mlx_integrations.errors import SidecarError, StoreError
+from mlx_integrations.migration.files import copy_whole, flush, flush_folder, is_same_file
+from mlx_integrations.migration.protocol import Published, Run
+from mlx_integrations.migration.records import Row, StoreLocation
+from mlx_integrations.sidecar import read_sidecar, write_sidecar
+
+if TYPE_CHECKING:  # a type only: importing this module stays fast
+    from mlx_integrations.fingerprint import EmbeddingFingerprint
+
+__all__ = ["FileSwap", "file_state", "until_changed"]
+
+_UNFINISHED: Final = ".part"
+
+
+def file_state(path: Path) -> str:
+    """A short text that changes when a file may have changed."""
+    try:
+        facts = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    return f"{facts.st_ino}:{facts.st_size}:{facts.st_mtime_ns}"
+
+
+def until_changed(rows: Iterator[Row], state: Callable[[], str]) -> Iterator[Row]:
+    """Rows, as long as the files that they come from are what they were.
+
+    LlamaIndex and LangChain write their files in place, so that what is read of them afterwards means nothing. Ending
+    early loses nothing: whoever reads a store compares its state before and after, and reads it again.
+
+    Args:
+        rows: Of the store.
+        state: Of the store.
+    """
+    begun = state()
+    while True:
+        try:
+            row = next(rows, None)
+        except StoreError:
+            if state() == begun:
+                raise
+            return
+        if row is None or state() != begun:
+            return
+        yield row
+
+
+class FileSwap:
+    """The names of one file of vectors, and the record of its model.
+
+    Args:
+        location: The store, for messages.
+        file: The file in use.
+        sidecar: Its record.
+    """
+
+    def __init__(self, location: StoreLocation, file: Path, sidecar: Path) -> None:
+        self.location = location
+        self.file = file
+        self.sidecar = sidecar
+
+    def record(self) -> "EmbeddingFingerprint | None":
+        """The record of the model, if there is one that can be read."""
+        try:
+            return read_sidecar(self.sidecar)
+        except SidecarError:
+            return None
+
+    @contextlib.contextmanager
+    def writing(self, run: Run) -> Iterator[IO[bytes]]:
+        """Write what is to be built. It has its name only once it is whole and on the disk."""
+        built = self._built(run)
+        part = built.with_name(f"{built.name}{_UNFINISHED}")
+        try:
+            with part.open("wb") as file:
+                yield file
+                file.flush()
+                flush(file.fileno())
+            part.replace(built)
+        finally:
+            part.unlink(missing_ok=True)
+        flush_folder(built.parent)
+
+    def built(self, run: Run) -> Path:
+        """The file that was built, wherever it is by now.
+
+        Raises:
+            StoreError: It was not built, or not to its end.
+        """
+        place = self.file if self._is_new_in_use(run) else self._built(run)
+        self._check_built(place)
+        return place
+
+    def published(self, run: Run) -> Published:
+        """Which vectors are in use."""
+        if self._is_new_in_use(run):
+            is_whole = self.record() == run.fingerprint and not self._built(run).exists()
+            return "new" if is_whole else "between"
+        is_cut_off = self._old(run).exists() or (self._old_record(run).exists() and not self.sidecar.exists())
+        return "between" if is_cut_off else "old"
+
+    def publish(self, run: Run) -> None:
+        """Put the new file in place of the old one, which keeps another name."""
+        built, old = self._built(run), self._old(run)
+        if not old.exists():
+            self._check_built(built)
+            if self.sidecar.exists():
+                copy_whole(self.sidecar, self._old_record(run))
+            self._link(self.file, old)
+        if not self._is_new_in_use(run):
+            self._check_built(built)
+            # Without a record a store is known by its vectors, so at no moment does a record lie beside others'.
+            self.sidecar.unlink(missing_ok=True)
+            built.replace(self.file)
+            flush_folder(built.parent)
+        elif built.exists():
+            built.unlink()  # a second name of the file in use, from a rollback that was cut off
+        write_sidecar(self.sidecar, run.fingerprint)
+        flush_folder(built.parent)
+
+    def rollback(self, run: Run) -> None:
+        """Put the old file back in place; the new one is then built and not in use, as before publishing."""
+        built, old = self._built(run), self._old(run)
+        if not old.exists() and not built.exists():
+            raise StoreError(f"The old vectors of `{self.location}` are no longer there.", store=str(self.location))
+        if self._is_new_in_use(run):
+            if not built.exists():
+                self._link(self.file, built)
+            self.sidecar.unlink(missing_ok=True)
+            old.replace(self.file)
+            flush_folder(built.parent)
+        if self._old_record(run).exists():
+            self._old_record(run).replace(self.sidecar)
+        old.unlink(missing_ok=True)  # after a publish that was cut off: a second name of the file in use
+        flush_folder(built.parent)
+
+    def discard(self, run: Run) -> None:
+        """Delete the old file after publishing, otherwise the new one."""
+        built, old = self._built(run), self._old(run)
+        if not self._is_new_in_use(run) and self.published(run) == "between":
+            self.rollback(run)
+        # What is in use has a name of its own, which is none of these.
+        for place in (built, old, built.with_name(f"{built.name}{_UNFINISHED}")):
+            place.unlink(missing_ok=True)
+        self._old_record(run).unlink(missing_ok=True)
+        flush_folder(built.parent)
+
+    def _is_new_in_use(self, run: Run) -> bool:
+        old = self._old(run)
+        return old.exists() and not is_same_file(old, self.file)
+
+    def _built(self, run: Run) -> Path:
+        return self.file.with_name(f"{self.file.name}.mlxi-{run.id}")
+
+    def _old(self, run: Run) -> Path:
+        return self.file.with_name(f"{self.file.name}.mlxi-{run.id}.old")
+
+    def _old_record(self, run: Run) -> Path:
+        return self.sidecar.with_name(f"{self.sidecar.name}.mlxi-{run.id}.old")
+
+    def _check_built(self, built: Path) -> None:
+        if not built.is_file():
+            raise StoreError(f"Nothing was built for `{self.location}`.", store=str(self.location))
+
+    def _link(self, file: Path, name: Path) -> None:
+        try:
+            name.hardlink_to(file)
+        except OSError as error:
+            raise StoreError(
+                f"`{file}` cannot be given a second name: {error.strerror}.",
+                store=str(self.location),
+                hint="Move the store to a file system that has hard links, such as APFS or ext4.",
+            ) from error
+        flush_folder(name.parent)

@@ -1,0 +1,303 @@
+"""LlamaIndex's own vector store, persisted: `default__vector_store.json` in the folder of a storage context.
+
+Nodes are in `docstore.json` beside it, and stay byte for byte; only the file of the vectors is replaced. It is JSON as
+well: 34 MB for a thousand vectors of 1,536 coordinates, so it is never read as a whole.
+
+Which nodes there are is said by the vectors, not by the docstore: a node that was deleted from the index stays there.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from mlx_integrations.errors import StoreChangedError, StoreError
+from mlx_integrations.migration.protocol import Embedded, Published, Run
+from mlx_integrations.migration.records import Finding, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.stores.file_swap import FileSwap, file_state, until_changed
+from mlx_integrations.migration.stores.json_reader import JsonFile, Members, Places
+from mlx_integrations.migration.stores.llama_index_nodes import DOCSTORE, Nodes
+from mlx_integrations.sidecar import sidecar_of
+
+if TYPE_CHECKING:  # a type only: importing this module stays fast
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["KIND", "LlamaIndexSimpleStore"]
+
+KIND: Final = "llama-index-simple"
+_VECTORS: Final = "default__vector_store.json"
+_EMBEDDINGS: Final = "embedding_dict"
+_OWNERS: Final = "text_id_to_ref_doc_id"
+_METADATA: Final = "metadata_dict"
+_EXAMPLES: Final = 5
+
+
+class _Vectors:
+    """A file of vectors: where in it each of its parts is.
+
+    Raises:
+        StoreError: It is missing, cut off, or something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file = JsonFile(path)
+        self.dimensions: dict[int, int] = {}
+        self.count = 0
+        self._places = Places()
+        cursor = self.file.cursor()
+        if cursor.peek() != b"{":
+            raise self._other("it is no JSON", "If it is one of FAISS, open it as `llama-index-faiss`.")
+        start: int | None = None
+        for section in cursor.members():
+            if cursor.peek() != b"{":
+                cursor.skip()
+                continue
+            start = cursor.place if section == _EMBEDDINGS else start
+            for name in cursor.members():
+                span = cursor.skip()
+                if section == _EMBEDDINGS:
+                    self._take_in(name, self.file.read(span[0], span[1] - span[0]))
+                self._places.add(section, name, span)
+        cursor.end()
+        if start is None:
+            raise self._other(f"it has no `{_EMBEDDINGS}`", "Name the folder that `persist` was given.")
+        self.members = Members(self.file, start)
+
+    def _take_in(self, name: str, vector: bytes) -> None:
+        numbers = vector.count(b",") + 1 if vector[1:-1].strip() else 0
+        self.count += 1
+        self.dimensions[numbers] = self.dimensions.get(numbers, 0) + 1
+
+    def find(self, section: str, name: str) -> Any:
+        """What a section has of a node; `None` if it has nothing."""
+        span = self._places.find(section, name)
+        return None if span is None else self.file.value(span)
+
+    def named(self) -> int:
+        """How many different ids there are."""
+        return self._places.count(_EMBEDDINGS)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a vector of that node."""
+        return self._places.find(_EMBEDDINGS, name) is not None
+
+    def _other(self, reason: str, hint: str) -> StoreError:
+        path = self.file.path
+        return StoreError(f"`{path}` is no vector store of LlamaIndex: {reason}.", store=str(path.parent), hint=hint)
+
+
+class _Index:
+    """The nodes of a folder with one of its files of vectors."""
+
+    def __init__(self, location: StoreLocation, swap: FileSwap, vectors: Path) -> None:
+        self._location = location
+        self._swap = swap
+        self._path = vectors
+        self._nodes: tuple[str, Nodes] | None = None
+        self._vectors: tuple[str, _Vectors] | None = None
+
+    @property
+    def location(self) -> StoreLocation:
+        return self._location
+
+    def describe(self) -> StoreInfo:
+        vectors, nodes = self._read_vectors(), self._read_nodes()
+        return StoreInfo(
+            location=self._location,
+            count=vectors.count,
+            dimensions=tuple(sorted(vectors.dimensions)),
+            metric="cosine",
+            fingerprint=self._swap.record(),
+            bytes=sum(file.stat().st_size for file in self._path.parent.iterdir() if file.is_file()),
+            findings=tuple(self._findings(vectors, nodes)),
+        )
+
+    def rows(self, after: str | None = None) -> Iterator[Row]:
+        return until_changed(self._rows(0 if after is None else int(after) + 1), self.state)
+
+    def _rows(self, first: int) -> Iterator[Row]:
+        vectors, nodes = self._read_vectors(), self._read_nodes()
+        for number, node_id, cursor in vectors.members.read(first):
+            cursor.skip()
+            text, own = nodes.find(node_id) or (None, {})
+            metadata = vectors.find(_METADATA, node_id)
+            owner = vectors.find(_OWNERS, node_id)
+            kept = metadata if isinstance(metadata, dict) else own
+            yield Row(key=str(number), id=node_id, text=text, metadata={**kept, "ref_doc_id": owner})
+
+    def vectors(self, keys: Sequence[str]) -> "NDArray[np.float32]":
+        import numpy as np
+
+        vectors = self._read_vectors()
+        dimensions = min(vectors.dimensions) if len(vectors.dimensions) == 1 else 0
+        found = {number: cursor.read() for number, _, cursor in vectors.members.find(map(_number, keys))}
+        wanted = [found.get(_number(key)) for key in keys]
+        size = len(wanted[0]) if wanted and isinstance(wanted[0], list) else dimensions
+        made = np.empty((len(keys), size), np.float32)
+        for place, (key, vector) in enumerate(zip(keys, wanted, strict=True)):
+            if not isinstance(vector, list) or len(vector) != size:
+                reason = "no vector" if vector is None else "a vector of another size"
+                raise StoreError(f"`{self._path}` has {reason} at {key}.", store=str(self._location))
+            made[place] = vector
+        return made
+
+    def state(self) -> str:
+        return f"{file_state(self._path)} {file_state(self._path.with_name(DOCSTORE))}"
+
+    def close(self) -> None:
+        self._nodes = self._vectors = None
+
+    def _read_nodes(self) -> Nodes:
+        path = self._path.with_name(DOCSTORE)
+        state = file_state(path)
+        if self._nodes is None or self._nodes[0] != state:
+            self._nodes = state, Nodes(path)
+        return self._nodes[1]
+
+    def _read_vectors(self) -> _Vectors:
+        state = file_state(self._path)
+        if self._vectors is None or self._vectors[0] != state:
+            self._vectors = state, _Vectors(self._path)
+        return self._vectors[1]
+
+    def _findings(self, vectors: _Vectors, nodes: Nodes) -> Iterator[Finding]:
+        if len(vectors.dimensions) > 1:
+            sizes = ", ".join(f"{count} of {size}" for size, count in sorted(vectors.dimensions.items()))
+            message = f"Vectors of several sizes: {sizes} coordinates. Questions fail; the new ones are of one size."
+            others = vectors.count - max(vectors.dimensions.values())
+            yield Finding(code="mixed-dimensions", message=message, count=others)
+        if repeated := vectors.count - vectors.named():
+            message = "Several vectors have the same id, and LlamaIndex reads the last of them."
+            yield Finding(code="duplicate-ids", message=message, count=repeated)
+        missing = 0
+        examples: list[str] = []
+        orphans = nodes.count()
+        for row in self.rows():
+            orphans -= nodes.has(row.id)
+            if row.text is None or not row.text.strip():
+                missing += 1
+                examples += [row.id] if len(examples) < _EXAMPLES else []
+        if missing:
+            yield Finding(
+                code="missing-texts",
+                message="There is no text for them in `docstore.json`, and so nothing to embed.",
+                count=missing,
+                examples=tuple(examples),
+                is_blocking=True,
+            )
+        if orphans > 0:
+            yield Finding(
+                code="orphans",
+                message="Nodes without a vector, deleted or parents of others; they stay as they are.",
+                count=orphans,
+            )
+
+
+class LlamaIndexSimpleStore(_Index):
+    """The folder that `StorageContext.persist` wrote, with a `SimpleVectorStore`. Implements `Store`.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        StoreError: There is no such storage in it.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        path = Path(os.path.realpath(Path(folder).expanduser()))
+        for name in (_VECTORS, DOCSTORE):
+            if not (path / name).is_file():
+                raise StoreError(
+                    f"`{folder}` is no storage of LlamaIndex: it has no `{name}`.",
+                    store=str(folder),
+                    hint="Name the folder that `persist` was given.",
+                )
+        location = StoreLocation(kind=KIND, address=str(path))
+        swap = FileSwap(location, path / _VECTORS, sidecar_of(path, is_file=False))
+        super().__init__(location, swap, swap.file)
+
+    def build(self, run: Run, rows: Iterator[Embedded]) -> None:
+        """Write the new vectors into a file of their own, and everything else of the old one as it is."""
+        state = file_state(self._path)
+        source = self._read_vectors()
+        with self._swap.writing(run) as file:
+            file.write(b'{"%s": {' % _EMBEDDINGS.encode())
+            dropped = self._write_vectors(file, source, rows)
+            file.write(b"}")
+            self._copy_others(file, source, dropped)
+            file.write(b"}")
+            if file_state(self._path) != state:
+                raise self._changed()
+
+    def built(self, run: Run) -> _Index:
+        """The nodes with the new vectors."""
+        made = _Index(self.location, self._swap, self._swap.built(run))
+        made._nodes = self._nodes  # read once for both
+        return made
+
+    def published(self, run: Run) -> Published:
+        """Which vectors are in use, by the names in the folder."""
+        return self._swap.published(run)
+
+    def publish(self, run: Run) -> None:
+        """Put the new file in place of the old one, which keeps another name."""
+        self._swap.publish(run)
+
+    def rollback(self, run: Run) -> None:
+        """Put the old file back in place."""
+        self._swap.rollback(run)
+
+    def discard(self, run: Run) -> None:
+        """Delete the file that is not in use."""
+        self._swap.discard(run)
+
+    def _write_vectors(self, file: IO[bytes], source: _Vectors, rows: Iterator[Embedded]) -> set[str]:
+        """Write the vectors of all rows, and return the ids of those that have none."""
+        known = source.members.read()
+        dropped: set[str] = set()
+        separator = b""
+        for part in rows:
+            for row, vector in zip(part.rows, part.vectors.tolist(), strict=True):
+                for number, name, cursor in known:
+                    cursor.skip()
+                    if number == int(row.key):
+                        break
+                    dropped.add(name)
+                else:
+                    raise self._changed()
+                if name != row.id:
+                    raise self._changed()
+                file.write(separator + json.dumps(name).encode() + b": " + json.dumps(vector).encode())
+                separator = b", "
+        for _, name, cursor in known:
+            cursor.skip()
+            dropped.add(name)
+        return dropped
+
+    def _copy_others(self, file: IO[bytes], source: _Vectors, dropped: set[str]) -> None:
+        cursor = source.file.cursor()
+        for section in cursor.members():
+            if cursor.peek() != b"{":
+                content = cursor.raw()
+                file.write(b", " + json.dumps(section).encode() + b": " + content)
+                continue
+            if section != _EMBEDDINGS:
+                file.write(b", " + json.dumps(section).encode() + b": {")
+            separator = b""
+            for name in cursor.members():
+                if section == _EMBEDDINGS or name in dropped:
+                    cursor.skip()
+                    continue
+                file.write(separator + json.dumps(name).encode() + b": " + cursor.raw())
+                separator = b", "
+            if section != _EMBEDDINGS:
+                file.write(b"}")
+
+    def _changed(self) -> StoreChangedError:
+        return StoreChangedError(f"`{self.location}` was changed while it was migrated.", store=str(self.location))
+
+
+def _number(key: str) -> int:
+    return int(key) if key.isdecimal() else -1
