@@ -43,6 +43,7 @@ class ModelFacts:
             needed for models of other packages that run in this process, and for backends of your own: nobody can
             look into them. `False` says that what listens at an address of this machine passes on what it is asked,
             as a proxy does.
+        can_continue: Asked with an assistant's message at the end, it writes on from there, and does not begin anew.
     """
 
     tasks: frozenset[str] = frozenset()
@@ -53,6 +54,7 @@ class ModelFacts:
     max_concurrent: int | None = None
     context_window: int | None = None
     is_local: bool | None = None
+    can_continue: bool = False
 
 
 class EndsSeen:

@@ -241,7 +241,10 @@ class ChatRouter(BaseChatModel):
             candidate_of(name, model, self.facts.get(name, ModelFacts()), self._locator)
             for name, model in self.models.items()
         ]
-        return Router(candidates, policy, observe=observer_of(self.models), locate=self._locate)
+        continuable = [name for name, facts in self.facts.items() if facts.can_continue]
+        return Router(
+            candidates, policy, observe=observer_of(self.models), locate=self._locate, continuable=continuable
+        )
 
     def _locate(self, candidate: Candidate) -> Location:
         """Where a candidate is now, not where it was when the plan was made."""

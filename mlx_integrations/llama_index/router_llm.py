@@ -414,7 +414,8 @@ class RouterLLM(ToolCallingLLM):
             candidate_of(name, llm, self.facts.get(name, ModelFacts()), self._locator)
             for name, llm in self.llms.items()
         ]
-        return Router(candidates, policy, observe=observer_of(self.llms), locate=self._locate)
+        continuable = [name for name, facts in self.facts.items() if facts.can_continue]
+        return Router(candidates, policy, observe=observer_of(self.llms), locate=self._locate, continuable=continuable)
 
     def _locate(self, candidate: Candidate) -> Location:
         """Where a candidate is now, not where it was when the plan was made."""

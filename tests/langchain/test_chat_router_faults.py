@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.tools import tool
 
 from mlx_integrations.errors import PartialResponseError
-from mlx_integrations.langchain.chat_router import ChatRouter
+from mlx_integrations.langchain.chat_router import ChatRouter, ModelFacts
 from mlx_integrations.router.policy import Deadlines
 from mlx_integrations.router.report import report_of
 from tests.langchain.routing import CLOUD_ANSWER, LOCAL_ANSWER, TwoEndpoints, allow_network, two_endpoints
@@ -220,6 +220,23 @@ def _shown(agent: Any, question: str) -> tuple[str, Exception | None]:
     except PartialResponseError as error:
         return shown, error
     return shown, None
+
+
+@pytest.mark.parametrize("entry", LIVE)
+def test_another_model_may_write_on_if_it_can_and_the_user_wants_that(endpoints: TwoEndpoints, entry: str) -> None:
+    endpoints.local.cut(chunks=2, text="alpha beta gamma delta")
+    endpoints.cloud.answer(" gamma delta")
+    made = endpoints.router(continue_text=True)
+    facts = {"cloud": ModelFacts(is_local=False, can_continue=True)}
+    answer = LIVE[entry](ChatRouter(models=made.models, policy=made.policy, facts=facts))
+    assert " ".join(_text(answer).split()) == "alpha beta gamma delta"
+    (request,) = endpoints.cloud.calls("chat")
+    assert request.body["messages"][-1]["role"] == "assistant"
+    assert request.body["messages"][-1]["content"].split() == ["alpha", "beta"]
+    assert [attempt["is_continuation"] for attempt in answer[-1].response_metadata["router"]["attempts"]] == [
+        False,
+        True,
+    ]
 
 
 async def test_the_event_loop_turns_while_nobody_answers(endpoints: TwoEndpoints) -> None:

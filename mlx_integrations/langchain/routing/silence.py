@@ -5,7 +5,7 @@ around it, an answer that failed half-way would be on the screen, and every toke
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -25,12 +25,13 @@ def silence() -> Iterator[None]:
     LangChain reads all of this when a call begins, so that only its first step has to be within.
     """
     from langsmith import tracing_context
+    from langsmith.utils import tracing_is_enabled
 
     # Handlers that count tokens for a `with` block are found through these variables.
     hooks: list[ContextVar[Any]] = [hook[0] for hook in getattr(tracer_context, "_configure_hooks", ())]
     tokens = [(variable, variable.set(None)) for variable in hooks if variable.get() is not None]
     try:
-        with tracing_context(enabled=False, parent=False):
+        with tracing_context(enabled=False, parent=False) if tracing_is_enabled() else nullcontext():
             yield
     finally:
         for variable, token in tokens:
