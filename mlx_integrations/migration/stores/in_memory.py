@@ -1,0 +1,260 @@
+"""LangChain's `InMemoryVectorStore`, dumped: one file of JSON with texts and vectors.
+
+    {"doc-1": {"id": "doc-1", "vector": [0.1, ...], "text": "...", "metadata": {...}}, ...}
+
+A new file is written with everything of the old one but the vectors, and takes its place by one rename. Vectors take
+twenty bytes a number there, so neither file is ever held in memory.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from mlx_integrations.errors import StoreChangedError, StoreError
+from mlx_integrations.migration.protocol import Embedded, Published, Run
+from mlx_integrations.migration.records import Finding, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.stores.file_swap import FileSwap, file_state, until_changed
+from mlx_integrations.migration.stores.json_reader import JsonCursor, JsonFile, Members, Places
+from mlx_integrations.sidecar import sidecar_of
+
+if TYPE_CHECKING:  # a type only: importing this module stays fast
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["KIND", "InMemoryDump"]
+
+KIND: Final = "langchain-in-memory"
+_VECTOR: Final = "vector"
+_EXAMPLES: Final = 5
+
+
+class _Entries:
+    """An open dump.
+
+    Raises:
+        StoreError: It is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file = JsonFile(path)
+        self.members = Members(self.file)
+
+    def content(self, cursor: JsonCursor, name: str) -> tuple[dict[str, Any], bytes]:
+        """What an entry has, without its vector, and the vector as it is written.
+
+        Raises:
+            StoreError: It is no entry of such a store.
+        """
+        values: dict[str, Any] = {}
+        vector = b""
+        if cursor.peek() == b"{":
+            for part in cursor.members():
+                if part == _VECTOR and cursor.peek() == b"[":
+                    vector = cursor.raw()
+                else:
+                    values[part] = cursor.read()
+        if not vector or not isinstance(values.get("text"), str | None):
+            path = self.file.path
+            raise StoreError(
+                f"`{path}` is no dump of LangChain's `InMemoryVectorStore`: `{name}` has no vector, or no text.",
+                store=str(path),
+                hint="Name the file that `dump` was given.",
+            )
+        return values, vector
+
+
+class _Dump:
+    """One file of entries."""
+
+    def __init__(self, location: StoreLocation, swap: FileSwap, path: Path) -> None:
+        self._location = location
+        self._swap = swap
+        self._path = path
+        self._opened: tuple[str, _Entries] | None = None
+
+    @property
+    def location(self) -> StoreLocation:
+        return self._location
+
+    def describe(self) -> StoreInfo:
+        entries = self._entries()
+        dimensions: Counter[int] = Counter()
+        names = Places()
+        missing: list[str] = []
+        unreadable: list[str] = []
+        cursor = entries.file.cursor()
+        for name in cursor.members():
+            names.add("id", name, (0, 0))
+            values, vector = entries.content(cursor, name)
+            dimensions[_size(vector)] += 1
+            if not (values.get("text") or "").strip():
+                missing.append(name)
+            if b'"not_implemented"' in json.dumps(values.get("metadata")).encode():
+                unreadable.append(name)
+        cursor.end()
+        count = dimensions.total()
+        return StoreInfo(
+            location=self._location,
+            count=count,
+            dimensions=tuple(sorted(dimensions)),
+            metric="cosine",
+            fingerprint=self._swap.record(),
+            bytes=self._path.stat().st_size,
+            findings=tuple(_findings(dimensions, missing, unreadable, count - names.count("id"))),
+        )
+
+    def rows(self, after: str | None = None) -> Iterator[Row]:
+        return until_changed(self._rows(0 if after is None else int(after) + 1), self.state)
+
+    def _rows(self, first: int) -> Iterator[Row]:
+        entries = self._entries()
+        for number, name, cursor in entries.members.read(first):
+            values, _ = entries.content(cursor, name)
+            metadata = values.get("metadata")
+            known = metadata if isinstance(metadata, dict) else {}
+            yield Row(key=str(number), id=name, text=values.get("text"), metadata=known)
+
+    def vectors(self, keys: Sequence[str]) -> "NDArray[np.float32]":
+        import numpy as np
+
+        entries = self._entries()
+        wanted = [int(key) if key.isdecimal() else -1 for key in keys]
+        found: dict[int, Any] = {}
+        for number, name, cursor in entries.members.find(wanted):
+            found[number] = cursor.parsed(entries.content(cursor, name)[1])
+        if not keys:
+            for _, name, cursor in entries.members.read():
+                return np.empty((0, _size(entries.content(cursor, name)[1])), np.float32)
+        vectors = [found.get(number) for number in wanted]
+        sizes = {len(vector) for vector in vectors if vector is not None}
+        if None in vectors or len(sizes) > 1:
+            reason = "no such row" if None in vectors else "vectors of several sizes"
+            raise StoreError(f"`{self._path}` has {reason} among those asked for.", store=str(self._location))
+        return np.array(vectors, np.float32).reshape(len(keys), max(sizes, default=0))
+
+    def state(self) -> str:
+        return file_state(self._path)
+
+    def close(self) -> None:
+        self._opened = None
+
+    def _entries(self) -> _Entries:
+        state = file_state(self._path)
+        if self._opened is None or self._opened[0] != state:
+            self._opened = state, _Entries(self._path)
+        return self._opened[1]
+
+
+def _size(vector: bytes) -> int:
+    return vector.count(b",") + 1 if vector[1:-1].strip() else 0
+
+
+def _findings(
+    dimensions: Counter[int], missing: Sequence[str], unreadable: Sequence[str], repeated: int
+) -> Iterator[Finding]:
+    if len(dimensions) > 1:
+        sizes = ", ".join(f"{count} of {size}" for size, count in sorted(dimensions.items()))
+        message = f"Vectors of several sizes: {sizes} coordinates. Questions fail; the new ones are of one size."
+        others = dimensions.total() - max(dimensions.values())
+        yield Finding(code="mixed-dimensions", message=message, count=others)
+    if repeated:
+        message = "Several entries have the same id, and LangChain reads the last of them."
+        yield Finding(code="duplicate-ids", message=message, count=repeated)
+    if missing:
+        yield Finding(
+            code="missing-texts",
+            message="There is no text for them, and so nothing to embed.",
+            count=len(missing),
+            examples=tuple(missing[:_EXAMPLES]),
+            is_blocking=True,
+        )
+    if unreadable:
+        yield Finding(
+            code="unreadable-metadata",
+            message="Their metadata have values that `dump` could not write, so that `load` refuses the file. They "
+            "stay as they are.",
+            count=len(unreadable),
+            examples=tuple(unreadable[:_EXAMPLES]),
+        )
+
+
+class InMemoryDump(_Dump):
+    """A file that `InMemoryVectorStore.dump` wrote. Implements `Store`.
+
+    Args:
+        path: The file.
+
+    Raises:
+        StoreError: There is no such file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        file = Path(os.path.realpath(Path(path).expanduser()))
+        if not file.is_file():
+            raise StoreError(f"`{path}` is no file.", store=str(path), hint="Name the file that `dump` was given.")
+        location = StoreLocation(kind=KIND, address=str(file))
+        super().__init__(location, FileSwap(location, file, sidecar_of(file, is_file=True)), file)
+
+    def build(self, run: Run, rows: Iterator[Embedded]) -> None:
+        """Write a file with the new vectors, and everything else of the old one as it is."""
+        state = self.state()
+        with self._swap.writing(run) as file:
+            file.write(b"{")
+            self._write_entries(file, self._entries(), rows)
+            file.write(b"\n}" if file.tell() > 1 else b"}")
+            if self.state() != state:
+                raise self._changed()
+
+    def built(self, run: Run) -> _Dump:
+        """The file with the new vectors."""
+        return _Dump(self.location, self._swap, self._swap.built(run))
+
+    def published(self, run: Run) -> Published:
+        """Which vectors are in use, by the names in the folder."""
+        return self._swap.published(run)
+
+    def publish(self, run: Run) -> None:
+        """Put the new file in place of the old one, which keeps another name."""
+        self._swap.publish(run)
+
+    def rollback(self, run: Run) -> None:
+        """Put the old file back in place."""
+        self._swap.rollback(run)
+
+    def discard(self, run: Run) -> None:
+        """Delete the file that is not in use."""
+        self._swap.discard(run)
+
+    def _write_entries(self, file: IO[bytes], source: _Entries, rows: Iterator[Embedded]) -> None:
+        entries = source.members.read()
+        separator = b"\n"
+        for part in rows:
+            for row, vector in zip(part.rows, part.vectors.tolist(), strict=True):
+                cursor = self._entry_of(row, entries)
+                file.write(separator + json.dumps(row.id).encode() + b": ")
+                _copy_entry(file, cursor, vector)
+                separator = b",\n"
+
+    def _entry_of(self, row: Row, entries: Iterator[tuple[int, str, JsonCursor]]) -> JsonCursor:
+        for number, name, cursor in entries:
+            if number == int(row.key) and name == row.id:
+                return cursor
+            cursor.skip()  # it has no vector
+        raise self._changed()
+
+    def _changed(self) -> StoreChangedError:
+        return StoreChangedError(f"`{self.location}` was changed while it was migrated.", store=str(self.location))
+
+
+def _copy_entry(file: IO[bytes], cursor: JsonCursor, vector: list[float]) -> None:
+    separator = b"{"
+    for part in cursor.members():
+        content = cursor.raw()
+        if part == _VECTOR:
+            content = json.dumps(vector).encode()
+        file.write(separator + json.dumps(part).encode() + b": " + content)
+        separator = b", "
+    file.write(b"}")
