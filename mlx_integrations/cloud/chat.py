@@ -107,6 +107,11 @@ class OpenAIChatBackend:
         return self._model_id
 
     @property
+    def model(self) -> str:
+        """What the endpoint calls the model."""
+        return self._model
+
+    @property
     def base_url(self) -> str:
         """Where the endpoint is."""
         return self._connection.base_url

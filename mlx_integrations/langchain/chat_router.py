@@ -38,6 +38,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, field_valid
 from mlx_integrations import __version__
 from mlx_integrations.adapters.chat_candidates import check_facts, policy_with_first
 from mlx_integrations.adapters.configured_candidates import configured_router
+from mlx_integrations.adapters.endpoint_watch import watch_endpoints
 from mlx_integrations.adapters.names import OF_NO_USE_HERE
 from mlx_integrations.langchain.chat_models import ChatMLX
 from mlx_integrations.langchain.errors import langchain_errors
@@ -50,6 +51,7 @@ from mlx_integrations.langchain.routing.facts import ROUTE_OPTIONS, read_call
 from mlx_integrations.langchain.routing.listening import RunListener, check_tracing, take_marks
 from mlx_integrations.langchain.routing.named import named_models, says_why_it_ends
 from mlx_integrations.langchain.routing.retries import without_retries
+from mlx_integrations.langchain.routing.silence import silent_copy
 from mlx_integrations.langchain.routing.tools import neutral_choice, schemas_of
 from mlx_integrations.langchain.structured import Method, structured_output
 from mlx_integrations.langchain.tools import openai_tool
@@ -144,7 +146,7 @@ class ChatRouter(BaseChatModel):
         check_facts(self.facts, self.models)
         self._locator = Locator(self.local_hosts)
         self._reader = RequestReader(self.policy)
-        self._asked = {name: without_retries(model) for name, model in self.models.items()}
+        self._asked = {name: silent_copy(without_retries(model)) for name, model in self.models.items()}
         self._ends = EndsSeen([name for name, model in self.models.items() if says_why_it_ends(model)])
         check_tracing(self.policy)
         self._listen()
@@ -216,6 +218,18 @@ class ChatRouter(BaseChatModel):
     def _resolve_model_profile(self) -> ModelProfile | None:
         """What at least the first candidate can do: agents ask for its window before they ask the model anything."""
         return next(iter(self.models.values())).profile
+
+    def watch_endpoints(self, *, interval_seconds: float = 30.0) -> tuple[str, ...]:
+        """Ask endpoints in the background how they are, until `router.close()`: one that is away is not called.
+
+        Args:
+            interval_seconds: How often.
+
+        Returns:
+            Who is looked after: models of this package behind an endpoint. Of others, calls alone tell how they are.
+        """
+        backends = {name: model.backend for name, model in self.models.items() if isinstance(model, ChatMLX)}
+        return watch_endpoints(self.router, backends, interval_seconds=interval_seconds)
 
     def explain(self, input: LanguageModelInput, *, tags: Collection[str] = (), **options: Any) -> Plan:
         """Who would be asked now, and why everybody else would not; asks nobody.

@@ -41,6 +41,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, SkipValidation, field_seria
 
 from mlx_integrations.adapters.chat_candidates import EndsSeen, ModelFacts, check_facts, policy_with_first
 from mlx_integrations.adapters.configured_candidates import configured_router
+from mlx_integrations.adapters.endpoint_watch import watch_endpoints
 from mlx_integrations.adapters.formats import read_format
 from mlx_integrations.adapters.names import canonical
 from mlx_integrations.adapters.tool_choice import tool_choice
@@ -201,6 +202,18 @@ class RouterLLM(ToolCallingLLM):
             **options,
         }
         return cls(**given)
+
+    def watch_endpoints(self, *, interval_seconds: float = 30.0) -> tuple[str, ...]:
+        """Ask endpoints in the background how they are, until `router.close()`: one that is away is not called.
+
+        Args:
+            interval_seconds: How often.
+
+        Returns:
+            Who is looked after: models of this package behind an endpoint. Of others, calls alone tell how they are.
+        """
+        backends = {name: llm.backend for name, llm in self.llms.items() if isinstance(llm, MLXLLM)}
+        return watch_endpoints(self.router, backends, interval_seconds=interval_seconds)
 
     def explain(self, messages: str | Sequence[ChatMessage], **options: Any) -> Plan:
         """Who would be asked now, and why everybody else would not; asks nobody.

@@ -1,5 +1,6 @@
 """`ChatRouter` as a LangChain chat model: what it is made of, what it tells, and what frameworks see of it."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,6 +18,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, ValidationError
 
 from mlx_integrations import assembly
+from mlx_integrations.cloud.chat import OpenAIChatBackend
 from mlx_integrations.errors import (
     ConfigurationError,
     InvalidOutputError,
@@ -134,6 +136,15 @@ def test_one_run_is_seen_and_tokens_count_once(endpoints: TwoEndpoints) -> None:
     assert len(counter.starts) == len(counter.ends) == 1
     assert counter.parents[0] is not None and counter.errors == []
     assert sum(item["output_tokens"] for item in usage.usage_metadata.values()) == 4
+
+
+def test_callbacks_of_a_candidate_hear_nothing(endpoints: TwoEndpoints) -> None:
+    counter = Counter()
+    model = chat_openai(endpoints.local.base_url, callbacks=[counter])
+    router = ChatRouter(models={"it": model})
+    assert router.invoke("Hello?").text == LOCAL_ANSWER
+    assert "".join(str(chunk.text) for chunk in router.stream("Hello?")) == LOCAL_ANSWER
+    assert counter.starts == counter.ends == []
 
 
 def test_tokens_reach_callbacks_once(endpoints: TwoEndpoints) -> None:
@@ -312,6 +323,23 @@ def test_the_router_of_the_settings(endpoints: TwoEndpoints, monkeypatch: pytest
         ChatRouter.from_settings()
 
 
+def test_an_endpoint_that_is_away_is_not_called(endpoints: TwoEndpoints) -> None:
+    endpoints.local.fail(status=503, on="models", times=99)
+    endpoints.local.fail(status=503, on="health", times=99)
+    backend = OpenAIChatBackend(base_url=endpoints.local.base_url, model="test-model", api_key="x")
+    cloud = endpoints.router().models["cloud"]
+    router = ChatRouter(models={"studio": ChatMLX(model="test-model", backend=backend), "other": cloud})
+    try:
+        assert router.watch_endpoints(interval_seconds=60) == ("studio",)
+        until = time.monotonic() + 30
+        while router.router.roster.states()["studio"].blocked_seconds == 0 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert router.invoke("Hello?").text == CLOUD_ANSWER
+    finally:
+        router.router.close()
+    assert endpoints.local.calls("chat") == []
+
+
 def test_explaining_asks_nobody(endpoints: TwoEndpoints) -> None:
     plan = endpoints.router().explain("My card is 4111 1111 1111 1111.", tools=[add])
     assert plan.order == ("local",)
@@ -340,8 +368,6 @@ def test_an_unknown_model_in_this_process_needs_somebody_to_vouch_for_it() -> No
 
 
 def test_a_backend_given_by_hand_is_where_its_address_says(endpoints: TwoEndpoints) -> None:
-    from mlx_integrations.cloud.chat import OpenAIChatBackend
-
     backend = OpenAIChatBackend(base_url=endpoints.local.base_url, model="test-model", api_key="x")
     answer = ChatRouter(models={"it": ChatMLX(model="test-model", backend=backend)}).invoke("Hello?")
     assert answer.text == LOCAL_ANSWER

@@ -9,13 +9,19 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Final
 
+from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tracers import context as tracer_context
 
-__all__ = ["SILENT", "silence"]
+__all__ = ["SILENT", "silence", "silent_copy"]
 
 SILENT: Final = RunnableConfig(callbacks=[], tags=["nostream"])
 """How candidates are called. LangGraph shows nothing of what bears that tag."""
+
+
+def silent_copy(model: BaseChatModel) -> BaseChatModel:
+    """The model, or a copy of it without callbacks of its own: they would show what was not let through."""
+    return model if model.callbacks is None else model.model_copy(update={"callbacks": None})
 
 
 @contextmanager
