@@ -123,13 +123,16 @@ def decode(text: str, where: str | Path) -> EmbeddingFingerprint:
         raise _damaged(where, str(error)) from error
 
 
-def check(stored: EmbeddingFingerprint, current: EmbeddingFingerprint, store: str) -> None:
+def check(
+    stored: EmbeddingFingerprint, current: EmbeddingFingerprint, store: str, *, migration: str | None = None
+) -> None:
     """Refuse to let two models meet in one store.
 
     Args:
         stored: Of the model that made the store's vectors.
         current: Of the model that is to add to it or ask it.
         store: The store's name, for the message.
+        migration: The command that migrates a store of its kind, up to the model's name.
 
     Raises:
         EmbeddingMismatchError: Their vectors cannot be compared.
@@ -145,7 +148,7 @@ def check(stored: EmbeddingFingerprint, current: EmbeddingFingerprint, store: st
         stored=stored.to_dict(),
         current=current.to_dict(),
         fields=different,
-        hint=_hint(different, stored, current),
+        hint=_hint(different, stored, current, migration),
     )
 
 
@@ -163,23 +166,29 @@ def still_true(stored: EmbeddingFingerprint, made: int | None, store: str) -> Em
     return None
 
 
-def check_dimensions(made: int, current: EmbeddingFingerprint, store: str) -> None:
+def check_dimensions(made: int, current: EmbeddingFingerprint, store: str, *, migration: str | None = None) -> None:
     """Refuse a store without a record whose vectors have another size.
 
     Args:
         made: Coordinates of its vectors.
         current: Of the model that is to add to it or ask it.
         store: The store's name, for the message.
+        migration: As for `check`.
 
     Raises:
         EmbeddingMismatchError: Another model made its vectors.
     """
     if made != current.dimensions:
-        raise _unrecorded(f"have {made} dimensions", "dimensions", made, current, store)
+        raise _unrecorded(f"have {made} dimensions", "dimensions", made, current, store, migration)
 
 
 def check_vectors(
-    stored: Sequence[Sequence[float]], again: Sequence[Sequence[float]], current: EmbeddingFingerprint, store: str
+    stored: Sequence[Sequence[float]],
+    again: Sequence[Sequence[float]],
+    current: EmbeddingFingerprint,
+    store: str,
+    *,
+    migration: str | None = None,
 ) -> None:
     """Refuse a store without a record whose vectors are not those that its texts have now.
 
@@ -188,19 +197,20 @@ def check_vectors(
         again: What the model makes of the same texts, in the same order.
         current: Of the model that is to add to it or ask it.
         store: The store's name, for the message.
+        migration: As for `check`.
 
     Raises:
         EmbeddingMismatchError: Another model made its vectors.
     """
-    check_dimensions(len(stored[0]), current, store)
+    check_dimensions(len(stored[0]), current, store, migration=migration)
     likeness = max(_cosine(old, new) for old, new in zip(stored, again, strict=True))
     if likeness < _OTHER_MODEL:
         reason = f"are not those that its texts have now (cosine {likeness:.2f} at best)"
-        raise _unrecorded(reason, "witness", len(stored[0]), current, store)
+        raise _unrecorded(reason, "witness", len(stored[0]), current, store, migration)
 
 
 def _unrecorded(
-    reason: str, field: str, dimensions: int, current: EmbeddingFingerprint, store: str
+    reason: str, field: str, dimensions: int, current: EmbeddingFingerprint, store: str, migration: str | None
 ) -> EmbeddingMismatchError:
     adopt = " If they were made of other texts on purpose, pass `adopt=True`." if field == "witness" else ""
     return EmbeddingMismatchError(
@@ -210,8 +220,7 @@ def _unrecorded(
         stored={"dimensions": dimensions},
         current=current.to_dict(),
         fields=(field,),
-        hint="Open it with the model that it was made with; or fill a new store from its documents with "
-        f"`{current.model}`.{adopt}",
+        hint=f"Open it with the model that it was made with; or {_change(current, migration)}.{adopt}",
     )
 
 
@@ -239,12 +248,19 @@ def _shown(value: Any) -> str:
     return f"`{value}`" if value != "" else "empty"
 
 
-def _hint(different: Sequence[str], stored: EmbeddingFingerprint, current: EmbeddingFingerprint) -> str:
+def _hint(
+    different: Sequence[str], stored: EmbeddingFingerprint, current: EmbeddingFingerprint, migration: str | None
+) -> str:
     settings = [name for name in ("dimensions", "normalize", "query_prompt", "document_prompt") if name in different]
     given = "".join(f", `{name}={getattr(stored, name)!r}`" for name in settings)
     # Other settings give other vectors; only a difference that they do not explain is one of the weights.
     is_explained = set(different) <= {*settings, "witness"} and different != ("witness",)
     weights = "" if is_explained or stored.model != current.model else "the weights that it was made with, of "
-    return (
-        f"Open it with {weights}`{stored.model}`{given}; or fill a new store from its documents with `{current.model}`."
-    )
+    return f"Open it with {weights}`{stored.model}`{given}; or {_change(current, migration)}."
+
+
+def _change(current: EmbeddingFingerprint, migration: str | None) -> str:
+    """How the store comes to the vectors of another model."""
+    if migration is None:
+        return f"fill a new store from its documents with `{current.model}`"
+    return f"embed its texts with `{current.model}`: `{migration} --model {current.model}`"

@@ -15,6 +15,7 @@ from mlx_integrations.cli.embed import embed
 from mlx_integrations.cli.estimate import estimate
 from mlx_integrations.cli.exit_codes import MEANINGS, ExitCode, exit_code
 from mlx_integrations.cli.frame import add, group
+from mlx_integrations.cli.migrate import app as migrate_app
 from mlx_integrations.cli.models.app import app as models_app
 from mlx_integrations.cli.models.listing import list_models as print_models
 from mlx_integrations.cli.options import Model, Offline, Provider
@@ -44,6 +45,7 @@ add(app, embed, panel=_TALK)
 app.add_typer(route_app, name="route", rich_help_panel=_TALK)
 app.add_typer(models_app, name="models", rich_help_panel=_MODELS)
 add(app, estimate, panel=_MODELS)
+app.add_typer(migrate_app, name="migrate", rich_help_panel=_MODELS)
 add(app, setup, panel=_SETUP)
 app.add_typer(config_app, name="config", rich_help_panel=_SETUP)
 add(app, doctor, panel=_SETUP)

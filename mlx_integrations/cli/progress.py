@@ -1,4 +1,4 @@
-"""How far a download or conversion is: one bar over all bytes on a terminal, a line every few seconds elsewhere."""
+"""How far something long is: one bar over all of it on a terminal, a line every few seconds elsewhere."""
 
 import sys
 import time
@@ -41,9 +41,16 @@ class Progress(Protocol):
 
 
 class Meter:
-    """Speed and what is left, from how far a download was at a few moments. No clock, no terminal."""
+    """Speed and what is left, from how far a download was at a few moments. No clock, no terminal.
 
-    def __init__(self) -> None:
+    Args:
+        shown: Writes an amount: of bytes, or of whatever is counted instead.
+        unit: What stands behind a speed, where an amount does not say it.
+    """
+
+    def __init__(self, shown: Callable[[float], str] = disk, unit: str = "") -> None:
+        self._shown = shown
+        self._unit = unit
         self._moments: deque[tuple[float, int]] = deque()
         self._now: Progress | None = None
 
@@ -77,11 +84,14 @@ class Meter:
         now = self._now
         if now is None:
             return []
-        told = [f"{self.share * 100:3.0f} %", f"{disk(now.done_bytes)} of {disk(now.total_bytes)}"]
+        told = [f"{self.share * 100:3.0f} %", f"{self._shown(now.done_bytes)} of {self._shown(now.total_bytes)}"]
         if word := _WORDS.get(now.phase, now.phase):
             told.append(word)
         if speed := self.bytes_per_second:
-            told += [f"{disk(speed)}/s", f"{duration((now.total_bytes - now.done_bytes) / speed)} left"]
+            told += [
+                f"{self._shown(speed)}{self._unit}/s",
+                f"{duration((now.total_bytes - now.done_bytes) / speed)} left",
+            ]
         return told
 
     def line(self, width: int) -> str:
@@ -103,6 +113,7 @@ class ProgressDisplay:
         stream: Where to; a terminal gets a bar.
         width: Columns of the terminal at the moment.
         clock: Seconds that only go up.
+        meter: Says what there is to say; one of bytes if left out.
     """
 
     def __init__(
@@ -111,12 +122,13 @@ class ProgressDisplay:
         *,
         width: Callable[[], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        meter: Meter | None = None,
     ) -> None:
         self._stream = stream or sys.stderr
         self._is_terminal = self._stream.isatty()
         self._width = width or _terminal_width
         self._clock = clock
-        self._meter = Meter()
+        self._meter = meter or Meter()
         self._shown_at: float | None = None
         self._drawn = 0
 

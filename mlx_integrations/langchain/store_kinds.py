@@ -4,6 +4,7 @@ Stores are known by the names of their classes and asked through their own attri
 imported here, so that none has to be installed.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -72,6 +73,10 @@ class StoreKind:
         """The place that a call of the `saving` method names."""
         raise NotImplementedError(f"{type(self).__name__} has no method that saves")
 
+    def migration(self) -> str | None:
+        """The command that gives it the vectors of another model, where there is one for its kind and place."""
+        return None
+
     def count(self, store: VectorStore) -> int | None:
         """How many vectors it has; `None` if it cannot say."""
         return None
@@ -97,6 +102,13 @@ class _Faiss(StoreKind):
 
     def sidecar(self) -> Path | None:
         return None if self.path is None else sidecar_of(self.path, is_file=self.path.suffix == ".faiss")
+
+    def migration(self) -> str | None:
+        if self.path is None:
+            return None
+        if self.path.suffix != ".faiss":
+            return f"mlxi migrate run {shlex.quote(str(self.path))}"
+        return f"mlxi migrate run {shlex.quote(str(self.path.parent))} --name {shlex.quote(self.path.stem)}"
 
     def saved_at(self, arguments: Mapping[str, Any]) -> Path:
         folder, index = Path(arguments["folder_path"]), arguments.get("index_name", "index")

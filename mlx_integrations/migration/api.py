@@ -26,7 +26,7 @@ from mlx_integrations.errors import (
 )
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.engine import DEFAULT_BATCH_ROWS, Progress, embed_rows, embedded_rows
-from mlx_integrations.migration.executors.protocol import Executor
+from mlx_integrations.migration.executors.protocol import Executor, LongTexts
 from mlx_integrations.migration.journal import Journal, Phase
 from mlx_integrations.migration.protocol import Published, Store
 from mlx_integrations.migration.records import StoreInfo
@@ -80,6 +80,7 @@ class MigrationStatus:
         phase: As in the journal.
         run_id: Part of the names that it made up.
         target: The model that embeds.
+        long_texts: What happens to texts that are longer than it reads.
         total: Rows when it was begun.
         embedded: Rows that have a new vector.
         truncated: Of them, those of which the model read only the beginning.
@@ -93,6 +94,7 @@ class MigrationStatus:
     phase: Phase
     run_id: str
     target: EmbeddingFingerprint
+    long_texts: LongTexts
     total: int
     embedded: int
     truncated: int
@@ -434,6 +436,7 @@ def _status(store: Store, place: Workspace) -> MigrationStatus:
         phase=journal.phase,
         run_id=run.id,
         target=run.fingerprint,
+        long_texts=journal.fact("run")["long_texts"],
         total=journal.fact("run")["total"],
         embedded=journal.count(),
         truncated=journal.count_truncated(),

@@ -118,8 +118,9 @@ def test_the_guard_accepts_the_store_afterwards(tmp_path: Path) -> None:
     def opened() -> FAISS:
         return guarded(FAISS.load_local(str(folder), embeddings, allow_dangerous_deserialization=True), path=folder)
 
-    with pytest.raises(EmbeddingMismatchError):
+    with pytest.raises(EmbeddingMismatchError) as caught:
         verify_store(opened())
+    assert f"`mlxi migrate run {folder} --model new-model`" in caught.value.hint
     store = LangChainFaissStore(folder)
     migrate(store, executor())
     assert verify_store(opened()).differences(executor().fingerprint()) == ()

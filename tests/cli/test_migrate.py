@@ -1,0 +1,152 @@
+"""`mlxi migrate`: a store's way to another model, and back."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlx_integrations.cli.exit_codes import ExitCode
+from mlx_integrations.cli.main import main
+from mlx_integrations.cli.migrate import _amount, _Rows
+from mlx_integrations.cli.parts import Parts
+from mlx_integrations.cli.progress import Meter, ProgressDisplay
+from mlx_integrations.settings import Settings
+from mlx_integrations.testing import FakeEmbeddingBackend
+from tests.migration.stores import contents_of, save_faiss, texts
+
+
+class Shell:
+    """Runs commands in this process."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+        self.models: list[str] = []
+        self.out = self.err = ""
+
+    def __call__(self, *arguments: str) -> int:
+        def find(name: str) -> FakeEmbeddingBackend:
+            self.models.append(name)
+            return FakeEmbeddingBackend(model_id=name, dimensions=16, seed=len(name), max_tokens=5)
+
+        parts = Parts(settings=lambda **values: Settings(**values), embedding_backend=find)
+        code = main(["migrate", *arguments], parts)
+        captured = self._capture.readouterr()
+        self.out, self.err = captured.out, captured.err
+        return code
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def mlxi(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_faiss(tmp_path / "store", texts(30))
+
+
+def test_the_whole_way(mlxi: Shell, folder: Path) -> None:
+    before, address = contents_of(folder), str(folder)
+    assert mlxi("plan", address) == 0
+    assert "30 of 30 texts have more than 5 tokens" in mlxi.out
+    assert "16 dimensions of `minilm-l6-v2`, index Flat" in mlxi.out
+    assert contents_of(folder.parent) == {f"store/{name}": content for name, content in before.items()}
+    assert mlxi("status", address) == 0
+    assert "No migration" in mlxi.err
+    assert mlxi("run", address, "--no-publish") == 0
+    assert "in use    the old vectors" in mlxi.out
+    assert mlxi("verify", address) == 0
+    assert "30 of 30 rows" in mlxi.out
+    assert mlxi("publish", address) == 0
+    assert "in use    the new vectors" in mlxi.out
+    assert mlxi("rollback", address) == 0
+    assert {name: content for name, content in contents_of(folder).items() if name in before} == before
+    assert mlxi("run", address) == 0
+    assert mlxi("status", address, "--json") == 0
+    assert (mlxi.json["phase"], mlxi.json["in_use"], mlxi.json["embedded"]) == ("published", "new", 30)
+    assert mlxi("gc", address) == ExitCode.WRONG_USAGE
+    assert "--yes" in mlxi.err
+    assert mlxi("gc", address, "--yes") == 0
+    assert sorted(contents_of(folder)) == ["index.faiss", "index.pkl", "mlxi-embedding.json"]
+    assert mlxi("gc", address, "--yes") == 0
+    assert "nothing to delete" in mlxi.err
+
+
+def test_models_and_options_are_passed_on(mlxi: Shell, folder: Path) -> None:
+    address = str(folder)
+    options = ("--model", "other-model", "--dimensions", "8", "--long-texts", "mean", "--index", "HNSW8")
+    assert mlxi("plan", address, *options, "--json") == 0
+    assert (mlxi.json["index"], mlxi.json["target"]["dimensions"]) == ("HNSW8", 8)
+    assert mlxi("run", address, *options, "--json") == 0
+    assert (mlxi.json["target"]["model"], mlxi.json["target"]["dimensions"]) == ("other-model", 8)
+    assert (mlxi.json["long_texts"], mlxi.json["truncated"]) == ("mean", 0)
+    assert mlxi("verify", address, "--json") == 0  # with the model and the options of the run
+    assert all(check["is_passed"] for check in mlxi.json)
+    assert set(mlxi.models) == {"other-model"}
+
+
+def test_another_model_is_refused_until_it_is_told_to_start_afresh(mlxi: Shell, folder: Path) -> None:
+    address = str(folder)
+    mlxi("run", address, "--no-publish")
+    assert mlxi("run", address, "--model", "another") == ExitCode.FAILED
+    assert "--restart" in mlxi.err
+    assert mlxi("run", address, "--model", "another", "--restart") == 0
+
+
+def test_what_is_no_store_is_told(mlxi: Shell, tmp_path: Path) -> None:
+    for address, told in ((tmp_path, "no vector store"), (tmp_path / "nothing", "nothing at")):
+        assert mlxi("plan", str(address)) == ExitCode.FAILED
+        assert told in mlxi.err
+        assert mlxi.models == []
+
+
+def test_an_index_of_another_name_is_suggested(mlxi: Shell, folder: Path) -> None:
+    for ending in ("faiss", "pkl"):
+        (folder / f"index.{ending}").rename(folder / f"notes.{ending}")
+    assert mlxi("plan", str(folder)) == ExitCode.FAILED
+    assert "`notes`: say which with `--name`" in mlxi.err
+    assert mlxi("run", str(folder), "--name", "notes", "--json") == 0
+    assert mlxi.json["in_use"] == "new"
+
+
+def test_faults_of_a_store_are_shown_and_block(mlxi: Shell, tmp_path: Path) -> None:
+    address = str(save_faiss(tmp_path / "store", ["a", " ", "b"]))
+    assert mlxi("plan", address) == 0
+    assert "blocks" in mlxi.out and "doc-00001" in mlxi.out
+    assert mlxi("plan", address, "--json") == 0
+    assert mlxi.json["is_blocked"] is True
+    assert mlxi("run", address) == ExitCode.FAILED
+    assert "no text" in mlxi.err
+
+
+def test_progress_counts_rows() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream, moments = Terminal(), iter([0.0, 2.0, 4.0])
+    meter = Meter(_amount, " rows")
+    with ProgressDisplay(stream, width=lambda: 120, clock=lambda: next(moments), meter=meter) as display:
+        for done in (1024, 3072):
+            display.update(_Rows(done_bytes=done, total_bytes=10_240))
+    assert "30 %  3,072 of 10,240  1,024 rows/s  7 s left" in stream.getvalue()
+
+
+def test_ctrl_c_leaves_a_run_to_go_on_with(
+    mlxi: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(self: ProgressDisplay, progress: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressDisplay, "update", interrupted)
+        assert mlxi("run", str(folder)) == ExitCode.INTERRUPTED
+    assert "goes on from here" in mlxi.err
+    assert mlxi("run", str(folder), "--json") == 0
+    assert mlxi.json["in_use"] == "new"
