@@ -4,12 +4,13 @@ A file beside the folder of the database would be lost with a server, and one da
 a model of its own. Collections are asked through their own attributes, so that Chroma does not have to be installed.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.sidecar import decode, encode
 
-__all__ = ["collection_name", "has_record", "read_record", "write_record"]
+__all__ = ["collection_name", "has_record", "read_record", "record_in", "write_record"]
 
 _METADATA_KEY = "mlxi_embedding"
 
@@ -25,8 +26,21 @@ def read_record(collection: Any) -> EmbeddingFingerprint | None:
     Raises:
         SidecarError: The record is damaged.
     """
-    text = _metadata(collection).get(_METADATA_KEY)
-    return None if text is None else decode(str(text), f"the metadata of {collection_name(collection)}")
+    return record_in(_metadata(collection), collection_name(collection))
+
+
+def record_in(metadata: Mapping[str, Any], collection: str) -> EmbeddingFingerprint | None:
+    """The record in a collection's metadata, if there is one.
+
+    Args:
+        metadata: Of the collection.
+        collection: What messages call it.
+
+    Raises:
+        SidecarError: The record is damaged.
+    """
+    text = metadata.get(_METADATA_KEY)
+    return None if text is None else decode(str(text), f"the metadata of {collection}")
 
 
 def write_record(collection: Any, fingerprint: EmbeddingFingerprint) -> None:

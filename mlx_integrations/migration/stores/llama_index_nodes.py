@@ -1,4 +1,4 @@
-"""The nodes of a persisted storage context of LlamaIndex: `docstore.json`."""
+"""Nodes of LlamaIndex, as they were embedded: those of a persisted storage context, and those in a database."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, Final
 from mlx_integrations.errors import MissingExtraError
 from mlx_integrations.migration.stores.json_reader import JsonFile, Places
 
-__all__ = ["DOCSTORE", "Nodes"]
+__all__ = ["DOCSTORE", "Nodes", "text_of_flat_node"]
 
 DOCSTORE: Final = "docstore.json"
 _NODES: Final = "/data"  # after the docstore's namespace
@@ -55,12 +55,37 @@ class Nodes:
         return None if span is None else _embedded(self._file.value(span))
 
 
+def text_of_flat_node(metadata: Mapping[str, Any], text: str) -> str | None:
+    """What was embedded of a node that is part of the metadata of its text, as databases have it.
+
+    Args:
+        metadata: Of the text; `_node_content` is the node, without its text.
+        text: The node's own text.
+
+    Returns:
+        The text with what the node's metadata add to it; `None` if LlamaIndex cannot make a node of it.
+    """
+    try:
+        from llama_index.core.schema import MetadataMode
+        from llama_index.core.vector_stores.utils import metadata_dict_to_node
+    except ImportError as error:
+        raise _missing() from error
+    try:
+        return metadata_dict_to_node(dict(metadata), text=text).get_content(metadata_mode=MetadataMode.EMBED)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _missing() -> MissingExtraError:
+    return MissingExtraError("The nodes of LlamaIndex need `llama-index-core`.", extra="llama-index")
+
+
 def _embedded(stored: Any) -> tuple[str | None, Mapping[str, Any]]:
     try:
         from llama_index.core.schema import MetadataMode
         from llama_index.core.storage.docstore.utils import json_to_doc
     except ImportError as error:
-        raise MissingExtraError("The nodes of LlamaIndex need `llama-index-core`.", extra="llama-index") from error
+        raise _missing() from error
     try:
         node = json_to_doc(stored)
         return node.get_content(metadata_mode=MetadataMode.EMBED), node.metadata
