@@ -18,6 +18,7 @@ from mlx_integrations.migration.journal import DeadLetter, Entry, Journal, Writt
 from mlx_integrations.migration.protocol import Embedded, Reader
 from mlx_integrations.migration.records import Row, content_digest, text_digest
 from mlx_integrations.migration.staging import Staging
+from mlx_integrations.migration.text_index import TextIndex
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
@@ -79,16 +80,23 @@ class _Planner:
         self._position = journal.next_position()
         # Texts of batches that are planned and not yet committed: an executor may read some ahead.
         self._pending: dict[bytes, int] = {}
+        self._texts = TextIndex(journal.texts())
 
     def batches(self) -> Iterator[_Batch]:
         """The batches, as they are asked for."""
         while rows := list(islice(self._rows, self._batch_rows)):
             yield self._plan(rows)
 
-    def committed(self, batch: _Batch) -> None:
-        """Its texts are found in the journal from now on."""
+    def committed(self, batch: _Batch, entries: Sequence[Entry]) -> None:
+        """Its texts are found in the journal from now on.
+
+        Args:
+            batch: The batch.
+            entries: What became of its rows.
+        """
         for _, text, _ in batch.rows:
             self._pending.pop(text, None)
+        self._texts.add([(each.text, each.position) for each in entries])
 
     def _plan(self, rows: Sequence[Row]) -> _Batch:
         batch = _Batch(first=self._position, cursor=rows[-1].key, seen=len(rows))
@@ -104,11 +112,19 @@ class _Planner:
                 batch.kept.append(entry.position)
                 continue
             batch.rows.append((row, text_digest(row.text), content))
-        known = self._journal.positions_of_texts({text for _, text, _ in batch.rows})
+        known = self._known({text for _, text, _ in batch.rows})
         for row, text, _ in batch.rows:
             self._place(batch, row, text, known)
         self._position += len(batch.rows)
         return batch
+
+    def _known(self, texts: set[bytes]) -> dict[bytes, tuple[int, bool]]:
+        """For texts that are embedded already: where, and whether they were truncated."""
+        found: dict[bytes, tuple[int, bool]] = {}
+        for text, position in self._texts.find(list(texts)):
+            if text not in found and (there := self._journal.text_at(position)) is not None and there[0] == text:
+                found[text] = position, there[1]
+        return found
 
     def _place(self, batch: _Batch, row: Row, text: bytes, known: dict[bytes, tuple[int, bool]]) -> None:
         if text in known:
@@ -213,8 +229,8 @@ def _run_pass(
     for made in executor.embed(texts()):
         batch = planned.popleft()
         _check_shape(batch, made, staging, executor)
-        _commit(batch, made, journal, staging, number, clock() - begun)
-        planner.committed(batch)
+        entries = _commit(batch, made, journal, staging, number, clock() - begun)
+        planner.committed(batch, entries)
         done, embedded, begun = done + batch.seen, embedded + len(batch.fresh), clock()
         on_progress(Progress(done=done, embedded=embedded, seconds=begun - started))
         if should_stop():
@@ -228,7 +244,9 @@ def _check_shape(batch: _Batch, made: Vectors, staging: Staging, executor: Execu
         raise ValueError(f"{type(executor).__name__} made vectors of {made.vectors.shape} instead of {expected}")
 
 
-def _commit(batch: _Batch, made: Vectors, journal: Journal, staging: Staging, number: int, seconds: float) -> None:
+def _commit(
+    batch: _Batch, made: Vectors, journal: Journal, staging: Staging, number: int, seconds: float
+) -> list[Entry]:
     """Put a batch's vectors on the disk, then its rows into the journal."""
     vectors, refused = _gathered(batch, made, staging)
     entries: list[Entry] = []
@@ -247,6 +265,7 @@ def _commit(batch: _Batch, made: Vectors, journal: Journal, staging: Staging, nu
     journal.add_batch(
         entries, dead, kept=batch.kept, written=written, number=number, cursor=batch.cursor, seconds=seconds
     )
+    return entries
 
 
 def _gathered(batch: _Batch, made: Vectors, staging: Staging) -> tuple["NDArray[np.float32]", dict[int, str]]:

@@ -9,7 +9,7 @@ import json
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -40,12 +40,10 @@ CREATE TABLE IF NOT EXISTS entry (
     position INTEGER PRIMARY KEY,
     key TEXT NOT NULL,
     text BLOB NOT NULL,
-    text_prefix INTEGER NOT NULL,
     content BLOB NOT NULL,
     pass INTEGER NOT NULL,
     is_truncated INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX IF NOT EXISTS entry_of_text ON entry (text_prefix);
 CREATE TABLE IF NOT EXISTS batch (
     first INTEGER PRIMARY KEY, count INTEGER NOT NULL, checksum INTEGER NOT NULL, seconds REAL NOT NULL
 );
@@ -232,8 +230,8 @@ class Journal:
         with self.transaction():
             execute = self._connection.executemany
             execute(
-                "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(e.position, e.key, e.text, _prefix(e.text), e.content, number, e.is_truncated) for e in entries],
+                "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)",
+                [(e.position, e.key, e.text, e.content, number, e.is_truncated) for e in entries],
             )
             execute(
                 "INSERT OR REPLACE INTO dead_letter VALUES (?, ?, ?, ?)",
@@ -296,12 +294,15 @@ class Journal:
         row = self._connection.execute(query, (position,)).fetchone()
         return None if row is None else str(row[0])
 
-    def positions_of_texts(self, digests: Iterable[bytes]) -> dict[bytes, tuple[int, bool]]:
-        """For texts that are embedded already: where, and whether they were truncated."""
-        find = self._connection.execute
-        query = "SELECT position, is_truncated FROM entry WHERE text_prefix = ? AND text = ? LIMIT 1"
-        found = {digest: find(query, (_prefix(digest), digest)).fetchone() for digest in digests}
-        return {digest: (row[0], bool(row[1])) for digest, row in found.items() if row is not None}
+    def texts(self) -> Iterator[tuple[bytes, int]]:
+        """Digests and positions of all texts that are embedded."""
+        yield from self._connection.execute("SELECT text, position FROM entry")
+
+    def text_at(self, position: int) -> tuple[bytes, bool] | None:
+        """The digest of the text at a position, and whether it was truncated; `None` if there is none."""
+        query = "SELECT text, is_truncated FROM entry WHERE position = ?"
+        row = self._connection.execute(query, (position,)).fetchone()
+        return None if row is None else (row[0], bool(row[1]))
 
     def entries_of_keys(self, keys: Sequence[str]) -> dict[str, Entry]:
         """The entries of some rows; a key that is not embedded is left out."""
@@ -346,8 +347,3 @@ class Journal:
     def count_dead(self) -> int:
         """How many could not be embedded."""
         return int(self._connection.execute("SELECT count(*) FROM dead_letter").fetchone()[0])
-
-
-def _prefix(digest: bytes) -> int:
-    """The first 8 bytes as SQLite's signed integer: an index over them is half as large as one over all 16."""
-    return int.from_bytes(digest[:8], "big", signed=True)

@@ -11,6 +11,7 @@ from mlx_integrations.errors import JournalError
 from mlx_integrations.migration.journal import DeadLetter, Entry, Journal, Written
 from mlx_integrations.migration.records import Row, content_digest, text_digest
 from mlx_integrations.migration.staging import Staging
+from mlx_integrations.migration.text_index import TextIndex
 
 
 def entry(position: int) -> Entry:
@@ -36,9 +37,9 @@ def test_what_was_committed_is_there_after_opening_again(tmp_path: Path) -> None
         assert journal.fact("nothing") is None
         assert journal.events() == [(12.0, "pass", "1"), (12.0, "embedded", "it took long")]
         assert journal.entries_of_keys(["key-1", "nobody"]) == {"key-1": entry(1)}
-        assert journal.positions_of_texts([text_digest("key-2"), text_digest("x")]) == {
-            text_digest("key-2"): (2, False)
-        }
+        assert journal.text_at(2) == (text_digest("key-2"), False)
+        assert journal.text_at(3) is None
+        assert list(journal.texts()) == [(text_digest(f"key-{number}"), number) for number in range(3)]
         assert journal.last_written() == Written(first=0, count=3, checksum=7)
         assert (journal.next_position(), journal.count()) == (3, 3)
 
@@ -177,3 +178,25 @@ def test_digests_of_sets_are_the_same_in_every_process() -> None:
         for seed in ("1", "2")
     }
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("share", [1, 3, 1000])
+def test_texts_are_found_where_they_were_put(share: int) -> None:
+    pairs = [(text_digest(f"text {number}"), number) for number in range(5000)]
+    index = TextIndex(pairs[:1000])
+    for first in range(1000, 5000, share * 4):
+        index.add(pairs[first : first + share * 4])
+    asked = [digest for digest, _ in pairs[::7]]
+    assert set(index.find(asked)) >= set(pairs[::7])
+    assert len(list(index.find(asked))) < len(asked) + 10  # four bytes of a digest tell nearly all texts apart
+    assert list(index.find([])) == []
+    others = [text_digest(f"another text {number}") for number in range(1000)]
+    assert len(list(index.find(others))) < 10
+
+
+def test_texts_whose_digests_begin_alike_are_all_given() -> None:
+    alike = [(b"same" + bytes([number]) * 12, number) for number in range(5)]
+    index = TextIndex(alike[:3])
+    index.add(alike[3:])
+    assert sorted(position for _, position in index.find([b"same" + b"x" * 12])) == [0, 1, 2, 3, 4]
+    assert list(TextIndex().find([b"same" + b"x" * 12])) == []
