@@ -303,7 +303,8 @@ def gc(store: Store, *, work: Path | None = None) -> bool:
                 )
             place.journal.set_phase("discarding")
         _finish_cut_off(store, place)
-    Workspace.delete(store.location, work)
+        place.journal.close()
+        Workspace.delete(store.location, work)  # the lock with the rest: while it is held, nobody takes it for theirs
     return True
 
 

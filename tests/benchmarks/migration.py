@@ -27,6 +27,7 @@ from tests.benchmarks.common import machine
 
 DIMENSIONS = 384
 MIB = 1024**2
+_FILLER = "lorem ipsum dolor sit amet " * 18
 
 
 class _Instant:
@@ -60,7 +61,7 @@ class _Generated:
 
     def rows(self, after: str | None = None) -> Iterator[Row]:
         for number in range(0 if after is None else int(after) + 1, self._count):
-            text = f"{number} " + "lorem ipsum dolor sit amet " * 18
+            text = f"{number} {_FILLER}"
             metadata = {"source": f"file-{number % 97}.txt", "page": number % 13}
             yield Row(key=f"{number:09d}", id=f"doc-{number}", text=text, metadata=metadata)
 
