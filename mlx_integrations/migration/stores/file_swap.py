@@ -9,6 +9,7 @@ Which vectors are in use is seen from these names alone: the new ones if there i
 """
 
 import contextlib
+import glob
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
@@ -81,19 +82,27 @@ class FileSwap:
             return None
 
     @contextlib.contextmanager
-    def writing(self, run: Run) -> Iterator[IO[bytes]]:
-        """Write what is to be built. It has its name only once it is whole and on the disk."""
+    def placing(self, run: Run) -> Iterator[Path]:
+        """Where to write what is to be built; files that add to this name are deleted, too.
+
+        It has to be on the disk when this ends, and only then has the name of what was built.
+        """
         built = self._built(run)
         part = built.with_name(f"{built.name}{_UNFINISHED}")
         try:
-            with part.open("wb") as file:
-                yield file
-                file.flush()
-                flush(file.fileno())
+            yield part
             part.replace(built)
         finally:
-            part.unlink(missing_ok=True)
+            self._delete_unfinished(built)
         flush_folder(built.parent)
+
+    @contextlib.contextmanager
+    def writing(self, run: Run) -> Iterator[IO[bytes]]:
+        """Write what is to be built."""
+        with self.placing(run) as part, part.open("wb") as file:
+            yield file
+            file.flush()
+            flush(file.fileno())
 
     def built(self, run: Run) -> Path:
         """The file that was built, wherever it is by now.
@@ -154,10 +163,15 @@ class FileSwap:
         if not self._is_new_in_use(run) and self.published(run) == "between":
             self.rollback(run)
         # What is in use has a name of its own, which is none of these.
-        for place in (built, old, built.with_name(f"{built.name}{_UNFINISHED}")):
+        for place in (built, old):
             place.unlink(missing_ok=True)
+        self._delete_unfinished(built)
         self._old_record(run).unlink(missing_ok=True)
         flush_folder(built.parent)
+
+    def _delete_unfinished(self, built: Path) -> None:
+        for place in built.parent.glob(f"{glob.escape(built.name)}{_UNFINISHED}*"):
+            place.unlink(missing_ok=True)
 
     def _is_new_in_use(self, run: Run) -> bool:
         old = self._old(run)
