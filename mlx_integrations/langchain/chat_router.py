@@ -20,7 +20,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
-from typing import Any, Self, cast
+from typing import Any, Final, Self, cast
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
@@ -47,11 +47,11 @@ from mlx_integrations.langchain.routing.answers import Ending, whole_result
 from mlx_integrations.langchain.routing.calls import CandidateCalls, EndsSeen
 from mlx_integrations.langchain.routing.candidates import ModelFacts, candidate_of, locate_model, observer_of
 from mlx_integrations.langchain.routing.dialect import LangChainDialect, Piece
-from mlx_integrations.langchain.routing.facts import ROUTE_OPTIONS, read_call
-from mlx_integrations.langchain.routing.listening import RunListener, check_tracing, take_marks
+from mlx_integrations.langchain.routing.facts import ROUTE_OPTIONS, read_call, wants_format
+from mlx_integrations.langchain.routing.listening import RunListener, RunMarks, check_tracing, take_marks
 from mlx_integrations.langchain.routing.named import named_models, says_why_it_ends
 from mlx_integrations.langchain.routing.retries import without_retries
-from mlx_integrations.langchain.routing.silence import silent_copy
+from mlx_integrations.langchain.routing.silence import is_cached, silent_copy, without_cache
 from mlx_integrations.langchain.routing.tools import neutral_choice, schemas_of
 from mlx_integrations.langchain.structured import Method, structured_output
 from mlx_integrations.langchain.tools import openai_tool
@@ -66,6 +66,9 @@ from mlx_integrations.router.read import RequestReader
 __all__ = ["ChatRouter", "ModelFacts"]
 
 _NOT_FOR_CANDIDATES = (*ROUTE_OPTIONS, "tools", "stream", "ls_structured_output_format", "structured_output_format")
+
+_MAKING: Final = frozenset({"models", "policy", "facts", "local_hosts", "timeout", "callbacks"})
+"""Fields that a router is made of."""
 
 
 class ChatRouter(BaseChatModel):
@@ -104,10 +107,11 @@ class ChatRouter(BaseChatModel):
     `api_key`, `base_url` and `max_retries` are accepted and ignored: they belong to the candidates.
     """
 
-    models: SkipValidation[Mapping[str, BaseChatModel]]
-    policy: SkipValidation[Policy] = Field(default_factory=Policy)
-    facts: SkipValidation[Mapping[str, ModelFacts]] = Field(default_factory=dict)
-    local_hosts: tuple[str, ...] = ()
+    # Another one would not be obeyed by what was made from it: a copy has to be made.
+    models: SkipValidation[Mapping[str, BaseChatModel]] = Field(frozen=True)
+    policy: SkipValidation[Policy] = Field(default_factory=Policy, frozen=True)
+    facts: SkipValidation[Mapping[str, ModelFacts]] = Field(default_factory=dict, frozen=True)
+    local_hosts: tuple[str, ...] = Field(default=(), frozen=True)
     temperature: float | None = None
     max_tokens: int | None = None
     stop: list[str] | None = None
@@ -140,9 +144,15 @@ class ChatRouter(BaseChatModel):
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
+        self._prepare()
+        return self
+
+    def _prepare(self) -> None:
+        """Make what follows from the fields, and refuse what can never work."""
         self.policy.check_candidates(tuple(self.models))
         if self.timeout is not None and self.policy.deadlines.total is None:
-            self.policy = replace(self.policy, deadlines=replace(self.policy.deadlines, total=self.timeout))
+            deadlines = replace(self.policy.deadlines, total=self.timeout)
+            self.__dict__["policy"] = replace(self.policy, deadlines=deadlines)
         check_facts(self.facts, self.models)
         self._locator = Locator(self.local_hosts)
         self._reader = RequestReader(self.policy)
@@ -151,7 +161,6 @@ class ChatRouter(BaseChatModel):
         check_tracing(self.policy)
         self._listen()
         self._add_version("mlx-integrations", __version__)
-        return self
 
     def _listen(self) -> None:
         listener = RunListener(self._reader)
@@ -160,6 +169,20 @@ class ChatRouter(BaseChatModel):
         else:
             others = [item for item in self.callbacks or [] if not isinstance(item, RunListener)]
             self.callbacks = [listener, *others]
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A router like this one. Breakers and health are shared unless the copy has other candidates or rules."""
+        copied = super().model_copy(update=update)
+        if not update or not _MAKING & set(update):
+            return copied
+        copied.__dict__["models"] = named_models(copied.models)
+        copied._lock, copied._router = threading.Lock(), None
+        copied._prepare()
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Copy the options; candidates and what was found out about them are resources, which both copies use."""
+        return self.model_copy()
 
     @classmethod
     def from_settings(cls, **options: Any) -> "ChatRouter":
@@ -243,7 +266,7 @@ class ChatRouter(BaseChatModel):
             if options.get("tools"):
                 options["tools"] = [openai_tool(tool) for tool in options["tools"]]
             messages = self._convert_input(input).to_messages()
-            facts = read_call(self._reader, messages, options, stop=options.get("stop"), tags=tags)
+            facts = read_call(self._reader, messages, options, stop=options.get("stop") or self.stop, tags=tags)
             policy = policy_with_first(self.router.policy, options.get("model"), self.models)
             return self.router.plan(facts, policy=policy, count=self._count(messages, options))
 
@@ -265,6 +288,43 @@ class ChatRouter(BaseChatModel):
         name = candidate.name
         return locate_model(self.models[name], self.facts.get(name, ModelFacts()), self._locator, fresh=True)
 
+    def _generate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        """Keep private calls out of LangChain's cache, wherever it keeps things."""
+        model = self
+        if is_cached(self) and self._is_private(messages, stop, kwargs, take_marks(run_manager)):
+            _ = self.router  # which both have
+            model = cast(Self, without_cache(self))
+        return super(ChatRouter, model)._generate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
+
+    async def _agenerate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        model = self
+        if is_cached(self) and self._is_private(messages, stop, kwargs, take_marks(run_manager)):
+            await self._arouter()
+            model = cast(Self, without_cache(self))
+        return await super(ChatRouter, model)._agenerate_with_cache(
+            messages, stop=stop, run_manager=run_manager, **kwargs
+        )
+
+    def _is_private(
+        self, messages: list[BaseMessage], stop: list[str] | None, options: Mapping[str, Any], marks: RunMarks
+    ) -> bool:
+        with langchain_errors():
+            return read_call(
+                self._reader, messages, options, stop=stop, tags=marks.tags, metadata=marks.metadata
+            ).is_private
+
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -273,7 +333,7 @@ class ChatRouter(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         with langchain_errors():
-            stream = self._route(self.router, messages, stop, kwargs, is_whole=True)
+            stream = self._route(self.router, messages, stop, kwargs, take_marks(run_manager), is_whole=True)
             with closing(stream):
                 pieces = list(stream)
             return whole_result(pieces, stream.report)
@@ -286,7 +346,7 @@ class ChatRouter(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         with langchain_errors():
-            stream = self._aroute(await self._arouter(), messages, stop, kwargs, is_whole=True)
+            stream = self._aroute(await self._arouter(), messages, stop, kwargs, take_marks(run_manager), is_whole=True)
             async with aclosing(stream):
                 pieces = [piece async for piece in stream]
             return whole_result(pieces, stream.report)
@@ -299,8 +359,8 @@ class ChatRouter(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         with langchain_errors():
-            ending = Ending()
-            stream = self._route(self.router, messages, stop, kwargs, is_whole=False)
+            stream = self._route(self.router, messages, stop, kwargs, take_marks(run_manager), is_whole=False)
+            ending = Ending(is_private=stream.report.is_private)
             with closing(stream):
                 for piece in stream:
                     for generation in ending.take(piece):
@@ -320,8 +380,10 @@ class ChatRouter(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         with langchain_errors():
-            ending = Ending()
-            stream = self._aroute(await self._arouter(), messages, stop, kwargs, is_whole=False)
+            stream = self._aroute(
+                await self._arouter(), messages, stop, kwargs, take_marks(run_manager), is_whole=False
+            )
+            ending = Ending(is_private=stream.report.is_private)
             async with aclosing(stream):
                 async for piece in stream:
                     for generation in ending.take(piece):
@@ -343,10 +405,11 @@ class ChatRouter(BaseChatModel):
         messages: list[BaseMessage],
         stop: list[str] | None,
         options: Mapping[str, Any],
+        marks: RunMarks,
         *,
         is_whole: bool,
     ) -> RoutedStream[Piece]:
-        facts, calls, dialect, guarantee = self._prepared(messages, stop, options, is_whole)
+        facts, calls, dialect, guarantee = self._prepared(messages, stop, options, marks, is_whole)
         policy = policy_with_first(router.policy, options.get("model"), self.models)
         return router.stream(
             facts, calls.open, dialect, policy=policy, guarantee=guarantee, count=self._count(messages, options)
@@ -358,10 +421,11 @@ class ChatRouter(BaseChatModel):
         messages: list[BaseMessage],
         stop: list[str] | None,
         options: Mapping[str, Any],
+        marks: RunMarks,
         *,
         is_whole: bool,
     ) -> AsyncRoutedStream[Piece]:
-        facts, calls, dialect, guarantee = self._prepared(messages, stop, options, is_whole)
+        facts, calls, dialect, guarantee = self._prepared(messages, stop, options, marks, is_whole)
         policy = policy_with_first(router.policy, options.get("model"), self.models)
         return router.astream(
             facts, calls.aopen, dialect, policy=policy, guarantee=guarantee, count=self._count(messages, options)
@@ -372,10 +436,11 @@ class ChatRouter(BaseChatModel):
         messages: list[BaseMessage],
         stop: list[str] | None,
         options: Mapping[str, Any],
+        marks: RunMarks,
         is_whole: bool,
     ) -> tuple[RequestFacts, CandidateCalls, LangChainDialect, Guarantee | None]:
         """A call as the router needs it: facts, how to ask, how to read, how much to hold back."""
-        marks = take_marks()
+        stop = self.stop or None if stop is None else stop
         tools = [dict(tool) for tool in options.get("tools") or ()]
         facts = read_call(self._reader, messages, options, stop=stop, tags=marks.tags, metadata=marks.metadata)
         deadlines = self.policy.deadlines
@@ -386,13 +451,14 @@ class ChatRouter(BaseChatModel):
         calls = CandidateCalls(
             models=self._asked,
             messages=messages,
-            stop=self.stop or None if stop is None else stop,
+            stop=stop,
             tools=tools,
             options=given,
             is_streamed=not is_whole or has_token_deadline,
+            is_private=facts.is_private,
             ends=self._ends,
         )
-        wants_json = options.get("response_format") is not None
+        wants_json = wants_format(options.get("response_format"))
         dialect = LangChainDialect(schemas_of(tools), wants_json=wants_json)
         return facts, calls, dialect, "complete" if is_whole else None
 

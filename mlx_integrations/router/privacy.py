@@ -39,7 +39,8 @@ _KEPT: Final = 4096
 
 def is_marked(metadata: Mapping[str, Any]) -> bool:
     """Whether a message's metadata says that it must stay on this machine."""
-    return metadata.get(PRIVACY_KEY) == LOCAL_ONLY
+    # Chunks of several answers are merged by putting their texts together.
+    return str(metadata.get(PRIVACY_KEY)).startswith(LOCAL_ONLY)
 
 
 def said_private(said: Any) -> bool | None:

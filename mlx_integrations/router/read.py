@@ -8,8 +8,9 @@ their own.
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from mlx_integrations.errors import InvalidRequestError
 from mlx_integrations.router.facts import TASKS, MessageFacts, RequestFacts
@@ -17,11 +18,32 @@ from mlx_integrations.router.policy import Policy
 from mlx_integrations.router.privacy import PrivacyScanner
 from mlx_integrations.types import Attachment, ChatMessage, ChatRequest, JsonSchemaFormat, RegexFormat, ToolSpec
 
-__all__ = ["RequestReader", "message_facts"]
+__all__ = ["RequestReader", "message_facts", "readable_json"]
 
 _TEMPLATE_BYTES: Final = 32
 """What a template puts around a message: markers, role, line breaks."""
 _TEXT_TYPES: Final = ("text/", "application/json", "application/xml", "application/yaml", "application/toml")
+_ESCAPE: Final = re.compile(r"\\(u[0-9a-f]{4}|.)")
+_ESCAPED: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+
+
+def readable_json(value: Any) -> str:
+    r"""A value as JSON, but with texts as they are: what stands behind a line break must not look as if behind an `n`.
+
+    Args:
+        value: Of any kind; a class that knows its JSON Schema counts as that, as it does when it is sent.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=_plain)
+    return _ESCAPE.sub(_unescaped, text) if "\\" in text else text
+
+
+def _plain(value: Any) -> Any:
+    return value.model_json_schema() if isinstance(value, type) and hasattr(value, "model_json_schema") else str(value)
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    what = escape[1]
+    return chr(int(what[1:], 16)) if len(what) > 1 else _ESCAPED.get(what, what)
 
 
 def message_facts(message: ChatMessage, *, is_private: bool = False) -> MessageFacts:
@@ -36,7 +58,7 @@ def message_facts(message: ChatMessage, *, is_private: bool = False) -> MessageF
         return MessageFacts(role=message.role, text=message.content, is_private=is_private)
     parts = [message.content, message.reasoning or "", message.name or ""]
     for call in message.tool_calls:
-        parts += [call.name, json.dumps(call.arguments, ensure_ascii=False, default=str)]
+        parts += [call.name, readable_json(call.arguments)]
     parts += [_text_of(attachment) for attachment in attachments]
     return MessageFacts(
         role=message.role,
@@ -154,17 +176,17 @@ def _described(request: ChatRequest) -> bytes:
     """What else of a request is sent as text: tools, schema, strings that end the answer."""
     parts: list[str] = [_described_tool(tool) for tool in request.tools]
     if isinstance(request.output, JsonSchemaFormat):
-        parts.append(json.dumps(request.output.schema, ensure_ascii=False, default=str))
+        parts.append(readable_json(request.output.schema))
     elif isinstance(request.output, RegexFormat):
         parts.append(request.output.pattern)
     parts += request.sampling.stop
     if request.template_options:
-        parts.append(json.dumps(request.template_options, ensure_ascii=False, default=str))
+        parts.append(readable_json(request.template_options))
     return "\n".join(parts).encode("utf-8", "surrogatepass") if parts else b""
 
 
 def _described_tool(tool: ToolSpec) -> str:
-    return f"{tool.name}\n{tool.description}\n{json.dumps(tool.parameters, ensure_ascii=False, default=str)}"
+    return f"{tool.name}\n{tool.description}\n{readable_json(tool.parameters)}"
 
 
 def _text_of(attachment: Attachment) -> str:

@@ -5,20 +5,25 @@ in a log, a cache file, an error or a report.
 """
 
 import asyncio
+import contextlib
+import copy
 import gc
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 
 import langsmith
 import pytest
 from langchain.agents import create_agent
-from langchain_core.caches import InMemoryCache
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.caches import BaseCache, InMemoryCache
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
+from pydantic import BaseModel, Field, ValidationError
 
 from mlx_integrations.errors import ConfigurationError, MLXIntegrationsError, PrivacyError
 from mlx_integrations.langchain import ChatMLX, ChatRouter
@@ -148,8 +153,126 @@ def test_an_answer_to_a_private_call_keeps_the_conversation_here(endpoints: TwoE
     again = router.invoke([answer, HumanMessage("And then?")])
     assert again.response_metadata["privacy"] == "local_only"
     chunks = list(router.stream([answer, HumanMessage("And then?")]))
-    assert chunks[-1].response_metadata["privacy"] == "local_only"
+    assert chunks[0].response_metadata["privacy"] == "local_only"
+    assert add_ai_message_chunks(*chunks).response_metadata["privacy"] == "local_only"
     assert endpoints.cloud.requests == []
+
+
+def test_an_answer_that_nobody_read_to_its_end_keeps_the_conversation_here(endpoints: TwoEndpoints) -> None:
+    router = endpoints.router(mode="prefer_cloud")
+    with closing(cast(Any, router.stream("Hello?", {"tags": ["private"]}))) as chunks:
+        read = [next(chunks), next(chunks)]
+    router.invoke([add_ai_message_chunks(*read), HumanMessage("And then?")])
+    twice = [*router.stream("Hello?", {"tags": ["private"]}), *router.stream("Hello?", {"tags": ["private"]})]
+    router.invoke([add_ai_message_chunks(*twice), HumanMessage("And then?")])
+    assert endpoints.cloud.requests == []
+
+
+def test_marks_count_for_every_conversation_of_a_call(endpoints: TwoEndpoints) -> None:
+    router = endpoints.router(mode="prefer_cloud")
+    conversations: list[list[BaseMessage]] = [[HumanMessage("Hello?")], [HumanMessage(CANARY)]]
+    router.generate(conversations, tags=["private"])
+    router.generate(conversations, metadata={"privacy": "local_only"})
+    asyncio.run(router.agenerate(conversations, tags=["private"]))
+    assert endpoints.cloud.requests == []
+    assert len(endpoints.local.calls("chat")) == 6
+
+
+class Falcons(BaseModel):
+    """Projects."""
+
+    name: str = Field(description="Such as Falcon")
+
+
+_WORD = "So:\nFalcon\tis late"
+HIDDEN: dict[str, tuple[list[BaseMessage], dict[str, Any]]] = {
+    "stop string": ([HumanMessage("Hello?")], {"stop": ["\nFalcon"]}),
+    "class of the answer": ([HumanMessage("Hello?")], {"response_format": Falcons}),
+    "arguments of a call": (
+        [
+            AIMessage("", tool_calls=[{"name": "add", "args": {"a": _WORD}, "id": "c1"}]),
+            ToolMessage("3", tool_call_id="c1"),
+        ],
+        {},
+    ),
+    "call in the older form": (
+        [AIMessage("", additional_kwargs={"function_call": {"name": "add", "arguments": _WORD}}), HumanMessage("So?")],
+        {},
+    ),
+    "name of a person": ([HumanMessage("Hello?", additional_kwargs={"name": "Falcon"})], {}),
+    "description of a tool": (
+        [HumanMessage("Hello?")],
+        {"tools": [{"type": "function", "function": {"name": "add", "description": _WORD, "parameters": {}}}]},
+    ),
+}
+
+
+@pytest.mark.parametrize(("messages", "options"), HIDDEN.values(), ids=HIDDEN)
+def test_words_are_found_wherever_they_stand(
+    messages: list[BaseMessage], options: dict[str, Any], endpoints: TwoEndpoints
+) -> None:
+    router = endpoints.router(mode="prefer_cloud", private_words=("falcon",))
+    assert router.explain(messages, **options).order == ("local",)
+    with contextlib.suppress(MLXIntegrationsError):  # the server does as it likes with tools and formats
+        router.invoke(messages, **options)
+    assert endpoints.local.requests
+    assert endpoints.cloud.requests == []
+
+
+def test_the_stop_strings_of_the_router_are_looked_at(endpoints: TwoEndpoints) -> None:
+    router = endpoints.router(mode="prefer_cloud", private_words=("falcon",)).model_copy(update={"stop": ["Falcon"]})
+    router.invoke("Hello?")
+    assert endpoints.cloud.requests == []
+
+
+def test_a_copy_keeps_to_its_own_rules(endpoints: TwoEndpoints) -> None:
+    router = endpoints.router(mode="prefer_cloud")
+    router.invoke("Hello?")
+    copies = [
+        router.model_copy(update={"policy": Policy(mode="local_only")}),
+        router.model_copy(update={"models": {"local": router.models["local"]}, "facts": {}}),
+        router.model_copy(update={"callbacks": None}),
+        copy.deepcopy(router),
+    ]
+    for copied in copies:
+        copied.invoke(CANARY, {"tags": ["private"]})
+        list(copied.stream(CANARY, {"tags": ["private"]}))
+    for copied in copies[:2]:
+        copied.invoke("Hello?")
+    assert len(endpoints.cloud.requests) == 1
+    assert copies[3].router is router.router
+    with pytest.raises(ValidationError, match="frozen"):
+        router.policy = Policy(mode="local_only")
+
+
+def test_an_answer_in_any_form_may_be_text(endpoints: TwoEndpoints) -> None:
+    assert endpoints.router().invoke("Hello?", response_format={"type": "text"}).text == LOCAL_ANSWER
+
+
+class _Elsewhere(BaseCache):
+    """A cache that is not in the memory of this process, as far as LangChain can tell."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def lookup(self, prompt: str, llm_string: str) -> None:
+        self.seen.append(prompt)
+
+    def update(self, prompt: str, llm_string: str, return_val: Any) -> None:
+        self.seen.append(prompt)
+
+    def clear(self, **kwargs: Any) -> None:
+        self.seen.clear()
+
+
+def test_private_calls_stay_out_of_caches_elsewhere(endpoints: TwoEndpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, router = _Elsewhere(), endpoints.router()
+    monkeypatch.setattr("langchain_core.globals._llm_cache", cache)
+    router.invoke(CANARY, {"tags": ["private"]})
+    asyncio.run(router.ainvoke(CARD))
+    assert cache.seen == []
+    router.invoke("Hello?")
+    assert cache.seen
 
 
 def test_a_text_that_is_not_private_may_go(endpoints: TwoEndpoints) -> None:

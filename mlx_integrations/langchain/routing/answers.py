@@ -9,7 +9,7 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from mlx_integrations.adapters.route_reports import route_metadata
+from mlx_integrations.adapters.route_reports import ROUTER_KEY, describe_report, privacy_mark, route_metadata
 from mlx_integrations.langchain.routing.dialect import Piece
 from mlx_integrations.router.report import RouteReport
 
@@ -25,7 +25,7 @@ def last_generation(piece: Piece | None, report: RouteReport) -> ChatGenerationC
     """The last piece, with the report; one without content if there is none left."""
     message = AIMessageChunk(content="") if piece is None else _as_chunk(piece.message)
     # Only here: chunks are merged by adding what is in their metadata.
-    message.response_metadata = {**message.response_metadata, **route_metadata(report)}
+    message.response_metadata = {**message.response_metadata, ROUTER_KEY: describe_report(report)}
     message.chunk_position = "last"
     return ChatGenerationChunk(message=message, generation_info=dict(message.response_metadata))
 
@@ -67,19 +67,34 @@ def _as_chunk(message: AIMessage) -> AIMessageChunk:
 
 
 class Ending:
-    """Holds back what comes with the end of an answer, since only the very last chunk may carry the report."""
+    """Holds back what comes with the end of an answer, since only the very last chunk may carry the report.
 
-    def __init__(self) -> None:
+    The mark of privacy comes with the first chunk, so that an answer that nobody reads to its end has it, too.
+
+    Args:
+        is_private: Whether it has to be marked.
+    """
+
+    def __init__(self, *, is_private: bool = False) -> None:
         self._held: list[Piece] = []
+        self._mark = privacy_mark(is_private=is_private)
 
     def take(self, piece: Piece) -> Iterator[ChatGenerationChunk]:
         """A piece; returns what can be shown."""
         if piece.finish is None and not self._held:
-            yield as_generation(piece)
+            yield self._marked(as_generation(piece))
         else:
             self._held.append(piece)
 
     def finish(self, report: RouteReport) -> Iterator[ChatGenerationChunk]:
         """The rest, the last one with the report."""
-        yield from (as_generation(piece) for piece in self._held[:-1])
-        yield last_generation(self._held[-1] if self._held else None, report)
+        yield from (self._marked(as_generation(piece)) for piece in self._held[:-1])
+        yield self._marked(last_generation(self._held[-1] if self._held else None, report))
+
+    def _marked(self, generation: ChatGenerationChunk) -> ChatGenerationChunk:
+        """The first one with the mark, and only that one: merging chunks puts texts in their metadata together."""
+        message, mark = generation.message, self._mark
+        if mark:
+            message.response_metadata = {**message.response_metadata, **mark}
+            self._mark = {}
+        return generation

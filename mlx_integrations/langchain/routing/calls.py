@@ -11,7 +11,7 @@ from langchain_core.runnables import Runnable
 
 from mlx_integrations.adapters.chat_candidates import EndsSeen
 from mlx_integrations.langchain.routing.dialect import Piece, finish_reason
-from mlx_integrations.langchain.routing.silence import SILENT, silence
+from mlx_integrations.langchain.routing.silence import SILENT, silence, without_cache
 from mlx_integrations.router.dialect import Budget
 
 __all__ = ["CandidateCalls", "EndsSeen"]
@@ -30,6 +30,7 @@ class CandidateCalls:
         tools: In OpenAI's form.
         options: Everything else that was given for the call.
         is_streamed: Whether candidates are to stream; otherwise each gives a whole answer.
+        is_private: Whether nobody may keep what is said.
         ends: Which candidates say why an answer ended.
     """
 
@@ -39,6 +40,7 @@ class CandidateCalls:
     tools: Sequence[dict[str, Any]]
     options: Mapping[str, Any]
     is_streamed: bool
+    is_private: bool = False
     ends: EndsSeen = field(default_factory=EndsSeen)
 
     def open(self, name: str, budget: Budget) -> Iterator[Piece]:
@@ -82,10 +84,13 @@ class CandidateCalls:
         messages = list(self.messages)
         if budget.continues:
             messages.append(AIMessage(content=budget.continues))
-        model: Runnable[Any, AIMessage] = self.models[name]
+        candidate = self.models[name]
+        if self.is_private:
+            candidate = without_cache(candidate)
+        model: Runnable[Any, AIMessage] = candidate
         if self.tools:
             named = {option: options.pop(option) for option in _TOOL_OPTIONS if option in options}
-            model = self.models[name].bind_tools(self.tools, **named)
+            model = candidate.bind_tools(self.tools, **named)
         return model, messages, options
 
     def _whole(self, name: str, answer: AIMessage) -> Piece:

@@ -1,4 +1,4 @@
-"""What LangChain tells callbacks of a run before its model begins: tags and metadata, which models are not told.
+"""What LangChain tells callbacks of a run before its model begins: tags and metadata, which models are seldom told.
 
 The listener hears of a run before a tracer does, and can stop it.
 """
@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseCallbackHandler, CallbackManagerForLLMRun
 from langchain_core.messages import BaseMessage
 
 from mlx_integrations.errors import ConfigurationError, PrivacyError
@@ -92,11 +92,18 @@ def check_tracing(policy: Policy) -> None:
         raise ConfigurationError("The mode `local_only` contradicts LangSmith's tracing, which is on.", hint=_WAY_OUT)
 
 
-def take_marks() -> RunMarks:
-    """The marks of the run that begins now."""
-    marks = _marks.get()
+def take_marks(run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> RunMarks:
+    """The marks of the run that begins now.
+
+    Args:
+        run: LangChain's own view of it, which models that stream do not get. Where several conversations are answered
+            by one call, all runs begin before the first one is answered, so that this is the only view of each.
+    """
+    heard = _marks.get()
     _marks.set(None)
-    return marks or RunMarks()
+    if run is not None:
+        return RunMarks(tuple(run.tags), run.metadata)
+    return heard or RunMarks()
 
 
 def _is_traced() -> bool:

@@ -9,11 +9,13 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Final
 
+from langchain_core.caches import BaseCache, InMemoryCache
+from langchain_core.globals import get_llm_cache
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tracers import context as tracer_context
 
-__all__ = ["SILENT", "silence", "silent_copy"]
+__all__ = ["SILENT", "is_cached", "silence", "silent_copy", "without_cache"]
 
 SILENT: Final = RunnableConfig(callbacks=[], tags=["nostream"])
 """How candidates are called. LangGraph shows nothing of what bears that tag."""
@@ -22,6 +24,19 @@ SILENT: Final = RunnableConfig(callbacks=[], tags=["nostream"])
 def silent_copy(model: BaseChatModel) -> BaseChatModel:
     """The model, or a copy of it without callbacks of its own: they would show what was not let through."""
     return model if model.callbacks is None else model.model_copy(update={"callbacks": None})
+
+
+def is_cached(model: BaseChatModel) -> bool:
+    """Whether LangChain keeps what a model is asked and answers elsewhere than in this process's memory."""
+    if model.cache is False:
+        return False
+    cache = model.cache if isinstance(model.cache, BaseCache) else get_llm_cache()
+    return not (cache is None or isinstance(cache, InMemoryCache))
+
+
+def without_cache(model: BaseChatModel) -> BaseChatModel:
+    """The model, or a copy of it of which LangChain keeps nothing."""
+    return model.model_copy(update={"cache": False}) if is_cached(model) else model
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """LlamaIndex messages and options as facts for the router."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ from mlx_integrations.errors import RequestError
 from mlx_integrations.llama_index.messages import to_chat_messages
 from mlx_integrations.router.facts import AttachmentKind, MessageFacts, RequestFacts
 from mlx_integrations.router.privacy import PRIVACY_KEY, is_marked, said_private
-from mlx_integrations.router.read import RequestReader, message_facts
+from mlx_integrations.router.read import RequestReader, message_facts, readable_json
 from mlx_integrations.types import Role
 
 __all__ = ["ROUTE_OPTIONS", "read_call"]
@@ -47,7 +46,7 @@ def read_call(reader: RequestReader, messages: Sequence[ChatMessage], options: M
     described = {name: value for name, value in options.items() if name not in ROUTE_OPTIONS}
     return reader.read(
         [_message_facts(message) for message in messages],
-        tools=json.dumps(described, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass"),
+        tools=readable_json(described).encode("utf-8", "surrogatepass"),
         needs_tools=bool(options.get("tools")) and options.get("tool_choice") != "none",
         needs_structured_output=options.get("response_format") is not None,
         output_tokens=_whole(options.get("max_tokens") or options.get("max_completion_tokens")),
@@ -80,7 +79,7 @@ def _plain_facts(message: ChatMessage, is_private: bool) -> MessageFacts:
     kinds = " ".join(block.block_type for block in message.blocks).replace("document", "file")
     return MessageFacts(
         role=_ROLES.get(message.role, "user"),
-        text=json.dumps(message.model_dump(), ensure_ascii=False, default=str),
+        text=readable_json(message.model_dump()),
         attachments=frozenset(kind for kind in _KINDS if kind in kinds),
         is_private=is_private,
     )
