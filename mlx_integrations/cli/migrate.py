@@ -28,8 +28,10 @@ app = group(
     no_args_is_help=True,
 )
 
-Address: TypeAlias = Annotated[str, typer.Argument(metavar="STORE", help="The store's folder.")]
-Name: TypeAlias = Annotated[str | None, typer.Option("--name", help="Which index of it, if not `index`.")]
+Address: TypeAlias = Annotated[str, typer.Argument(metavar="STORE", help="The store's folder, or its file.")]
+Name: TypeAlias = Annotated[
+    str | None, typer.Option("--name", help="Which of its indexes or collections, where it has several.")
+]
 WorkDir: TypeAlias = Annotated[
     Path | None,
     typer.Option("--work-dir", help="Where runs are kept; left out: `.mlxi-migrate` beside the store."),

@@ -146,6 +146,9 @@ class _InMemory(StoreKind):
     def saved_at(self, arguments: Mapping[str, Any]) -> Path:
         return Path(arguments["path"])
 
+    def migration(self) -> str | None:
+        return None if self.path is None else f"mlxi migrate run {shlex.quote(str(self.path))}"
+
     def count(self, store: VectorStore) -> int | None:
         return len(vars(store)["store"])
 

@@ -1,32 +1,48 @@
-"""Finds out what kind of store a folder is."""
+"""Finds out what kind of store is at a place."""
 
 from pathlib import Path
+from typing import Final
 
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.protocol import Store
 
 __all__ = ["open_store"]
 
+_KNOWN: Final = (
+    "These can be migrated: a folder that `FAISS.save_local` of LangChain or `persist` of LlamaIndex wrote, a file of "
+    "`InMemoryVectorStore.dump`, and the folder of a persistent Chroma."
+)
+
 
 def open_store(address: str | Path, name: str | None = None) -> Store:
     """The store at a place.
 
     Args:
-        address: A folder.
+        address: A folder, or a file.
         name: Which of its indexes or collections, where it has several.
 
     Raises:
         StoreError: There is none, or it is of a kind that cannot be migrated.
     """
-    folder = Path(address).expanduser()
-    if not folder.exists():
+    path = Path(address).expanduser()
+    if not path.exists():
         raise StoreError(f"There is nothing at `{address}`.", store=str(address))
-    if (folder / f"{name or 'index'}.faiss").is_file():
+    if path.is_file():
+        from mlx_integrations.migration.stores.in_memory import InMemoryDump
+
+        return InMemoryDump(path)
+    if (path / f"{name or 'index'}.faiss").is_file():
         from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
 
-        return LangChainFaissStore(folder, name or "index")
-    others = sorted(path.stem for path in folder.glob("*.faiss") if path.with_suffix(".pkl").is_file())
-    hint = "LangChain's FAISS folders can be migrated: name the one that `save_local` was given."
-    if others:
-        hint = f"It has {', '.join(f'`{other}`' for other in others)}: say which with `--name`."
+        return LangChainFaissStore(path, name or "index")
+    if (path / "default__vector_store.json").is_file():
+        from mlx_integrations.migration.stores.llama_index_simple import LlamaIndexSimpleStore
+
+        return LlamaIndexSimpleStore(path)
+    if (path / "chroma.sqlite3").is_file():
+        from mlx_integrations.migration.stores.chroma import ChromaStore
+
+        return ChromaStore(path, name)
+    others = sorted(file.stem for file in path.glob("*.faiss") if file.with_suffix(".pkl").is_file())
+    hint = f"It has {', '.join(f'`{other}`' for other in others)}: say which with `--name`." if others else _KNOWN
     raise StoreError(f"`{address}` is no vector store that can be migrated.", store=str(address), hint=hint)
