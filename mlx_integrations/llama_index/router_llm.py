@@ -86,6 +86,7 @@ __all__ = ["ModelFacts", "RouterLLM"]
 _ABOUT_TOOLS = ("tools", "tool_choice", "tool_required", "parallel_tool_calls", "allow_parallel_tool_calls")
 # LlamaIndex passes these along although they are addressed to itself.
 _NOT_OURS = ("stream", "formatted", "verbose")
+_MAKING = frozenset({"llms", "policy", "facts", "local_hosts"})
 
 
 class RouterLLM(ToolCallingLLM):
@@ -121,10 +122,11 @@ class RouterLLM(ToolCallingLLM):
         local_hosts: Hosts that count as your own machine, such as `mac-studio.local` or `192.168.1.0/24`.
     """
 
-    llms: SkipValidation[Mapping[str, LLM]] = Field(repr=False)
-    policy: SkipValidation[Policy] = Field(default_factory=Policy)
-    facts: SkipValidation[Mapping[str, ModelFacts]] = Field(default_factory=dict)
-    local_hosts: tuple[str, ...] = ()
+    # Another one would not be obeyed by what was made from it: a copy has to be made.
+    llms: SkipValidation[Mapping[str, LLM]] = Field(repr=False, frozen=True)
+    policy: SkipValidation[Policy] = Field(default_factory=Policy, frozen=True)
+    facts: SkipValidation[Mapping[str, ModelFacts]] = Field(default_factory=dict, frozen=True)
+    local_hosts: tuple[str, ...] = Field(default=(), frozen=True)
 
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, protected_namespaces=())
 
@@ -144,6 +146,10 @@ class RouterLLM(ToolCallingLLM):
             InvalidRequestError: An option does not exist; the hint names the one that was probably meant.
         """
         super().__init__(**{"llms": _named(llms), **canonical(options, type(self).model_fields, {})})
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make what follows from the fields, and refuse what can never work."""
         self.policy.check_candidates(tuple(self.llms))
         check_facts(self.facts, self.llms)
         self._locator = Locator(self.local_hosts)
@@ -313,6 +319,16 @@ class RouterLLM(ToolCallingLLM):
                     yield to_completion(answer)
 
         return responses()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A router like this one. Breakers and health are shared unless the copy has other candidates or rules."""
+        copied = super().model_copy(update=update)
+        if not update or not _MAKING & set(update):
+            return copied
+        copied.__dict__["llms"] = _named(copied.llms)
+        copied._lock, copied._router = threading.Lock(), None
+        copied._prepare()
+        return copied
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Copy the options; candidates and what was found out about them are resources, which both copies use."""

@@ -78,6 +78,10 @@ class RouterBackend:
             vision=any(item.vision for item in known),
         )
 
+    def is_private(self, request: ChatRequest) -> bool:
+        """Whether a request must stay on this machine."""
+        return self._facts(request).is_private
+
     def plan(self, request: ChatRequest) -> Plan:
         """Who would be asked now, and why; asks nobody."""
         return self.router.plan(self._facts(request), count=partial(self._count, request))

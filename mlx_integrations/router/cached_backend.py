@@ -150,6 +150,8 @@ class CachedBackend:
 
     def _look(self, request: ChatRequest) -> _Lookup:
         is_private = self._private or self._reader.read_chat(request).is_private
+        if not is_private and isinstance(self._backend, RouterBackend):
+            is_private = self._backend.is_private(request)  # it may know more than the policy says
         key = None
         if not (is_private and self._store.is_on_disk) and (self._cache_sampled or _is_repeatable(request)):
             key = key_of(request, *self._who())

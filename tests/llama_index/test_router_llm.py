@@ -18,7 +18,7 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.dispatcher import instrument_tags
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from mlx_integrations import assembly
 from mlx_integrations.cloud.chat import OpenAIChatBackend
@@ -199,6 +199,23 @@ class _Events(BaseEventHandler):
 
     def names(self) -> list[str]:
         return [type(event).__name__ for event in self.seen if CANDIDATE_TAG not in event.tags]
+
+
+def test_a_copy_keeps_to_its_own_rules(endpoints: TwoEndpoints) -> None:
+    router = endpoints.router(mode="prefer_cloud")
+    router.complete("Hello?")
+    router.model_copy(update={"policy": Policy(mode="local_only")}).complete(CANARY)
+    router.model_copy(update={"llms": {"local": router.llms["local"]}, "facts": {}}).complete(CANARY)
+    assert len(endpoints.cloud.requests) == 1
+    assert router.model_copy(update={"system_prompt": "Be brief."}).router is router.router
+    with pytest.raises(ValidationError, match="frozen"):
+        router.policy = Policy(mode="local_only")
+
+
+def test_words_behind_line_breaks_are_found(endpoints: TwoEndpoints) -> None:
+    router = endpoints.router(mode="prefer_cloud", private_words=("falcon",))
+    router.chat([_said("user", "Hello?")], stop=["\nFalcon"])
+    assert endpoints.cloud.requests == []
 
 
 @pytest.fixture

@@ -19,8 +19,12 @@ from hypothesis import strategies as st
 from mlx_integrations.errors import ConfigurationError, GenerationError, InvalidRequestError
 from mlx_integrations.protocols import ChatBackend
 from mlx_integrations.router.answer_record import answer_from, answer_to, key_of
+from mlx_integrations.router.attempts import Router
+from mlx_integrations.router.backend import RouterBackend
 from mlx_integrations.router.cached_backend import CacheCounts, CachedBackend
+from mlx_integrations.router.candidates import Candidate
 from mlx_integrations.router.policy import Policy
+from mlx_integrations.router.read import RequestReader
 from mlx_integrations.router.response_cache import MemoryResponses, ResponseStore, SQLiteResponses
 from mlx_integrations.testing import FakeAnswer, FakeChatBackend
 from mlx_integrations.types import (
@@ -350,6 +354,19 @@ async def test_nothing_private_goes_to_the_disk(
     kept.close()
     for file in tmp_path.iterdir():
         assert canary.encode() not in file.read_bytes()
+
+
+def test_what_only_the_router_knows_to_be_private_stays_off_the_disk(tmp_path: Path) -> None:
+    policy = Policy()
+    reader = RequestReader(policy)
+    router = RouterBackend(
+        {"fake": FakeChatBackend(["canary-9f0e"])},
+        Router([Candidate(name="fake", location="in-process")], policy),
+        facts=lambda request: reader.read_chat(request, private=True),
+    )
+    kept = SQLiteResponses(tmp_path / "answers.db")
+    assert said(CachedBackend(router, kept), HELLO).text == "canary-9f0e"
+    assert len(kept) == 0
 
 
 def test_private_answers_are_kept_in_memory() -> None:
