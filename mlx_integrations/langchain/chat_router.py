@@ -163,7 +163,7 @@ class ChatRouter(BaseChatModel):
         self._add_version("mlx-integrations", __version__)
 
     def _listen(self) -> None:
-        listener = RunListener(self._reader)
+        listener = RunListener(self._reader, is_local_only=self.policy.mode == "local_only")
         if isinstance(self.callbacks, BaseCallbackManager):
             self.callbacks.add_handler(listener, inherit=False)
         else:

@@ -387,3 +387,15 @@ def test_local_only_and_tracing_contradict_each_other(endpoints: TwoEndpoints, t
     with pytest.raises(ValueError, match="tracing"):
         ChatRouter(models={"mine": ChatMLX(model="demo")}, policy=Policy(mode="local_only"))
     assert issubclass(ConfigurationError, ValueError) and issubclass(PrivacyError, MLXIntegrationsError)
+
+
+def test_tracing_that_is_switched_on_later_hears_nothing_of_a_router_that_stays_here(
+    endpoints: TwoEndpoints, tracing: list[bytes]
+) -> None:
+    with langsmith.tracing_context(enabled=False):
+        router = endpoints.router(mode="local_only")
+        router.invoke("Hello?")
+    with pytest.raises(PrivacyError):
+        router.invoke(CANARY)
+    _flush()
+    assert not [body for body in tracing if CANARY.encode() in body]

@@ -40,13 +40,15 @@ class RunListener(BaseCallbackHandler):
 
     Args:
         reader: Says whether a call is private. Such a call is refused while LangSmith would be sent what it says.
+        is_local_only: Whether every call is.
     """
 
     run_inline = True
     raise_error = True
 
-    def __init__(self, reader: RequestReader) -> None:
+    def __init__(self, reader: RequestReader, *, is_local_only: bool = False) -> None:
         self._reader = reader
+        self._is_local_only = is_local_only
 
     def on_chat_model_start(
         self,
@@ -74,7 +76,7 @@ class RunListener(BaseCallbackHandler):
                 facts = read_call(
                     self._reader, conversation, invocation_params or {}, stop=None, tags=marks.tags, metadata=metadata
                 )
-                if facts.is_private:
+                if facts.is_private or self._is_local_only:
                     raise PrivacyError(
                         "The call must stay on this machine, and LangSmith's tracing, which is on, would send it away.",
                         because=facts.private_because,
