@@ -1,0 +1,33 @@
+"""Killed at any moment, a migration of these stores loses nothing either.
+
+With `MLXI_CRASH_POINTS` every verb is tried on every store, otherwise the ones in which they differ from each other.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.migration import test_crash
+
+CHROMA, *FILES = (
+    f"tests.migration.{name}"
+    for name in (
+        "test_chroma:TestChroma",
+        "test_in_memory:TestInMemory",
+        "test_llama_index_simple:TestLlamaIndexSimple",
+        "test_llama_index_faiss:TestLlamaIndexFaissMap",
+    )
+)
+CASES = [*((store, "migrate") for store in FILES), (CHROMA, "migrate"), (CHROMA, "publish")]
+IS_LONG = "MLXI_CRASH_POINTS" in os.environ
+if IS_LONG:
+    CASES = [(store, verb) for store in (CHROMA, *FILES) for verb in ("migrate", "publish", "rollback", "gc")]
+
+
+@pytest.mark.parametrize(("store", "verb"), CASES)
+@pytest.mark.timeout(3000)
+def test_nothing_is_lost_or_torn(tmp_path: Path, store: str, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not IS_LONG:
+        monkeypatch.setattr(test_crash, "POINTS", 2)
+    test_crash.test_nothing_is_lost_or_torn(tmp_path, store, verb)
