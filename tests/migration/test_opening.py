@@ -12,6 +12,7 @@ from tests.migration.stores import executor
 from tests.migration.test_chroma import TestChroma as Chroma
 from tests.migration.test_in_memory import TestInMemory as InMemory
 from tests.migration.test_langchain_faiss import TestLangChainFaiss as LangChainFaiss
+from tests.migration.test_llama_index_faiss import TestLlamaIndexFaiss as LlamaIndexFaiss
 from tests.migration.test_llama_index_simple import TestLlamaIndexSimple as LlamaIndexSimple
 
 
@@ -21,6 +22,7 @@ from tests.migration.test_llama_index_simple import TestLlamaIndexSimple as Llam
         (LangChainFaiss(), "", "langchain-faiss"),
         (InMemory(), "notes.json", "langchain-in-memory"),
         (LlamaIndexSimple(), "", "llama-index-simple"),
+        (LlamaIndexFaiss(), "", "llama-index-faiss"),
         (Chroma(), "", "chroma"),
     ],
 )

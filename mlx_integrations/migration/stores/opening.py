@@ -36,9 +36,7 @@ def open_store(address: str | Path, name: str | None = None) -> Store:
 
         return LangChainFaissStore(path, name or "index")
     if (path / "default__vector_store.json").is_file():
-        from mlx_integrations.migration.stores.llama_index_simple import LlamaIndexSimpleStore
-
-        return LlamaIndexSimpleStore(path)
+        return _llama_index(path)
     if (path / "chroma.sqlite3").is_file():
         from mlx_integrations.migration.stores.chroma import ChromaStore
 
@@ -46,3 +44,13 @@ def open_store(address: str | Path, name: str | None = None) -> Store:
     others = sorted(file.stem for file in path.glob("*.faiss") if file.with_suffix(".pkl").is_file())
     hint = f"It has {', '.join(f'`{other}`' for other in others)}: say which with `--name`." if others else _KNOWN
     raise StoreError(f"`{address}` is no vector store that can be migrated.", store=str(address), hint=hint)
+
+
+def _llama_index(folder: Path) -> Store:
+    """The storage of LlamaIndex; a FAISS index is kept under the same name as the JSON of its own vectors."""
+    from mlx_integrations.migration.stores.llama_index_faiss import LlamaIndexFaissStore
+    from mlx_integrations.migration.stores.llama_index_simple import LlamaIndexSimpleStore
+
+    with (folder / "default__vector_store.json").open("rb") as file:
+        is_json = file.read(1) in (b"{", b"")
+    return LlamaIndexSimpleStore(folder) if is_json else LlamaIndexFaissStore(folder)
