@@ -47,11 +47,11 @@ def suited_models(registry: ModelRegistry, machine: Machine) -> tuple[Suited, ..
 
 def suited_table(models: tuple[Suited, ...]) -> Table:
     """The same for a person."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 2), header_style="dim")
-    for heading in ("for", "model"):
-        table.add_column(heading)
-    for heading in ("download", "memory", "context that fits"):
-        table.add_column(heading, justify="right")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 1), header_style="dim")
+    for heading in ("for", "model"):  # names are there to be typed
+        table.add_column(heading, no_wrap=True, overflow="fold")
+    for heading in ("download", "memory", "context"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("")
     for one in models:
         table.add_row(
