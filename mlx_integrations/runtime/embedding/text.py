@@ -16,6 +16,7 @@ from mlx_integrations.runtime.embedding.model_files import SentenceModel
 
 __all__ = ["TextEncoder", "Tokens"]
 
+_SLICE_TEXTS = 16
 _OLD_TOKENIZER_FILES = ("vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
 _BERT_TOKENIZERS = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MPNetTokenizer")
 _BERT_OPTIONS = {
@@ -86,7 +87,9 @@ class TextEncoder:
 
     def _encode_whole(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
         cleaned = [clean_text(prompt + text) for text in texts]
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(cleaned)]
+        # In slices: a whole window would keep all cores from a chat for as long as it takes.
+        slices = (cleaned[start : start + _SLICE_TEXTS] for start in range(0, len(cleaned), _SLICE_TEXTS))
+        return [encoding.ids for some in slices for encoding in self._tokenizer.encode_batch_fast(some)]
 
     def _cut(self, ids: list[int]) -> list[int]:
         """At most `max_tokens` of them. What is cut is text; the special tokens around it stay."""
