@@ -130,7 +130,7 @@ class _Guard:
             stored = self._record_of(store)
             current = fingerprint_of(embeddings)
             if stored is not None and self.kind.count(store) != 0:
-                check(stored, current, self.kind.name(store), migration=self.kind.migration())
+                check(stored, current, self.kind.name(store), migration=self.kind.migration(store))
             else:
                 self._check_vectors(store, embeddings, current)
         self._has_to_write = stored is None or bool(stored.differences(current))
@@ -206,7 +206,7 @@ class _Guard:
         """Compare the vectors themselves, where nothing says who made them."""
         name, made = self.kind.name(store), self.kind.dimensions(store)
         if made is not None:
-            check_dimensions(made, current, name, migration=self.kind.migration())
+            check_dimensions(made, current, name, migration=self.kind.migration(store))
         if self._adopt or self.kind.count(store) == 0:
             return
         samples = [(text, vector) for text, vector in self.kind.sample(store) if text.strip() and any(vector)]
@@ -215,7 +215,7 @@ class _Guard:
             return
         again = embeddings.embed_documents([text for text, _ in samples])
         before = [vector for _, vector in samples]
-        check_vectors(before, again, current, name, migration=self.kind.migration())
+        check_vectors(before, again, current, name, migration=self.kind.migration(store))
         _logger.info("No fingerprint, but the vectors of `%s`: it is taken for the model of %s.", current.model, name)
 
 

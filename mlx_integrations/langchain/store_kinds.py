@@ -73,7 +73,7 @@ class StoreKind:
         """The place that a call of the `saving` method names."""
         raise NotImplementedError(f"{type(self).__name__} has no method that saves")
 
-    def migration(self) -> str | None:
+    def migration(self, store: VectorStore) -> str | None:
         """The command that gives it the vectors of another model, where there is one for its kind and place."""
         return None
 
@@ -103,7 +103,7 @@ class _Faiss(StoreKind):
     def sidecar(self) -> Path | None:
         return None if self.path is None else sidecar_of(self.path, is_file=self.path.suffix == ".faiss")
 
-    def migration(self) -> str | None:
+    def migration(self, store: VectorStore) -> str | None:
         if self.path is None:
             return None
         if self.path.suffix != ".faiss":
@@ -146,7 +146,7 @@ class _InMemory(StoreKind):
     def saved_at(self, arguments: Mapping[str, Any]) -> Path:
         return Path(arguments["path"])
 
-    def migration(self) -> str | None:
+    def migration(self, store: VectorStore) -> str | None:
         return None if self.path is None else f"mlxi migrate run {shlex.quote(str(self.path))}"
 
     def count(self, store: VectorStore) -> int | None:
@@ -177,6 +177,13 @@ class _Chroma(StoreKind):
 
     def has_record(self, store: VectorStore) -> bool:
         return super().has_record(store) if self.path is not None else has_record(self._collection(store))
+
+    def migration(self, store: VectorStore) -> str | None:
+        settings: Any = getattr(vars(store).get("_client"), "get_settings", lambda: None)()
+        if not getattr(settings, "is_persistent", False):
+            return None
+        folder, name = str(settings.persist_directory), str(self._collection(store).name)
+        return f"mlxi migrate run {shlex.quote(folder)} --name {shlex.quote(name)}"
 
     def count(self, store: VectorStore) -> int | None:
         return int(self._collection(store).count())

@@ -190,8 +190,9 @@ def test_the_error_names_both_models_the_store_and_the_way_out(filled: Shelf) ->
     assert error.store in error.message
     assert ("`notes`" if isinstance(filled, ChromaShelf) else str(filled.folder)) in error.store
     change = "fill a new store from its documents with `big`"
-    if isinstance(filled, FaissShelf | MemoryShelf):  # which can be given the vectors of another model
-        change = f"embed its texts with `big`: `mlxi migrate run {filled.folder} --model big`"
+    if isinstance(filled, FaissShelf | MemoryShelf | ChromaShelf):  # which can be given the vectors of another model
+        name = " --name notes" if isinstance(filled, ChromaShelf) else ""
+        change = f"embed its texts with `big`: `mlxi migrate run {filled.folder}{name} --model big`"
     assert error.hint == f"Open it with `minilm`, `dimensions=64`; or {change}."
     assert isinstance(error, exceptions.LangChainException)
 
