@@ -14,7 +14,17 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["FLAT", "IndexFacts", "IndexFile", "empty_index", "write_flat", "write_trained"]
+__all__ = [
+    "FLAT",
+    "IndexFacts",
+    "IndexFile",
+    "choose_factory",
+    "empty_index",
+    "factory_of",
+    "load_faiss",
+    "write_flat",
+    "write_trained",
+]
 
 FLAT: Final = "Flat"
 """What FAISS calls an index that is a plain list."""
@@ -76,7 +86,7 @@ class IndexFile:
             head = file.read(_HEADER.size)
         if head[:4] in _FLAT_NAMES:
             return self._open_flat(head)
-        faiss = _faiss()
+        faiss = load_faiss()
         try:
             self._index = faiss.read_index(str(self.path))
         except RuntimeError as error:  # whatever its C++ code throws
@@ -89,7 +99,7 @@ class IndexFile:
                 f"`{self.path}` has numbers of its own for its vectors, which LangChain's FAISS does not use.",
                 store=str(self.path.parent),
             )
-        factory = _factory(index)
+        factory = factory_of(index)
         return IndexFacts(
             count=index.ntotal,
             dimensions=index.d,
@@ -128,7 +138,7 @@ class IndexFile:
             return np.array(self._flat[list(rows)], np.float32)
         made = np.empty((len(rows), self.facts.dimensions), np.float32)
         try:
-            if (lists := _faiss().try_extract_index_ivf(self._index)) is not None and rows:
+            if (lists := load_faiss().try_extract_index_ivf(self._index)) is not None and rows:
                 lists.make_direct_map()
             for place, row in enumerate(rows):
                 made[place] = self._index.reconstruct(row)
@@ -148,7 +158,7 @@ def is_exact(factory: str) -> bool:
 
 def empty_index(factory: str, dimensions: int, metric: Metric) -> Any:
     """An empty index of FAISS; `None` where it cannot make one of so many dimensions."""
-    faiss = _faiss()
+    faiss = load_faiss()
     try:
         return faiss.index_factory(dimensions, factory, _METRIC_NUMBERS.get(metric, 1))
     except RuntimeError:
@@ -191,7 +201,7 @@ def write_trained(path: Path, flat: Path, factory: str, metric: Metric, like: Pa
     """
     import numpy as np
 
-    faiss = _faiss()
+    faiss = load_faiss()
     source = IndexFile(flat)
     index = empty_index(factory, source.facts.dimensions, metric)
     if index is None:
@@ -215,7 +225,7 @@ def write_trained(path: Path, flat: Path, factory: str, metric: Metric, like: Pa
 
 def _copy_settings(old: Any, new: Any) -> None:
     """How thoroughly an index searches is kept in its file, but not in the words that it is made from."""
-    faiss = _faiss()
+    faiss = load_faiss()
     if old is None:
         return
     was, now = faiss.try_extract_index_ivf(old), faiss.try_extract_index_ivf(new)
@@ -225,7 +235,8 @@ def _copy_settings(old: Any, new: Any) -> None:
         new.hnsw.efSearch, new.hnsw.efConstruction = old.hnsw.efSearch, old.hnsw.efConstruction
 
 
-def _factory(index: Any) -> str:
+def factory_of(index: Any) -> str:
+    """What FAISS would make an index from; the name of its class where nothing is known to make it."""
     from faiss.contrib.factory_tools import reverse_index_factory
 
     try:
@@ -234,9 +245,36 @@ def _factory(index: Any) -> str:
         return type(index).__name__
 
 
-def _faiss() -> Any:
+def load_faiss() -> Any:
+    """The module.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
     try:
         import faiss
     except ImportError as error:
         raise MissingExtraError("This kind of index needs `faiss`.", extra="faiss") from error
     return faiss
+
+
+def choose_factory(wanted: str, current: str, dimensions: int, metric: Metric, store: str) -> str:
+    """What to make the new index from: what is wanted, or the kind there is, or `Flat` where FAISS makes none of it.
+
+    Args:
+        wanted: Another kind; empty for the one there is.
+        current: The kind there is.
+        dimensions: Of the new vectors.
+        metric: How they are compared.
+        store: The store, for messages.
+
+    Raises:
+        StoreError: Another kind is wanted, and FAISS makes none.
+    """
+    factory = wanted or current
+    if factory == FLAT or empty_index(factory, dimensions, metric) is not None:
+        return factory
+    if wanted:
+        message = f"FAISS makes no index of the kind `{wanted}` of {dimensions} dimensions."
+        raise StoreError(message, store=store, hint="Name another kind, such as `Flat`.")
+    return FLAT

@@ -23,7 +23,7 @@ from mlx_integrations.sidecar import read_sidecar, write_sidecar
 if TYPE_CHECKING:  # a type only: importing this module stays fast
     from mlx_integrations.fingerprint import EmbeddingFingerprint
 
-__all__ = ["FileSwap", "file_state", "until_changed"]
+__all__ = ["FileSwap", "SwappedStore", "file_state", "until_changed"]
 
 _UNFINISHED: Final = ".part"
 
@@ -200,3 +200,29 @@ class FileSwap:
                 hint="Move the store to a file system that has hard links, such as APFS or ext4.",
             ) from error
         flush_folder(name.parent)
+
+
+class SwappedStore:
+    """What every `Store` does whose vectors are one file.
+
+    Attributes:
+        _swap: The names of that file.
+    """
+
+    _swap: FileSwap
+
+    def published(self, run: Run) -> Published:
+        """Which vectors are in use, by the names in the folder."""
+        return self._swap.published(run)
+
+    def publish(self, run: Run) -> None:
+        """Put the new file in place of the old one, which keeps another name."""
+        self._swap.publish(run)
+
+    def rollback(self, run: Run) -> None:
+        """Put the old file back in place; the new one is then built and not in use, as before publishing."""
+        self._swap.rollback(run)
+
+    def discard(self, run: Run) -> None:
+        """Delete the file that is not in use."""
+        self._swap.discard(run)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from mlx_integrations.errors import StoreChangedError, StoreError
-from mlx_integrations.migration.protocol import Embedded, Published, Run
+from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Finding, Row, StoreInfo, StoreLocation
-from mlx_integrations.migration.stores.file_swap import FileSwap, file_state, until_changed
+from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state, until_changed
 from mlx_integrations.migration.stores.json_reader import JsonCursor, JsonFile, Members, Places
 from mlx_integrations.sidecar import sidecar_of
 
@@ -181,7 +181,7 @@ def _findings(
         )
 
 
-class InMemoryDump(_Dump):
+class InMemoryDump(SwappedStore, _Dump):
     """A file that `InMemoryVectorStore.dump` wrote. Implements `Store`.
 
     Args:
@@ -211,22 +211,6 @@ class InMemoryDump(_Dump):
     def built(self, run: Run) -> _Dump:
         """The file with the new vectors."""
         return _Dump(self.location, self._swap, self._swap.built(run))
-
-    def published(self, run: Run) -> Published:
-        """Which vectors are in use, by the names in the folder."""
-        return self._swap.published(run)
-
-    def publish(self, run: Run) -> None:
-        """Put the new file in place of the old one, which keeps another name."""
-        self._swap.publish(run)
-
-    def rollback(self, run: Run) -> None:
-        """Put the old file back in place."""
-        self._swap.rollback(run)
-
-    def discard(self, run: Run) -> None:
-        """Delete the file that is not in use."""
-        self._swap.discard(run)
 
     def _write_entries(self, file: IO[bytes], source: _Entries, rows: Iterator[Embedded]) -> None:
         entries = source.members.read()

@@ -13,19 +13,21 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlx_integrations.errors import MissingExtraError, RowsError, StoreError
+from mlx_integrations.errors import RowsError, StoreError
 from mlx_integrations.migration.files import flush
-from mlx_integrations.migration.protocol import Embedded, Published, Run
+from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Finding, Metric, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.faiss_index import (
     FLAT,
     IndexFile,
-    empty_index,
+    choose_factory,
+    factory_of,
     is_exact,
+    load_faiss,
     write_flat,
     write_trained,
 )
-from mlx_integrations.migration.stores.file_swap import FileSwap, file_state, until_changed
+from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state, until_changed
 from mlx_integrations.migration.stores.llama_index_nodes import DOCSTORE, Nodes
 from mlx_integrations.sidecar import sidecar_of
 
@@ -64,7 +66,7 @@ class _Mapped:
     """The vectors of a `FaissMapVectorStore`: known by numbers that the index has for them."""
 
     def __init__(self, path: Path) -> None:
-        faiss = _faiss()
+        faiss = load_faiss()
         try:
             self.outer = faiss.read_index(str(path))
         except RuntimeError as error:  # whatever its C++ code throws
@@ -75,7 +77,7 @@ class _Mapped:
         self.numbers: list[int] = faiss.vector_to_array(self.outer.id_map).tolist()
         self.count, self.dimensions = int(self.inner.ntotal), int(self.inner.d)
         self.metric: Metric = _METRICS.get(self.inner.metric_type, "unknown")
-        self.factory = _factory_of(self.inner)
+        self.factory = factory_of(self.inner)
         self.is_exact = is_exact(self.factory)
         self.known: dict[str, str] = _read_json(path.with_name(_ID_MAP), "faiss_id_to_node_id_map")
         self._path = path
@@ -91,7 +93,7 @@ class _Mapped:
             raise StoreError(f"`{self._path}` has no vector {max(positions)}.", store=str(self._path.parent))
         try:
             # Of the index inside: the outer one ends the process when it is asked for some of its vectors.
-            if (lists := _faiss().try_extract_index_ivf(self.inner)) is not None and len(positions):
+            if (lists := load_faiss().try_extract_index_ivf(self.inner)) is not None and len(positions):
                 lists.make_direct_map()
             for place, position in enumerate(positions):
                 made[place] = self.inner.reconstruct(int(position))
@@ -187,7 +189,7 @@ class _Index:
             yield Finding(code="orphans", message=message, count=orphans)
 
 
-class LlamaIndexFaissStore(_Index):
+class LlamaIndexFaissStore(SwappedStore, _Index):
     """The folder that `StorageContext.persist` wrote, with FAISS as its vector store. Implements `Store`.
 
     Args:
@@ -217,13 +219,7 @@ class LlamaIndexFaissStore(_Index):
             StoreError: Another kind is wanted, and FAISS makes none.
         """
         vectors = self._read_vectors()
-        factory = wanted or vectors.factory
-        if factory == FLAT or empty_index(factory, dimensions, vectors.metric) is not None:
-            return factory
-        if wanted:
-            message = f"FAISS makes no index of the kind `{wanted}` of {dimensions} dimensions."
-            raise StoreError(message, store=str(self.location), hint="Name another kind, such as `Flat`.")
-        return FLAT
+        return choose_factory(wanted, vectors.factory, dimensions, vectors.metric, str(self.location))
 
     def build(self, run: Run, rows: Iterator[Embedded]) -> None:
         """Write the new vectors into an index of their own, with the numbers that the old ones have."""
@@ -245,22 +241,6 @@ class LlamaIndexFaissStore(_Index):
         made = _Index(self.location, self._swap, self._swap.built(run))
         made._nodes = self._nodes  # read once for both
         return made
-
-    def published(self, run: Run) -> Published:
-        """Which vectors are in use, by the names in the folder."""
-        return self._swap.published(run)
-
-    def publish(self, run: Run) -> None:
-        """Put the new index in place of the old one, which keeps another name."""
-        self._swap.publish(run)
-
-    def rollback(self, run: Run) -> None:
-        """Put the old index back in place."""
-        self._swap.rollback(run)
-
-    def discard(self, run: Run) -> None:
-        """Delete the index that is not in use."""
-        self._swap.discard(run)
 
     def _given(
         self, rows: Iterator[Embedded], positions: list[int], *, may_leave_out: bool
@@ -288,7 +268,7 @@ class LlamaIndexFaissStore(_Index):
         if isinstance(source, _Plain):
             return self._path
         like = part.with_name(f"{part.name}.like")
-        _faiss().write_index(source.inner, str(like))
+        load_faiss().write_index(source.inner, str(like))
         return like
 
 
@@ -349,20 +329,3 @@ def _nodes_of_index(path: Path) -> dict[str, str]:
         )
     found: dict[str, str] = json.loads(structures[0]["__data__"])["nodes_dict"]
     return found
-
-
-def _factory_of(index: Any) -> str:
-    from faiss.contrib.factory_tools import reverse_index_factory
-
-    try:
-        return str(reverse_index_factory(index))  # type: ignore[no-untyped-call]
-    except (NotImplementedError, ValueError, AssertionError):
-        return type(index).__name__
-
-
-def _faiss() -> Any:
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingExtraError("This kind of index needs `faiss`.", extra="faiss") from error
-    return faiss

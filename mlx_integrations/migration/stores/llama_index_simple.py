@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from mlx_integrations.errors import StoreChangedError, StoreError
-from mlx_integrations.migration.protocol import Embedded, Published, Run
+from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Finding, Row, StoreInfo, StoreLocation
-from mlx_integrations.migration.stores.file_swap import FileSwap, file_state, until_changed
+from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state, until_changed
 from mlx_integrations.migration.stores.json_reader import JsonFile, Members, Places
 from mlx_integrations.migration.stores.llama_index_nodes import DOCSTORE, Nodes
 from mlx_integrations.sidecar import sidecar_of
@@ -195,7 +195,7 @@ class _Index:
             )
 
 
-class LlamaIndexSimpleStore(_Index):
+class LlamaIndexSimpleStore(SwappedStore, _Index):
     """The folder that `StorageContext.persist` wrote, with a `SimpleVectorStore`. Implements `Store`.
 
     Args:
@@ -236,22 +236,6 @@ class LlamaIndexSimpleStore(_Index):
         made = _Index(self.location, self._swap, self._swap.built(run))
         made._nodes = self._nodes  # read once for both
         return made
-
-    def published(self, run: Run) -> Published:
-        """Which vectors are in use, by the names in the folder."""
-        return self._swap.published(run)
-
-    def publish(self, run: Run) -> None:
-        """Put the new file in place of the old one, which keeps another name."""
-        self._swap.publish(run)
-
-    def rollback(self, run: Run) -> None:
-        """Put the old file back in place."""
-        self._swap.rollback(run)
-
-    def discard(self, run: Run) -> None:
-        """Delete the file that is not in use."""
-        self._swap.discard(run)
 
     def _write_vectors(self, file: IO[bytes], source: _Vectors, rows: Iterator[Embedded]) -> set[str]:
         """Write the vectors of all rows, and return the ids of those that have none."""
