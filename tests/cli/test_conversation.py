@@ -91,7 +91,9 @@ def test_no_history_means_no_file(tmp_path: Path) -> None:
 
 def test_a_disk_that_takes_nothing_does_not_end_a_conversation(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    History(tmp_path / "file" / "history.jsonl", limit=3).add("lost")
+    history = History(tmp_path / "file" / "history.jsonl", limit=3)
+    history.add("lost")
+    assert (history.read(), (tmp_path / "file").read_bytes()) == ([], b"")
 
 
 class Terminal:
