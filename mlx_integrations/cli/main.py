@@ -15,7 +15,7 @@ from mlx_integrations.cli.embed import embed
 from mlx_integrations.cli.estimate import estimate
 from mlx_integrations.cli.exit_codes import MEANINGS, ExitCode, exit_code
 from mlx_integrations.cli.frame import add, group
-from mlx_integrations.cli.migrate import app as migrate_app
+from mlx_integrations.cli.migrate.app import app as migrate_app
 from mlx_integrations.cli.models.app import app as models_app
 from mlx_integrations.cli.models.listing import list_models as print_models
 from mlx_integrations.cli.options import Model, Offline, Provider

@@ -126,7 +126,7 @@ def plan_migration(
     target = executor.fingerprint()
     texts = [row.text for row in islice(store.rows(), _COUNTED_ROWS) if row.text]
     seconds = _probed(executor, texts[:_PROBED_ROWS], info.count, clock) if probe and texts else None
-    folder = info.location.path if info.location.path.exists() else Path.cwd()
+    folder = Path.home() if info.location.is_remote else info.location.path
     kind_of_index = getattr(store, "index_for", None)
     return Plan(
         info=info,

@@ -32,6 +32,11 @@ class StoreLocation:
     name: str | None = None
 
     @property
+    def is_remote(self) -> bool:
+        """Whether it is on a server, and has no place on this disk."""
+        return "://" in self.address
+
+    @property
     def path(self) -> Path:
         """The address as a path, for stores that are files."""
         return Path(self.address)

@@ -1,6 +1,8 @@
 """The folder of a run: its lock, its journal and its vectors. It lies beside the store, never in it."""
 
 import contextlib
+import hashlib
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from mlx_integrations.migration.journal import Journal
 from mlx_integrations.migration.protocol import Run
 from mlx_integrations.migration.records import StoreInfo, StoreLocation
 from mlx_integrations.migration.staging import Staging
+from mlx_integrations.settings.places import migrations_folder
 
 __all__ = ["Workspace", "work_folder"]
 
@@ -22,6 +25,8 @@ _JOURNAL: Final = "journal.sqlite"
 _VECTORS: Final = "vectors.f32"
 _LOCK: Final = "lock"
 _ID_LENGTH: Final = 12
+_LONGEST_NAME: Final = 60
+_NO_NAME: Final = re.compile(r"[^\w.]+")
 _AFRESH: Final = "Go on with the model and the options that it was begun with, or start afresh with `--restart`."
 
 
@@ -30,11 +35,21 @@ def work_folder(location: StoreLocation, base: Path | None = None) -> Path:
 
     Args:
         location: The store.
-        base: The folder of all runs; `.mlxi-migrate` beside the store otherwise.
+        base: The folder of all runs; otherwise `.mlxi-migrate` beside the store, or for one on a server a folder of the
+            user's data.
     """
+    if location.is_remote:
+        return (base or migrations_folder()) / _name_of(location)
     path = location.path
     name = path.name if location.name is None else f"{path.name}.{location.name}"
     return (base or path.parent / _FOLDER) / name
+
+
+def _name_of(location: StoreLocation) -> str:
+    """A folder's name for a store on a server: readable, and another one for each store."""
+    whole = str(location)
+    digest = hashlib.blake2b(whole.encode(), digest_size=4).hexdigest()
+    return f"{_NO_NAME.sub('-', whole.partition('://')[2])[:_LONGEST_NAME]}-{digest}"
 
 
 class Workspace:

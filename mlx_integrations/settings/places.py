@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CONFIG_VARIABLE", "cache_folder", "models_folder", "state_folder", "user_config_path"]
+__all__ = ["CONFIG_VARIABLE", "cache_folder", "migrations_folder", "models_folder", "state_folder", "user_config_path"]
 
 CONFIG_VARIABLE: Final = "MLXI_CONFIG"
 """The variable that names the user's configuration file, wherever it is."""
@@ -35,6 +35,13 @@ def models_folder() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path(_APP, appauthor=False) / "models"
+
+
+def migrations_folder() -> Path:
+    """Where migrations of stores on servers are kept; those of files lie beside them."""
+    from platformdirs import user_data_path
+
+    return user_data_path(_APP, appauthor=False) / "migrations"
 
 
 def state_folder() -> Path:

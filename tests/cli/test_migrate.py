@@ -9,7 +9,8 @@ import pytest
 
 from mlx_integrations.cli.exit_codes import ExitCode
 from mlx_integrations.cli.main import main
-from mlx_integrations.cli.migrate import _amount, _Rows
+from mlx_integrations.cli.migrate.printing import amount
+from mlx_integrations.cli.migrate.running import RowsDone
 from mlx_integrations.cli.parts import Parts
 from mlx_integrations.cli.progress import Meter, ProgressDisplay
 from mlx_integrations.settings import Settings
@@ -131,10 +132,10 @@ def test_progress_counts_rows() -> None:
             return True
 
     stream, moments = Terminal(), iter([0.0, 2.0, 4.0])
-    meter = Meter(_amount, " rows")
+    meter = Meter(amount, " rows")
     with ProgressDisplay(stream, width=lambda: 120, clock=lambda: next(moments), meter=meter) as display:
         for done in (1024, 3072):
-            display.update(_Rows(done_bytes=done, total_bytes=10_240))
+            display.update(RowsDone(done_bytes=done, total_bytes=10_240))
     assert "30 %  3,072 of 10,240  1,024 rows/s  7 s left" in stream.getvalue()
 
 

@@ -18,19 +18,38 @@ def open_store(address: str | Path, name: str | None = None) -> Store:
     """The store at a place.
 
     Args:
-        address: A folder, or a file.
-        name: Which of its indexes or collections, where it has several.
+        address: A folder, a file, or the URL of a server.
+        name: Which of its indexes, collections or tables, where it has several.
 
     Raises:
         StoreError: There is none, or it is of a kind that cannot be migrated.
     """
+    if "://" in str(address):
+        return _on_a_server(str(address), name)
     path = Path(address).expanduser()
     if not path.exists():
         raise StoreError(f"There is nothing at `{address}`.", store=str(address))
-    if path.is_file():
-        from mlx_integrations.migration.stores.in_memory import InMemoryDump
+    store = _in_a_file(path) if path.is_file() else _in_a_folder(path, name)
+    if store is not None:
+        return store
+    others = sorted(file.stem for file in path.glob("*.faiss") if file.with_suffix(".pkl").is_file())
+    hint = f"It has {', '.join(f'`{other}`' for other in others)}: say which with `--name`." if others else _KNOWN
+    raise StoreError(f"`{address}` is no vector store that can be migrated.", store=str(address), hint=hint)
 
-        return InMemoryDump(path)
+
+def _on_a_server(url: str, name: str | None) -> Store:
+    del name
+    scheme = url.partition("://")[0]
+    raise StoreError(f"No store is known by addresses that begin with `{scheme}://`.", store=scheme, hint=_KNOWN)
+
+
+def _in_a_file(path: Path) -> Store:
+    from mlx_integrations.migration.stores.in_memory import InMemoryDump
+
+    return InMemoryDump(path)
+
+
+def _in_a_folder(path: Path, name: str | None) -> Store | None:
     if (path / f"{name or 'index'}.faiss").is_file():
         from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
 
@@ -41,9 +60,7 @@ def open_store(address: str | Path, name: str | None = None) -> Store:
         from mlx_integrations.migration.stores.chroma import ChromaStore
 
         return ChromaStore(path, name)
-    others = sorted(file.stem for file in path.glob("*.faiss") if file.with_suffix(".pkl").is_file())
-    hint = f"It has {', '.join(f'`{other}`' for other in others)}: say which with `--name`." if others else _KNOWN
-    raise StoreError(f"`{address}` is no vector store that can be migrated.", store=str(address), hint=hint)
+    return None
 
 
 def _llama_index(folder: Path) -> Store:

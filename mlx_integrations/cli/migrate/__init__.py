@@ -1,0 +1,1 @@
+"""`mlxi migrate`: give a vector store the vectors of another model."""
