@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Embedded", "Published", "Reader", "Run", "Store"]
+__all__ = ["Embedded", "KeepsOld", "Published", "Reader", "Run", "Store"]
 
 Published = Literal["old", "between", "new", "nothing"]
 """What a store's own name stands for: the old vectors, the new ones, neither yet because publishing was cut off, or
@@ -134,4 +134,20 @@ class Store(Reader, Protocol):
 
     def discard(self, run: Run) -> None:
         """Delete what is not in use: the old vectors after publishing, otherwise what was built."""
+        ...
+
+
+@runtime_checkable
+class KeepsOld(Protocol):
+    """What a store can offer besides: to show the vectors that it had, so that a report compares them with the new."""
+
+    def replaced(self, run: Run) -> Reader:
+        """The old vectors, wherever they are by now: in use, or kept beside the new ones.
+
+        Asked for after `build`, and closed by whoever asks. Keys, ids, texts and metadata are those that the source had
+        before, and `describe().fingerprint` is the record that lay beside the old vectors, if there was one.
+
+        Raises:
+            StoreError: They were discarded.
+        """
         ...

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mlx_integrations.errors import StoreError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.api import gc, migrate, publish, rollback, status
-from mlx_integrations.migration.protocol import Embedded, Reader, Run, Store
+from mlx_integrations.migration.protocol import Embedded, KeepsOld, Reader, Run, Store
 from mlx_integrations.migration.records import Row, content_digest
 from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, contents_of, executor, metadatas, texts, vectors
 
@@ -55,7 +55,13 @@ def snapshot(reader: Reader) -> tuple[str, str]:
 
 
 class StoreContract:
-    """The tests; pytest runs them for each class that inherits."""
+    """The tests; pytest runs them for each class that inherits.
+
+    Attributes:
+        keeps_old: Whether the store implements `KeepsOld`, which it need not.
+    """
+
+    keeps_old = True
 
     def make(self, folder: Path, contents: Sequence[Document]) -> None:
         raise NotImplementedError
@@ -213,6 +219,30 @@ class StoreContract:
             store.rollback(run)
         assert snapshot(store) == new
 
+    def test_the_old_vectors_can_be_read_until_they_are_discarded(self, store: Store, run: Run, folder: Path) -> None:
+        assert isinstance(store, KeepsOld) is self.keeps_old
+        if not isinstance(store, KeepsOld):
+            return
+        old = snapshot(store)
+        store.build(run, self.embedded(store, vectors(20, NEW_DIMENSIONS, seed=5)))
+        for _ in range(2):
+            for change in (None, store.publish, store.rollback):
+                if change is not None:
+                    change(run)
+                before, state = contents_of(folder), store.state()
+                replaced = store.replaced(run)
+                info = replaced.describe()
+                assert (info.count, info.dimensions, info.metric) == (20, (OLD_DIMENSIONS,), run.metric)
+                assert info.fingerprint is None
+                assert snapshot(replaced) == old
+                replaced.close()
+                assert store.state() == state
+                assert store.published(run) == "new" or contents_of(folder) == before
+        store.publish(run)
+        store.discard(run)
+        with pytest.raises(StoreError):
+            store.replaced(run)
+
     def test_an_earlier_record_comes_back(self, store: Store, run: Run) -> None:
         made = vectors(20, NEW_DIMENSIONS, seed=5)
         store.build(run, self.embedded(store, made))
@@ -222,6 +252,8 @@ class StoreContract:
         store.build(later, self.embedded(store, made * 2))
         store.publish(later)
         assert store.describe().fingerprint == later.fingerprint
+        if isinstance(store, KeepsOld):
+            assert store.replaced(later).describe().fingerprint == run.fingerprint
         store.rollback(later)
         assert store.describe().fingerprint == run.fingerprint
         store.publish(later)

@@ -139,7 +139,7 @@ class _Reader:
 
 
 class _Built(_Reader):
-    """A collection that a run made: its database has been written to already, so it is asked where it is."""
+    """A collection that a run made or renamed: its database has been written to already, so it is asked there."""
 
     @contextmanager
     def _asked(self, collection: Collection) -> Iterator[Any]:
@@ -201,6 +201,15 @@ class ChromaStore(_Reader):
             raise StoreError(f"Nothing was built for `{self.location}`.", store=str(self.location))
         return _Built(self.location, name)
 
+    def replaced(self, run: Run) -> _Reader:
+        """The old collection."""
+        names = self._file.collections()
+        if self._old(run) in names:
+            return _Built(self.location, self._old(run))
+        if self._built(run) not in names:
+            raise self._no_longer_there()
+        return _Reader(self.location, self._name)
+
     def published(self, run: Run) -> Published:
         """Which vectors are in use, by the names of the collections."""
         names = self._file.collections()
@@ -224,7 +233,7 @@ class ChromaStore(_Reader):
             in_use = {names[self._name].id: self._built(run)} if self._name in names else {}
             self._rename({**in_use, names[self._old(run)].id: self._name})
         elif self._built(run) not in names:
-            raise StoreError(f"The old vectors of `{self.location}` are no longer there.", store=str(self.location))
+            raise self._no_longer_there()
 
     def discard(self, run: Run) -> None:
         """Delete the collection that is not in use."""
@@ -245,6 +254,9 @@ class ChromaStore(_Reader):
                 store=str(self.location),
                 hint="Wait until whoever is writing to it has finished.",
             ) from error
+
+    def _no_longer_there(self) -> StoreError:
+        return StoreError(f"The old vectors of `{self.location}` are no longer there.", store=str(self.location))
 
     def _built(self, run: Run) -> str:
         return f"{self._name[:_LONGEST_NAME]}.mlxi-{run.id}"

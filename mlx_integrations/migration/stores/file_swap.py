@@ -114,6 +114,19 @@ class FileSwap:
         self._check_built(place)
         return place
 
+    def replaced(self, run: Run) -> "FileSwap":
+        """The old file, wherever it is by now, with its record.
+
+        Raises:
+            StoreError: It was deleted.
+        """
+        if self._is_new_in_use(run):
+            return FileSwap(self.location, self._old(run), self._old_record(run))
+        if not self._built(run).exists():  # the new file has become the only one
+            raise self._no_longer_there()
+        is_moved = self._old_record(run).exists() and not self.sidecar.exists()  # publishing was cut off
+        return FileSwap(self.location, self.file, self._old_record(run) if is_moved else self.sidecar)
+
     def published(self, run: Run) -> Published:
         """Which vectors are in use."""
         if self._is_new_in_use(run):
@@ -145,7 +158,7 @@ class FileSwap:
         """Put the old file back in place; the new one is then built and not in use, as before publishing."""
         built, old = self._built(run), self._old(run)
         if not old.exists() and not built.exists():
-            raise StoreError(f"The old vectors of `{self.location}` are no longer there.", store=str(self.location))
+            raise self._no_longer_there()
         if self._is_new_in_use(run):
             if not built.exists():
                 self._link(self.file, built)
@@ -185,6 +198,9 @@ class FileSwap:
 
     def _old_record(self, run: Run) -> Path:
         return self.sidecar.with_name(f"{self.sidecar.name}.mlxi-{run.id}.old")
+
+    def _no_longer_there(self) -> StoreError:
+        return StoreError(f"The old vectors of `{self.location}` are no longer there.", store=str(self.location))
 
     def _check_built(self, built: Path) -> None:
         if not built.is_file():

@@ -212,6 +212,11 @@ class InMemoryDump(SwappedStore, _Dump):
         """The file with the new vectors."""
         return _Dump(self.location, self._swap, self._swap.built(run))
 
+    def replaced(self, run: Run) -> _Dump:
+        """The file with the old vectors."""
+        swap = self._swap.replaced(run)
+        return _Dump(self.location, swap, swap.file)
+
     def _write_entries(self, file: IO[bytes], source: _Entries, rows: Iterator[Embedded]) -> None:
         entries = source.members.read()
         separator = b"\n"

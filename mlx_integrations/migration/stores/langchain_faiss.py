@@ -191,6 +191,13 @@ class LangChainFaissStore(SwappedStore, _Index):
         made._documents = self._documents  # read once for both
         return made
 
+    def replaced(self, run: Run) -> _Index:
+        """The documents with the old vectors."""
+        swap = self._swap.replaced(run)
+        made = _Index(self.location, swap, swap.file, self._pickle, self._streamed_bytes)
+        made._documents = self._documents
+        return made
+
 
 def _has_text(found: "tuple[str | None, Any] | None") -> bool:
     return found is not None and bool(found[0] and found[0].strip())

@@ -242,6 +242,13 @@ class LlamaIndexFaissStore(SwappedStore, _Index):
         made._nodes = self._nodes  # read once for both
         return made
 
+    def replaced(self, run: Run) -> _Index:
+        """The nodes with the old vectors."""
+        swap = self._swap.replaced(run)
+        made = _Index(self.location, swap, swap.file)
+        made._nodes = self._nodes
+        return made
+
     def _given(
         self, rows: Iterator[Embedded], positions: list[int], *, may_leave_out: bool
     ) -> "Iterator[NDArray[np.float32]]":

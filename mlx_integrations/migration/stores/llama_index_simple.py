@@ -237,6 +237,13 @@ class LlamaIndexSimpleStore(SwappedStore, _Index):
         made._nodes = self._nodes  # read once for both
         return made
 
+    def replaced(self, run: Run) -> _Index:
+        """The nodes with the old vectors."""
+        swap = self._swap.replaced(run)
+        made = _Index(self.location, swap, swap.file)
+        made._nodes = self._nodes
+        return made
+
     def _write_vectors(self, file: IO[bytes], source: _Vectors, rows: Iterator[Embedded]) -> set[str]:
         """Write the vectors of all rows, and return the ids of those that have none."""
         known = source.members.read()
