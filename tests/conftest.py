@@ -11,6 +11,14 @@ import pytest
 from mlx_integrations.offline import VARIABLES
 from mlx_integrations.runtime.blas import preload_blas
 
+# Tests run side by side: two programs whose BLAS takes every core would mostly wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# What runs in a terminal of a test has the width of that one, not of the terminal that tests are run in.
+for _size in ("COLUMNS", "LINES"):
+    os.environ.pop(_size, None)
+
 # A test module that imports MLX while tests are collected would otherwise leave all of them with the slow BLAS.
 preload_blas()
 os.environ["HF_HUB_OFFLINE"] = "1"
