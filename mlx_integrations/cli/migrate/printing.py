@@ -16,6 +16,8 @@ def planned(made: "Plan") -> list[tuple[str, str]]:
     """What a plan says, by name."""
     info = made.info
     known = f" of `{info.fingerprint.model}`" if info.fingerprint else ""
+    if info.likely_model:
+        known = f", of a model {info.likely_model}"
     old = ", ".join(map(str, info.dimensions)) or "no"
     changed = "" if made.index == info.index else f" instead of {info.index}"
     told = [

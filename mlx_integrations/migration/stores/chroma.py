@@ -11,15 +11,17 @@ Both names change in one transaction. The record of the model is part of a colle
 """
 
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlx_integrations.adapters.chroma_records import record_in, write_record
 from mlx_integrations.errors import MissingExtraError, SidecarError, StoreBusyError, StoreError
+from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Finding, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.chroma_file import DATABASE, DOCUMENT, URI, ChromaFile, Collection, Entry
@@ -33,6 +35,8 @@ __all__ = ["KIND", "ChromaStore"]
 
 KIND: Final = "chroma"
 _NODE: Final = "_node_content"  # where LlamaIndex keeps a node, without its text
+_SEGMENT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_LEVELS: Final = "data_level0.bin"  # in the folder of a collection's vectors
 _EXAMPLES: Final = 5
 _ASKED_ROWS: Final = 500
 _LONGEST_NAME: Final = 480  # of 512, with what a run adds to it
@@ -58,15 +62,17 @@ class _Reader:
         except SidecarError:
             record = None
         count = self._file.count(collection)
+        dimensions = (collection.dimensions,) if collection.dimensions is not None and count else ()
         return StoreInfo(
             location=self._location,
             count=count,
-            dimensions=(collection.dimensions,) if collection.dimensions is not None and count else (),
+            dimensions=dimensions,
             metric=collection.metric,
             index="HNSW",
             fingerprint=record,
+            likely_model=likely_model(dimensions, fingerprint=record, hints=collection.models),
             bytes=_bytes_of(self._location.path),
-            findings=tuple(self._findings(collection)),
+            findings=(*self._findings(collection), *self._leftovers()),
         )
 
     def rows(self, after: str | None = None) -> Iterator[Row]:
@@ -135,6 +141,19 @@ class _Reader:
                 count=len(missing),
                 examples=tuple(missing[:_EXAMPLES]),
                 is_blocking=True,
+            )
+
+    def _leftovers(self) -> Iterator[Finding]:
+        """What Chroma does not delete with a collection: the folder of its vectors."""
+        known = self._file.segments()
+        left = [folder for folder in self._location.path.iterdir() if _is_vectors_folder(folder, known)]
+        if left:
+            size = sum(_bytes_of(folder) for folder in left)
+            yield Finding(
+                code="leftover-folders",
+                message=f"Folders of vectors that no collection has any more; they only take room, {size:,} bytes.",
+                count=len(left),
+                examples=tuple(sorted(folder.name for folder in left)[:_EXAMPLES]),
             )
 
 
@@ -292,6 +311,10 @@ def _configuration(collection: Any) -> dict[str, Any]:
     """How the old collection compares and searches; not the model that Chroma remembers, which made other vectors."""
     known = collection.configuration_json.get("hnsw") or {}
     return {"hnsw": {key: value for key, value in known.items() if value is not None}}
+
+
+def _is_vectors_folder(folder: Path, known: Set[str]) -> bool:
+    return _SEGMENT.fullmatch(folder.name) is not None and folder.name not in known and (folder / _LEVELS).is_file()
 
 
 def _bytes_of(folder: Path) -> int:

@@ -30,6 +30,9 @@ _SPACES: Final[dict[str, Metric]] = {"l2": "euclidean", "cosine": "cosine", "ip"
 _VALUES: Final = "string_value, int_value, float_value, bool_value"
 _OWN_VALUES: Final = "str_value, int_value, float_value, bool_value"
 
+_SCHEMA_FUNCTION: Final = ("keys", "#embedding", "float_list", "vector_index", "config", "embedding_function")
+_CONFIG_FUNCTION: Final = ("embedding_function",)
+
 Values = dict[str, Any]
 
 
@@ -45,6 +48,7 @@ class Collection:
         metadata: Of the collection itself.
         rows_segment: Where its texts and metadata are.
         vectors_folder: The folder of its vectors, relative to the database's.
+        models: Names of models that Chroma has noted with it, if it made vectors itself.
     """
 
     id: str
@@ -54,6 +58,7 @@ class Collection:
     metadata: Mapping[str, Any]
     rows_segment: str
     vectors_folder: str
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +153,13 @@ class ChromaFile:
             metadata=metadata,
             rows_segment=segments.get("METADATA", ""),
             vectors_folder=segments.get("VECTOR", ""),
+            models=tuple(_models(schema, config)),
         )
+
+    def segments(self) -> set[str]:
+        """Names of all folders of vectors that collections have, whatever database of this file they are in."""
+        with self.opened() as database:
+            return {str(row[0]) for row in database.execute("SELECT id FROM segments")}
 
     def last_change(self, collection: Collection) -> int | None:
         """The number of the last change to a collection's rows; `None` if there was none."""
@@ -233,6 +244,24 @@ def _value(values: list[Any]) -> Any:
     if truth is not None:
         return bool(truth)
     return next((each for each in (text, whole, real) if each is not None), None)
+
+
+def _models(schema: str | None, config: str | None) -> Iterator[str]:
+    """The model of the embedding function that a collection was made with, where that is known by name.
+
+    Chroma's client notes it. LangChain leaves nothing there, and collections made for LlamaIndex have the function that
+    is used when nobody says, which names no model.
+    """
+    for text, path in ((schema, _SCHEMA_FUNCTION), (config, _CONFIG_FUNCTION)):
+        try:
+            function = json.loads(text or "{}")
+            for name in path:
+                function = function[name]
+            model = function["config"]["model_name"]
+        except (KeyError, TypeError, ValueError):
+            continue
+        if isinstance(model, str):
+            yield model
 
 
 def _space(schema: str | None, config: str | None) -> str | None:

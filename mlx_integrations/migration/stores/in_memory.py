@@ -10,10 +10,12 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from mlx_integrations.errors import StoreChangedError, StoreError
+from mlx_integrations.migration.likely import SAMPLED_ROWS, likely_model
 from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Finding, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state, until_changed
@@ -96,12 +98,15 @@ class _Dump:
                 unreadable.append(name)
         cursor.end()
         count = dimensions.total()
+        record = self._swap.record()
+        few = [str(number) for number in range(min(count, SAMPLED_ROWS))]
         return StoreInfo(
             location=self._location,
             count=count,
             dimensions=tuple(sorted(dimensions)),
             metric="cosine",
-            fingerprint=self._swap.record(),
+            fingerprint=record,
+            likely_model=likely_model(tuple(dimensions), fingerprint=record, sample=partial(self.vectors, few)),
             bytes=self._path.stat().st_size,
             findings=tuple(_findings(dimensions, missing, unreadable, count - names.count("id"))),
         )

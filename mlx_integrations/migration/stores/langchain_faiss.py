@@ -7,11 +7,13 @@ byte.
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlx_integrations.errors import RowsError, StoreError
+from mlx_integrations.migration.likely import SAMPLED_ROWS, likely_model
 from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Finding, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.faiss_index import FLAT, IndexFile, choose_factory, write_flat, write_trained
@@ -48,13 +50,20 @@ class _Index:
 
     def describe(self) -> StoreInfo:
         facts, documents = self._vectors().facts, self._texts()
+        record = self._swap.record()
+        few = [str(position) for position in range(min(facts.count, SAMPLED_ROWS))]
         return StoreInfo(
             location=self._location,
             count=len(documents.ids),
             dimensions=(facts.dimensions,),
             metric=facts.metric,
             index=facts.factory,
-            fingerprint=self._swap.record(),
+            fingerprint=record,
+            likely_model=likely_model(
+                (facts.dimensions,),
+                fingerprint=record,
+                sample=partial(self.vectors, few) if facts.is_exact else None,
+            ),
             bytes=self._index.stat().st_size + self._pickle.stat().st_size,
             is_exact=facts.is_exact,
             findings=tuple(self._findings(facts.count, documents)),

@@ -9,12 +9,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlx_integrations.errors import RowsError, StoreError
 from mlx_integrations.migration.files import flush
+from mlx_integrations.migration.likely import SAMPLED_ROWS, likely_model
 from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Finding, Metric, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.faiss_index import (
@@ -119,13 +121,20 @@ class _Index:
 
     def describe(self) -> StoreInfo:
         vectors = self._read_vectors()
+        record = self._swap.record()
+        few = [str(position) for position in range(min(vectors.count, SAMPLED_ROWS))]
         return StoreInfo(
             location=self._location,
             count=vectors.count,
             dimensions=(vectors.dimensions,),
             metric=vectors.metric,
             index=vectors.factory,
-            fingerprint=self._swap.record(),
+            fingerprint=record,
+            likely_model=likely_model(
+                (vectors.dimensions,),
+                fingerprint=record,
+                sample=partial(self.vectors, few) if vectors.is_exact else None,
+            ),
             bytes=sum(file.stat().st_size for file in self._path.parent.iterdir() if file.is_file()),
             is_exact=vectors.is_exact,
             findings=tuple(self._findings(vectors, self._read_nodes())),

@@ -9,10 +9,12 @@ Which nodes there are is said by the vectors, not by the docstore: a node that w
 import json
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from mlx_integrations.errors import StoreChangedError, StoreError
+from mlx_integrations.migration.likely import SAMPLED_ROWS, likely_model
 from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Finding, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state, until_changed
@@ -104,12 +106,15 @@ class _Index:
 
     def describe(self) -> StoreInfo:
         vectors, nodes = self._read_vectors(), self._read_nodes()
+        record = self._swap.record()
+        few = [str(number) for number in range(min(vectors.count, SAMPLED_ROWS))]
         return StoreInfo(
             location=self._location,
             count=vectors.count,
             dimensions=tuple(sorted(vectors.dimensions)),
             metric="cosine",
-            fingerprint=self._swap.record(),
+            fingerprint=record,
+            likely_model=likely_model(tuple(vectors.dimensions), fingerprint=record, sample=partial(self.vectors, few)),
             bytes=sum(file.stat().st_size for file in self._path.parent.iterdir() if file.is_file()),
             findings=tuple(self._findings(vectors, nodes)),
         )
