@@ -1,6 +1,6 @@
 """The guided tour behind `mlxi demo`: chat, an agent with tools, structured output, questions about a folder of text,
-a query engine of LlamaIndex, eight requests at once, a router whose local model fails, and which larger models this
-machine could hold.
+a query engine of LlamaIndex, eight requests at once, a router whose local model fails, a vector store that gets another
+model, and which larger models this machine could hold.
 
 Everything shown is done by the shipped demo model, through the same code that runs a large one, and by an embedding
 model if it is installed. What is not installed is named, with the line that installs it. The tour returns what it saw,
@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mlx_integrations import __version__, get_runtime
+from mlx_integrations.demo.migration import Migrated, show_migration
 from mlx_integrations.demo.page import Page
 from mlx_integrations.demo.rescue import Rescue, show_rescues
 from mlx_integrations.demo.retrieval import answer_from, docs_folder, index_passages, read_passages
@@ -46,6 +47,7 @@ DOCS_QUESTIONS = (
 )
 ENGINE_PAGE = "explanation/questions.md"
 ENGINE_QUESTION = "Is the package free?"
+MIGRATED_PAGES = "explanation/"
 BATCH_QUESTIONS = (
     "Who are you?",
     "What can you do?",
@@ -142,7 +144,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class TourResult:
-    """What the tour saw; `retrieval`, `engine` and `rescues` are `None` where what they need is not installed."""
+    """What the tour saw; parts for which something is not installed are `None`."""
 
     chat: str
     agent: tuple[AgentRun, ...]
@@ -151,6 +153,7 @@ class TourResult:
     engine: Queried | None
     speed: Speed
     rescues: tuple[Rescue, ...] | None
+    migrated: Migrated | None
     suited: tuple[Suited, ...]
     seconds: float
 
@@ -176,6 +179,7 @@ def run_tour(console: Console, model: BaseChatModel | None = None, *, pauses: bo
     engine = tour.engine()
     speed = tour.together()
     rescues = tour.rescues()
+    migrated = tour.migrated()
     suited = tour.suited()
     seconds = time.perf_counter() - started
     tour.goodbye(seconds)
@@ -187,6 +191,7 @@ def run_tour(console: Console, model: BaseChatModel | None = None, *, pauses: bo
         engine=engine,
         speed=speed,
         rescues=rescues,
+        migrated=migrated,
         suited=suited,
         seconds=seconds,
     )
@@ -339,11 +344,24 @@ class _Tour:
             self._page.line("", str(error), style="yellow")
             return None
 
+    def migrated(self) -> Migrated | None:
+        """A vector store that gets another model; the process that does it is killed on the way."""
+        self._page.heading(
+            "8. Another model for a vector store",
+            f"mlxi migrate run store --model {EMBEDDING_MODEL}; mlxi migrate rollback",
+        )
+        passages = [one for one in read_passages(docs_folder()) if one.metadata["source"].startswith(MIGRATED_PAGES)]
+        try:
+            return show_migration(self._page, passages, EMBEDDING_MODEL)
+        except (MissingExtraError, ModelNotFoundError) as error:
+            self._page.line("", str(error), style="yellow")
+            return None
+
     def suited(self) -> tuple[Suited, ...]:
         """Larger models that would fit, from the catalogue and this machine's memory alone."""
         from mlx_integrations.assembly import model_registry
 
-        self._page.heading("8. What this machine could run", "recommend(model_registry(), machine, use=use)")
+        self._page.heading("9. What this machine could run", "recommend(model_registry(), machine, use=use)")
         machine = get_runtime().prepare()
         gib = machine.budget_bytes / 1024**3
         self._page.show(f"[dim]Models may take {gib:.1f} GiB here. Nothing has been downloaded to know this.[/]")

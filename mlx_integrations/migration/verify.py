@@ -106,10 +106,8 @@ def verify_vectors(built: Reader, sample: Sequence[Row], executor: Executor) -> 
     if built.describe().is_exact:
         cosines = (old * new).sum(axis=1)
         wrong = int((cosines < LEAST_COSINE).sum())
-        worst = (
-            f"{wrong} of {len(sample)} rows are not the vectors of their texts; the least cosine is {cosines.min():.6f}"
-        )
-        return Check(name="alignment", is_passed=wrong == 0, detail=worst)
+        right = f"{len(sample) - wrong} of {len(sample)} rows are the vectors of their texts"
+        return Check(name="alignment", is_passed=wrong == 0, detail=f"{right}; the least cosine is {cosines.min():.6f}")
     # A compressed vector is not what went in, but is still nearest to its own text: of equal ones, to any of them.
     table = old @ new.T
     own = np.take_along_axis(table, np.arange(len(sample))[:, None], axis=1)[:, 0]

@@ -209,7 +209,7 @@ def test_vectors_in_the_wrong_order_are_found(store: LangChainFaissStore) -> Non
     content = built.read_bytes()
     row = 16 * 4
     built.write_bytes(content[:45] + content[45 + row :] + content[45 : 45 + row])
-    with pytest.raises(VerificationError, match="40 of 40 rows"):
+    with pytest.raises(VerificationError, match=": 0 of 40 rows"):
         verify(store, executor())
 
 
