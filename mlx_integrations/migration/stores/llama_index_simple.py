@@ -1,5 +1,7 @@
 """LlamaIndex's own vector store, persisted: `default__vector_store.json` in the folder of a storage context.
 
+A storage can have several, each with a name of its own in place of `default`, and one docstore for all of them.
+
 Nodes are in `docstore.json` beside it, and stay byte for byte; only the file of the vectors is replaced. It is JSON as
 well: 34 MB for a thousand vectors of 1,536 coordinates, so it is never read as a whole.
 
@@ -29,10 +31,13 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
 __all__ = ["KIND", "LlamaIndexSimpleStore"]
 
 KIND: Final = "llama-index-simple"
-_VECTORS: Final = "default__vector_store.json"
+_USUAL: Final = "default"
+_IMAGES: Final = "image"
+_ENDING: Final = "__vector_store.json"
 _EMBEDDINGS: Final = "embedding_dict"
 _OWNERS: Final = "text_id_to_ref_doc_id"
 _METADATA: Final = "metadata_dict"
+_EMPTY_BYTES: Final = 80  # three empty objects with their names, as JSON
 _EXAMPLES: Final = 5
 
 
@@ -178,7 +183,9 @@ class _Index:
             yield Finding(code="duplicate-ids", message=message, count=repeated)
         missing = 0
         examples: list[str] = []
-        orphans = nodes.count()
+        own = self._swap.file
+        is_only_one = all(path == own for path in _with_vectors(own.parent, own))
+        orphans = nodes.count() if is_only_one else 0
         for row in self.rows():
             orphans -= nodes.has(row.id)
             if row.text is None or not row.text.strip():
@@ -205,22 +212,28 @@ class LlamaIndexSimpleStore(SwappedStore, _Index):
 
     Args:
         folder: The folder.
+        name: Which of its vector stores.
 
     Raises:
-        StoreError: There is no such storage in it.
+        StoreError: There is no such storage in it, or it is the one of images.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, name: str = _USUAL) -> None:
         path = Path(os.path.realpath(Path(folder).expanduser()))
-        for name in (_VECTORS, DOCSTORE):
-            if not (path / name).is_file():
+        vectors = path / f"{name}{_ENDING}"
+        for file in (vectors, path / DOCSTORE):
+            if not file.is_file():
                 raise StoreError(
-                    f"`{folder}` is no storage of LlamaIndex: it has no `{name}`.",
+                    f"`{folder}` is no storage of LlamaIndex: it has no `{file.name}`.",
                     store=str(folder),
                     hint="Name the folder that `persist` was given.",
                 )
-        location = StoreLocation(kind=KIND, address=str(path))
-        swap = FileSwap(location, path / _VECTORS, sidecar_of(path, is_file=False))
+        if name == _IMAGES:
+            message = f"`{vectors}` has vectors of images, which cannot be made from texts."
+            raise StoreError(message, store=str(folder), hint="Leave it as it is; its other vectors can be migrated.")
+        location = StoreLocation(kind=KIND, address=str(path), name=None if name == _USUAL else name)
+        sidecar = sidecar_of(path, is_file=False) if name == _USUAL else sidecar_of(vectors, is_file=True)
+        swap = FileSwap(location, vectors, sidecar)
         super().__init__(location, swap, swap.file)
 
     def build(self, run: Run, rows: Iterator[Embedded]) -> None:
@@ -293,6 +306,13 @@ class LlamaIndexSimpleStore(SwappedStore, _Index):
 
     def _changed(self) -> StoreChangedError:
         return StoreChangedError(f"`{self.location}` was changed while it was migrated.", store=str(self.location))
+
+
+def _with_vectors(folder: Path, own: Path) -> Iterator[Path]:
+    """The vector stores of a storage, without those that LlamaIndex writes although nothing is in them."""
+    for path in folder.glob(f"*{_ENDING}"):
+        if path == own or path.stat().st_size > _EMPTY_BYTES:
+            yield path
 
 
 def _number(key: str) -> int:
