@@ -19,6 +19,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 for _size in ("COLUMNS", "LINES"):
     os.environ.pop(_size, None)
 
+pytest.register_assert_rewrite("mlx_integrations.migration.contract")
 # A test module that imports MLX while tests are collected would otherwise leave all of them with the slow BLAS.
 preload_blas()
 os.environ["HF_HUB_OFFLINE"] = "1"

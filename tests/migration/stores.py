@@ -1,40 +1,20 @@
-"""Stores of a few documents, as their own libraries write them, and quick models."""
+"""Stores of a few documents, as their own libraries write them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from mlx_integrations.migration.contract import (
+    NEW_DIMENSIONS,
+    OLD_DIMENSIONS,
+    contents_of,
+    executor,
+    metadatas,
+    texts,
+    vectors,
+)
 
-from mlx_integrations.migration.executors.local import LocalExecutor
-from mlx_integrations.migration.executors.protocol import LongTexts
-from mlx_integrations.testing import FakeEmbeddingBackend
-
-OLD_DIMENSIONS, NEW_DIMENSIONS = 24, 16
-
-
-def texts(count: int) -> list[str]:
-    """Texts of which every tenth is the same as an earlier one."""
-    return [
-        f"The {number // 2 if number % 10 == 9 else number} of spades, page {number % 7}" for number in range(count)
-    ]
-
-
-def metadatas(count: int) -> list[dict[str, Any]]:
-    return [{"page": number, "source": f"book-{number % 3}.txt", "tags": ["a", str(number)]} for number in range(count)]
-
-
-def vectors(count: int, dimensions: int, seed: int = 0) -> NDArray[np.float32]:
-    made: NDArray[np.float32] = np.random.default_rng(seed).normal(size=(count, dimensions)).astype(np.float32)
-    return made
-
-
-def executor(
-    dimensions: int = NEW_DIMENSIONS, *, seed: int = 1, long_texts: LongTexts = "truncate", max_tokens: int = 64
-) -> LocalExecutor:
-    backend = FakeEmbeddingBackend(model_id="new-model", dimensions=dimensions, seed=seed, max_tokens=max_tokens)
-    return LocalExecutor(backend, long_texts=long_texts)
+__all__ = ["NEW_DIMENSIONS", "OLD_DIMENSIONS", "contents_of", "executor", "metadatas", "save_faiss", "texts", "vectors"]
 
 
 def save_faiss(
@@ -63,8 +43,3 @@ def save_faiss(
         store.add_embeddings(pairs, [dict(each) for each in metadata or metadatas(len(contents))], ids=keys)
     store.save_local(str(folder))
     return folder
-
-
-def contents_of(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, with its bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

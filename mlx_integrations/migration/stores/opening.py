@@ -1,12 +1,17 @@
 """Finds out what kind of store is at a place."""
 
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
 
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.protocol import Store
 
-__all__ = ["open_store"]
+__all__ = ["ENTRY_POINTS", "open_store"]
+
+ENTRY_POINTS: Final = "mlx_integrations.stores"
+"""The group of entry points in which other packages name a function that opens their stores: it is given the address
+and the name, and returns a `Store`, or `None` if it is not one of its own."""
 
 _KNOWN: Final = (
     "These can be migrated: a folder that `FAISS.save_local` of LangChain or `persist` of LlamaIndex wrote, a file of "
@@ -24,6 +29,8 @@ def open_store(address: str | Path, name: str | None = None) -> Store:
     Raises:
         StoreError: There is none, or it is of a kind that cannot be migrated.
     """
+    if (added := _of_another_package(str(address), name)) is not None:
+        return added
     if "://" in str(address):
         return _on_a_server(str(address), name)
     path = Path(address).expanduser()
@@ -35,6 +42,17 @@ def open_store(address: str | Path, name: str | None = None) -> Store:
     others = sorted(file.stem for file in path.glob("*.faiss") if file.with_suffix(".pkl").is_file())
     hint = f"It has {', '.join(f'`{other}`' for other in others)}: say which with `--name`." if others else _KNOWN
     raise StoreError(f"`{address}` is no vector store that can be migrated.", store=str(address), hint=hint)
+
+
+def _of_another_package(address: str, name: str | None) -> Store | None:
+    for entry in entry_points(group=ENTRY_POINTS):
+        store = entry.load()(address, name)
+        if store is not None:
+            if not isinstance(store, Store):
+                message = f"What `{entry.value}` opened at `{address}` is no store: it lacks a method of `Store`."
+                raise StoreError(message, store=address, hint="Report it to the package that brings it.")
+            return store
+    return None
 
 
 def _on_a_server(url: str, name: str | None) -> Store:
@@ -54,8 +72,8 @@ def _in_a_folder(path: Path, name: str | None) -> Store | None:
         from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
 
         return LangChainFaissStore(path, name or "index")
-    if (path / "default__vector_store.json").is_file():
-        return _llama_index(path)
+    if (path / f"{name or 'default'}__vector_store.json").is_file():
+        return _llama_index(path, name or "default")
     if (path / "chroma.sqlite3").is_file():
         from mlx_integrations.migration.stores.chroma import ChromaStore
 
@@ -63,11 +81,11 @@ def _in_a_folder(path: Path, name: str | None) -> Store | None:
     return None
 
 
-def _llama_index(folder: Path) -> Store:
+def _llama_index(folder: Path, name: str) -> Store:
     """The storage of LlamaIndex; a FAISS index is kept under the same name as the JSON of its own vectors."""
     from mlx_integrations.migration.stores.llama_index_faiss import LlamaIndexFaissStore
     from mlx_integrations.migration.stores.llama_index_simple import LlamaIndexSimpleStore
 
-    with (folder / "default__vector_store.json").open("rb") as file:
+    with (folder / f"{name}__vector_store.json").open("rb") as file:
         is_json = file.read(1) in (b"{", b"")
-    return LlamaIndexSimpleStore(folder) if is_json else LlamaIndexFaissStore(folder)
+    return LlamaIndexSimpleStore(folder, name) if is_json or name != "default" else LlamaIndexFaissStore(folder)
