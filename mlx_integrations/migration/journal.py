@@ -339,6 +339,19 @@ class Journal:
         """Rows of which the model read only the beginning."""
         return int(self._connection.execute("SELECT count(*) FROM entry WHERE is_truncated").fetchone()[0])
 
+    def count_texts(self) -> int:
+        """Different texts that are embedded."""
+        return int(self._connection.execute("SELECT count(DISTINCT text) FROM entry").fetchone()[0])
+
+    def truncated_texts(self) -> Iterator[bytes]:
+        """Digests of the texts of which the model read only the beginning."""
+        for (text,) in self._connection.execute("SELECT DISTINCT text FROM entry WHERE is_truncated"):
+            yield text
+
+    def embedding_seconds(self) -> float:
+        """What all batches took, without the pauses between them."""
+        return float(self._connection.execute("SELECT total(seconds) FROM batch").fetchone()[0])
+
     def dead_letters(self) -> Iterator[DeadLetter]:
         """Rows that could not be embedded."""
         for key, row_id, reason in self._connection.execute("SELECT key, id, reason FROM dead_letter ORDER BY key"):
