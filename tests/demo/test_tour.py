@@ -3,14 +3,16 @@
 import io
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
 import pytest
 from rich.console import Console
 
+from mlx_integrations.demo.page import Page
 from mlx_integrations.demo.suited import suited_models
-from mlx_integrations.demo.tour import AgentRun, Contact, Step, TourResult, run_tour
+from mlx_integrations.demo.tour import AgentRun, Contact, Step, TourResult, _Tour, run_tour
 from mlx_integrations.langchain import ChatMLX
 from mlx_integrations.registry import ModelRegistry
 from mlx_integrations.registry.entry import Use
@@ -159,21 +161,35 @@ NOT_INSTALLED = {
 }
 
 
-@pytest.mark.parametrize(("modules", "line", "parts"), NOT_INSTALLED.values(), ids=NOT_INSTALLED)
-def test_what_is_not_installed_is_named_and_the_tour_goes_on(
-    modules: list[str], line: str, parts: set[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _forget(modules: Iterable[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for module in modules:
         monkeypatch.setitem(sys.modules, module, None)
     loaded = [name for name in sys.modules if name.startswith("mlx_integrations.llama_index.")]
     for name in (*loaded, "mlx_integrations.demo.query_engine"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.delattr("mlx_integrations.llama_index.MLXLLM", raising=False)
-    result, page = _tour(ChatMLX(model="fake", backend=FakeChatBackend([_scripted])))
-    assert {part for part in ("retrieval", "engine", "rescues", "migrated") if getattr(result, part) is None} == parts
-    said = [text for text in page.splitlines() if "pip install" in text]
+
+
+@pytest.mark.parametrize(("modules", "line", "parts"), NOT_INSTALLED.values(), ids=NOT_INSTALLED)
+def test_what_is_not_installed_is_named(
+    modules: list[str], line: str, parts: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _forget(modules, monkeypatch)
+    written = io.StringIO()
+    page = Page(Console(file=written, width=100, highlight=False), pauses=False)
+    tour = _Tour(page, ChatMLX(model="fake", backend=FakeChatBackend([_scripted])))
+    for part in parts:
+        assert getattr(tour, part)() is None
+    said = [text for text in written.getvalue().splitlines() if "pip install" in text]
     assert len(said) == len(parts) and all(text.endswith(line) for text in said)
+
+
+def test_the_tour_goes_on_with_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    _forget([module for modules, _, _ in NOT_INSTALLED.values() for module in modules], monkeypatch)
+    result, _ = _tour(ChatMLX(model="fake", backend=FakeChatBackend([_scripted])))
+    assert [part for part in ("retrieval", "engine", "rescues", "migrated") if getattr(result, part) is not None] == []
     assert result.speed.requests == 8
+    assert [one.use for one in result.suited] == list(get_args(Use))
 
 
 def test_speeds_count_the_tokens_of_all_answers(scripted: tuple[TourResult, str]) -> None:
