@@ -124,6 +124,10 @@ class StoreContract:
     def add(self, folder: Path, contents: Sequence[Document]) -> None:
         raise NotImplementedError
 
+    def id_of(self, document: Document) -> str:
+        """The id of a document, where the store takes only some kinds of ids."""
+        return document.id
+
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
         return tmp_path / "the store"
@@ -160,14 +164,16 @@ class StoreContract:
 
     def test_every_document_is_read(self, store: Store) -> None:
         rows = list(store.rows())
-        assert sorted((row.id, row.text) for row in rows) == [(each.id, each.text) for each in documents(20)]
+        assert sorted((row.id, row.text) for row in rows) == sorted(
+            (self.id_of(each), each.text) for each in documents(20)
+        )
         assert len({row.key for row in rows}) == 20
 
     def test_metadata_is_read(self, store: Store) -> None:
         found = {row.id: row.metadata for row in store.rows()}
         for document in documents(20):
-            assert "page" in str(found[document.id])
-            assert str(document.metadata["source"]) in str(found[document.id])
+            assert "page" in str(found[self.id_of(document)])
+            assert str(document.metadata["source"]) in str(found[self.id_of(document)])
 
     def test_reading_goes_on_after_any_key(self, store: Store) -> None:
         rows = list(store.rows())
@@ -361,7 +367,7 @@ class StoreContract:
 
         done = migrate(store, executor(), batch_rows=8, should_stop=adds_once)
         assert done.embedded == 35
-        assert {row.id for row in store.rows()} == {each.id for each in documents(35)}
+        assert {row.id for row in store.rows()} == {self.id_of(each) for each in documents(35)}
         self.assert_aligned(store)
 
     def test_what_is_added_before_publishing_is_taken_in(self, folder: Path) -> None:

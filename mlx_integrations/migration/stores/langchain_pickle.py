@@ -7,19 +7,16 @@ stores of its earliest versions, whose modules are gone, are read as well.
 Files above some size are read a second way, that keeps documents in a temporary database instead of memory.
 """
 
-import collections
-import datetime
-import decimal
 import pickle
 import pickletools
 import sqlite3
 import tempfile
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, ClassVar, Final
 
 from mlx_integrations.errors import StoreError
+from mlx_integrations.migration.stores.pickle_values import BROKEN, PLAIN_VALUES, Call, RefusedError, look_up
 
 __all__ = ["STREAMED_BYTES", "Documents", "read_documents"]
 
@@ -69,39 +66,18 @@ def read_documents(path: Path, *, streamed_bytes: int = STREAMED_BYTES) -> Docum
         return Documents(_ids(rows), len(documents.documents), lambda row_id: _parts(documents.documents.get(row_id)))
     except FileNotFoundError as error:
         raise StoreError(f"`{path}` is missing.", store=str(path.parent)) from error
-    except _RefusedError as error:
+    except RefusedError as error:
         raise StoreError(
             f"`{path}` asks for `{error}`, which no store of documents needs. Nothing of it was run.",
             store=str(path.parent),
             hint="Do not open it with `allow_dangerous_deserialization=True` unless you know who made it.",
         ) from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise StoreError(
             f"`{path}` is no list of documents of LangChain, or was cut off while it was written: "
             f"{type(error).__name__}: {error}.",
             store=str(path.parent),
         ) from error
-
-
-# What reading a damaged pickle may raise, by the documentation of `pickle`.
-_BROKEN: Final = (
-    pickle.UnpicklingError,
-    EOFError,
-    AttributeError,
-    ImportError,
-    IndexError,
-    KeyError,
-    TypeError,
-    ValueError,
-    RecursionError,
-    MemoryError,
-    OverflowError,
-    AssertionError,
-)
-
-
-class _RefusedError(Exception):
-    """A name that is not in the list."""
 
 
 class _Document:
@@ -124,44 +100,6 @@ class _Docstore:
 
     def __setstate__(self, state: Any) -> None:
         self.documents: dict[Any, Any] = state["_dict"]
-
-
-class _DType:
-    """Stands for `numpy.dtype`, whose own state could be made to read memory that is not its own."""
-
-    __slots__ = ("code", "order")
-
-    def __init__(self, code: str, *_: Any) -> None:
-        self.code, self.order = code, "="
-
-    def __setstate__(self, state: Any) -> None:
-        if state[1] in ("<", ">", "=", "|"):
-            self.order = state[1]
-
-
-class _Call:
-    """A function that a pickle cannot change: what it tries to set on it is an error."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-
-    def __call__(self, *args: Any) -> Any:
-        return self._function(*args)
-
-    def __setstate__(self, state: Any) -> None:
-        raise TypeError("a function has no state")
-
-
-def _scalar(dtype: Any, content: bytes) -> Any:
-    """A number, text or time of NumPy as Python's."""
-    import numpy as np
-
-    if not isinstance(dtype, _DType) or not isinstance(content, bytes) or dtype.code[:1] not in "biufcSUmM?":
-        raise TypeError("not a number of NumPy")
-    order = "" if dtype.order == "|" else dtype.order
-    return np.frombuffer(content, np.dtype(order + dtype.code))[0].item()
 
 
 def _reconstructed(cls: Any, base: Any, state: Any) -> Any:
@@ -187,35 +125,17 @@ _DOCSTORE_MODULES: Final = (
     "langchain_community.docstore.in_memory",
 )
 _KNOWN: Final[dict[tuple[str, str], Any]] = {
+    **PLAIN_VALUES,
     **{(module, "Document"): _Document for module in _DOCUMENT_MODULES},
     **{(module, "InMemoryDocstore"): _Docstore for module in _DOCSTORE_MODULES},
-    **{("datetime", cls.__name__): cls for cls in (datetime.datetime, datetime.date, datetime.time)},
-    ("datetime", "timedelta"): datetime.timedelta,
-    ("datetime", "timezone"): datetime.timezone,
-    ("decimal", "Decimal"): decimal.Decimal,
-    ("uuid", "UUID"): uuid.UUID,
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    **{(module, "set"): set for module in ("builtins", "__builtin__")},
-    **{(module, "frozenset"): frozenset for module in ("builtins", "__builtin__")},
     **{(module, "object"): object for module in ("builtins", "__builtin__")},
-    **{
-        (module, name): _Call(lambda *parts: "/".join(parts).replace("//", "/"))
-        for module in ("pathlib", "pathlib._local")
-        for name in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath", "Path")
-    },
-    ("copyreg", "_reconstructor"): _Call(_reconstructed),
-    ("copy_reg", "_reconstructor"): _Call(_reconstructed),
-    ("numpy", "dtype"): _DType,
-    ("numpy.core.multiarray", "scalar"): _Call(_scalar),
-    ("numpy._core.multiarray", "scalar"): _Call(_scalar),
+    ("copyreg", "_reconstructor"): Call(_reconstructed),
+    ("copy_reg", "_reconstructor"): Call(_reconstructed),
 }
 
 
 def _known(module: str, name: str) -> Any:
-    try:
-        return _KNOWN[module, name]  # whole names only: `datetime` of `sys.modules` is not in the list
-    except KeyError:
-        raise _RefusedError(f"{module}.{name}") from None
+    return look_up(_KNOWN, module, name)
 
 
 class _Reader(pickle.Unpickler):

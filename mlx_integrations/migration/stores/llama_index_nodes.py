@@ -55,12 +55,12 @@ class Nodes:
         return None if span is None else _embedded(self._file.value(span))
 
 
-def text_of_flat_node(metadata: Mapping[str, Any], text: str) -> str | None:
+def text_of_flat_node(metadata: Mapping[str, Any], text: str | None) -> str | None:
     """What was embedded of a node that is part of the metadata of its text, as databases have it.
 
     Args:
-        metadata: Of the text; `_node_content` is the node, without its text.
-        text: The node's own text.
+        metadata: Of the text; `_node_content` is the node.
+        text: The node's own text, where it is not in the node.
 
     Returns:
         The text with what the node's metadata add to it; `None` if LlamaIndex cannot make a node of it.

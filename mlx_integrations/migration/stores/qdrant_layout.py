@@ -1,0 +1,244 @@
+"""What is the same for a Qdrant in a folder and one on a server: names, and how programs fill its points.
+
+    LangChain     {"page_content": "...", "metadata": {...}}, under these keys or others
+    LlamaIndex    {"_node_content": "{...}", ...}: a node, with its text
+
+A point can have several vectors. One of them is embedded anew; the others, such as the sparse ones of a hybrid search,
+are part of a row's metadata, so that they are written again and compared like these.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mlx_integrations.errors import StoreError
+from mlx_integrations.migration.records import Finding, Metric, Row
+from mlx_integrations.migration.stores.llama_index_nodes import text_of_flat_node
+
+__all__ = [
+    "DETECTED_POINTS",
+    "METRICS",
+    "OTHER_VECTORS",
+    "UNNAMED",
+    "Layout",
+    "Names",
+    "chosen_name",
+    "chosen_vector",
+    "content_key_of",
+    "missing_texts",
+    "others_of",
+    "split_name",
+    "without_vector",
+]
+
+UNNAMED: Final = ""
+"""The name of the vector of a collection that names none."""
+OTHER_VECTORS: Final = "qdrant:vectors"
+"""Among the metadata of a row, the vectors of its point that are not embedded anew, by name."""
+METRICS: Final[Mapping[str, Metric]] = {
+    "Cosine": "cosine",
+    "Dot": "dot",
+    "Euclid": "euclidean",
+    "Manhattan": "manhattan",
+}
+"""How Qdrant calls what it compares by."""
+DETECTED_POINTS: Final = 20
+"""Points whose payloads tell under which key their texts are."""
+
+_NODE: Final = "_node_content"
+_CONTENT: Final = "page_content"
+_EXAMPLES: Final = 5
+_OF_A_RUN: Final = ".mlxi-"
+_KEPT: Final = ".kept"
+_LONGEST_NAME: Final = 220  # of 255, with what a run adds to it
+_VECTOR_MARK: Final = ":"  # no name of a collection may have it
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a run calls the collections that it makes.
+
+    Attributes:
+        name: The one that a person named: a collection, or an alias of one.
+        run_id: Of the run.
+    """
+
+    name: str
+    run_id: str
+
+    @property
+    def new(self) -> str:
+        """The collection of the new vectors, for ever: no collection can be given another name."""
+        return f"{self.name[:_LONGEST_NAME]}{_OF_A_RUN}{self.run_id}"
+
+    @property
+    def copy(self) -> str:
+        """A copy of the old collection, where it has to make room for an alias of its name."""
+        return f"{self.new}.old"
+
+    @property
+    def built(self) -> str:
+        """An alias of the new collection that says that it is whole, and not in use."""
+        return f"{self.new}.built"
+
+    @property
+    def kept(self) -> str:
+        """An alias of the collection with the old vectors, while the new ones are in use."""
+        return f"{self.new}{_KEPT}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a collection is filled.
+
+    Attributes:
+        vector: The name of the vector that is embedded anew.
+        content_key: The key of the texts in payloads; a node of LlamaIndex has its own.
+    """
+
+    vector: str
+    content_key: str
+
+    def row(self, key: str, point_id: int | str, payload: Mapping[str, Any], others: Mapping[str, Any]) -> Row:
+        """A point as a row.
+
+        Args:
+            key: Of the row.
+            point_id: Of the point.
+            payload: Of the point.
+            others: Its vectors that are not embedded anew, as plain values.
+        """
+        added = {OTHER_VECTORS: dict(others)} if others else {}
+        if _NODE in payload:
+            text = text_of_flat_node(payload, None)
+            return Row(key=key, id=str(point_id), text=text, metadata={**payload, **added})
+        content = payload.get(self.content_key)
+        kept = {name: value for name, value in payload.items() if name != self.content_key}
+        return Row(
+            key=key, id=str(point_id), text=content if isinstance(content, str) else None, metadata={**kept, **added}
+        )
+
+    def payload(self, row: Row) -> dict[str, Any]:
+        """The payload that a row came from."""
+        payload = {name: value for name, value in row.metadata.items() if name != OTHER_VECTORS}
+        return payload if _NODE in payload else {self.content_key: row.text, **payload}
+
+
+def others_of(row: Row) -> Mapping[str, Any]:
+    """The vectors of a row's point that are not embedded anew."""
+    found: Mapping[str, Any] = row.metadata.get(OTHER_VECTORS, {})
+    return found
+
+
+def chosen_name(wanted: str | None, collections: Iterable[str], aliases: Mapping[str, str], store: str) -> str:
+    """The name that is migrated: that of a collection, or better an alias of one.
+
+    Args:
+        wanted: What a person named.
+        collections: All of them.
+        aliases: All of them, with the collections that they stand for.
+        store: For messages.
+
+    Raises:
+        StoreError: There is none of that name, none is named and there are several, or one is named by a name under
+            which its users do not know it.
+    """
+    own = {alias: target for alias, target in aliases.items() if _OF_A_RUN not in alias}
+    known = set(collections)
+    between = {alias.partition(_OF_A_RUN)[0] for alias in aliases if alias.endswith(_KEPT)}  # if a run was cut off
+    shown = sorted({*own, *between, *(name for name in known - set(own.values()) if _OF_A_RUN not in name)})
+    if wanted is None:
+        if len(shown) != 1:
+            hint = f"Say which: {', '.join(shown)}." if shown else "There is nothing to migrate."
+            raise StoreError(f"`{store}` has {len(shown)} collections.", store=store, hint=hint)
+        return shown[0]
+    if wanted in known and (others := sorted(alias for alias, target in own.items() if target == wanted)):
+        raise StoreError(
+            f"The collection `{wanted}` of `{store}` goes by the alias `{others[0]}`.",
+            store=store,
+            hint=f"Migrate it by that name, `--name {others[0]}`: an alias is switched over at once.",
+        )
+    if wanted not in known and wanted not in aliases and wanted not in between:
+        names = ", ".join(f"`{name}`" for name in shown) or "none"
+        raise StoreError(f"`{store}` has no collection `{wanted}`.", store=store, hint=f"It has {names}.")
+    return wanted
+
+
+def split_name(name: str | None) -> tuple[str | None, str | None]:
+    """Collection and vector of `notes:title`; each is `None` where it is not named."""
+    if name is None:
+        return None, None
+    collection, mark, vector = name.partition(_VECTOR_MARK)
+    return collection or None, vector if mark else None
+
+
+def chosen_vector(wanted: str | None, dense: Mapping[str, bool], store: str) -> str:
+    """The name of the vector that is embedded anew.
+
+    Args:
+        wanted: What a person named.
+        dense: The dense vectors of the collection, and whether each of them is several (a multivector).
+        store: For messages.
+
+    Raises:
+        StoreError: There is none of that name, none is named and there are several, or it is one that no model for
+            whole texts makes.
+    """
+    names = sorted(dense)
+    told = ", ".join(f"`{name}`" for name in names)
+    if wanted is None and len(names) == 1:
+        wanted = names[0]
+    if wanted is None:
+        hint = f"Say which: `--name COLLECTION:VECTOR`, with one of {told}." if names else "There is nothing to embed."
+        raise StoreError(f"`{store}` has {len(names)} dense vectors for each point.", store=store, hint=hint)
+    if wanted not in dense:
+        raise StoreError(f"`{store}` has no dense vector `{wanted}`.", store=store, hint=f"It has {told or 'none'}.")
+    if dense[wanted]:
+        raise StoreError(
+            f"The vectors `{wanted}` of `{store}` are several for each text.",
+            store=store,
+            hint="Only vectors of which a text has one can be made anew.",
+        )
+    return wanted
+
+
+def content_key_of(payloads: Sequence[Mapping[str, Any]], store: str) -> str:
+    """The key under which payloads have their texts.
+
+    Args:
+        payloads: Of some points.
+        store: For messages.
+
+    Raises:
+        StoreError: It could be one of several.
+    """
+    plain = [payload for payload in payloads if payload and _NODE not in payload]
+    if not plain or any(_CONTENT in payload for payload in plain):
+        return _CONTENT
+    texts = set.intersection(*({name for name, value in each.items() if isinstance(value, str)} for each in plain))
+    if len(texts) == 1:
+        return texts.pop()
+    told = ", ".join(f"`{name}`" for name in sorted(texts)) or "none is a text in all of them"
+    raise StoreError(
+        f"The payloads of `{store}` have no `{_CONTENT}`, and it is not clear where their texts are ({told}).",
+        store=store,
+        hint="Say so from Python: `content_key` of the store is the `content_payload_key` that LangChain was given.",
+    )
+
+
+def missing_texts(count: int, examples: Sequence[str]) -> Finding:
+    """What is told of points without a text."""
+    return Finding(
+        code="missing-texts",
+        message="There is no text for them, and so nothing to embed.",
+        count=count,
+        examples=tuple(examples[:_EXAMPLES]),
+        is_blocking=True,
+    )
+
+
+def without_vector(count: int, vector: str) -> Finding:
+    """What is told of points that lack the vector that is embedded anew."""
+    name = f"`{vector}`" if vector else "such"
+    message = f"They have no {name} vector, and get none: everything else of them is kept."
+    return Finding(code="without-vector", message=message, count=count)
