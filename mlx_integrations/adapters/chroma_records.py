@@ -7,10 +7,11 @@ a model of its own. Collections are asked through their own attributes, so that 
 from collections.abc import Mapping
 from typing import Any
 
+from mlx_integrations.adapters.migration_command import migration_command
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.sidecar import decode, encode
 
-__all__ = ["collection_name", "has_record", "read_record", "record_in", "write_record"]
+__all__ = ["collection_name", "has_record", "migration_of", "read_record", "record_in", "write_record"]
 
 _METADATA_KEY = "mlxi_embedding"
 
@@ -54,6 +55,14 @@ def write_record(collection: Any, fingerprint: EmbeddingFingerprint) -> None:
 def has_record(collection: Any) -> bool:
     """Whether there is a record, damaged or not, as far as the collection at hand knows; asks no server."""
     return _METADATA_KEY in (collection.metadata or {})
+
+
+def migration_of(collection: Any) -> str | None:
+    """The command that migrates it; `None` for one in memory or on a server."""
+    settings: Any = getattr(getattr(collection, "_client", None), "get_settings", lambda: None)()
+    if not getattr(settings, "is_persistent", False):
+        return None
+    return migration_command(str(settings.persist_directory), str(collection.name))
 
 
 def _metadata(collection: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Stores are known by the names of their classes and asked through their own attri
 imported here, so that none has to be installed.
 """
 
-import shlex
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,7 +11,14 @@ from typing import Any, ClassVar
 
 from langchain_core.vectorstores import VectorStore
 
-from mlx_integrations.adapters.chroma_records import collection_name, has_record, read_record, write_record
+from mlx_integrations.adapters.chroma_records import (
+    collection_name,
+    has_record,
+    migration_of,
+    read_record,
+    write_record,
+)
+from mlx_integrations.adapters.migration_command import migration_command
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.langchain.errors import InvalidRequestError
 from mlx_integrations.sidecar import read_sidecar, sidecar_of, write_sidecar
@@ -107,8 +113,8 @@ class _Faiss(StoreKind):
         if self.path is None:
             return None
         if self.path.suffix != ".faiss":
-            return f"mlxi migrate run {shlex.quote(str(self.path))}"
-        return f"mlxi migrate run {shlex.quote(str(self.path.parent))} --name {shlex.quote(self.path.stem)}"
+            return migration_command(self.path)
+        return migration_command(self.path.parent, self.path.stem)
 
     def saved_at(self, arguments: Mapping[str, Any]) -> Path:
         folder, index = Path(arguments["folder_path"]), arguments.get("index_name", "index")
@@ -147,7 +153,7 @@ class _InMemory(StoreKind):
         return Path(arguments["path"])
 
     def migration(self, store: VectorStore) -> str | None:
-        return None if self.path is None else f"mlxi migrate run {shlex.quote(str(self.path))}"
+        return None if self.path is None else migration_command(self.path)
 
     def count(self, store: VectorStore) -> int | None:
         return len(vars(store)["store"])
@@ -179,11 +185,7 @@ class _Chroma(StoreKind):
         return super().has_record(store) if self.path is not None else has_record(self._collection(store))
 
     def migration(self, store: VectorStore) -> str | None:
-        settings: Any = getattr(vars(store).get("_client"), "get_settings", lambda: None)()
-        if not getattr(settings, "is_persistent", False):
-            return None
-        folder, name = str(settings.persist_directory), str(self._collection(store).name)
-        return f"mlxi migrate run {shlex.quote(folder)} --name {shlex.quote(name)}"
+        return migration_of(self._collection(store))
 
     def count(self, store: VectorStore) -> int | None:
         return int(self._collection(store).count())

@@ -111,7 +111,7 @@ class _Guard:
         stored = self._record()
         current = fingerprint_of(model)
         if stored is not None and self.kind.count() != 0:
-            check(stored, current, self.kind.name)
+            check(stored, current, self.kind.name, migration=self.kind.migration)
         else:
             self._check_vectors(model, current)
         if model is self._index._embed_model:
@@ -150,7 +150,7 @@ class _Guard:
         """Compare the vectors themselves, where nothing says who made them."""
         name, count, made = self.kind.name, self.kind.count(), self.kind.dimensions()
         if made is not None:
-            check_dimensions(made, current, name)
+            check_dimensions(made, current, name, migration=self.kind.migration)
         if self._adopt or count == 0:
             return
         samples = [(text, vector) for text, vector in self.kind.samples() if text.strip() and any(vector)]
@@ -159,7 +159,7 @@ class _Guard:
                 _logger.warning("No fingerprint and no vectors to compare: %s is taken for `%s`.", name, current.model)
             return
         again = model.get_text_embedding_batch([text for text, _ in samples])
-        check_vectors([vector for _, vector in samples], again, current, name)
+        check_vectors([vector for _, vector in samples], again, current, name, migration=self.kind.migration)
 
 
 class _Guarding(VectorStoreIndex):

@@ -13,7 +13,14 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.schema import BaseNode, MetadataMode
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
-from mlx_integrations.adapters.chroma_records import collection_name, has_record, read_record, write_record
+from mlx_integrations.adapters.chroma_records import (
+    collection_name,
+    has_record,
+    migration_of,
+    read_record,
+    write_record,
+)
+from mlx_integrations.adapters.migration_command import migration_command
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.sidecar import read_sidecar, sidecar_of, write_sidecar
 
@@ -64,6 +71,11 @@ class IndexKind:
     def has_record(self) -> bool:
         """Whether there is a record, damaged or not; asked before every insertion, so it has to be quick."""
         return self._path is not None and sidecar_of(self._path).exists()
+
+    @property
+    def migration(self) -> str | None:
+        """The command that gives the store another model, up to its name; `None` if it cannot be migrated."""
+        return None if self._path is None or not self.is_kept_in_memory else migration_command(self._path)
 
     def count(self) -> int | None:
         """How many vectors there are; `None` if the store cannot say."""
@@ -144,6 +156,10 @@ class _Chroma(IndexKind):
 
     def has_record(self) -> bool:
         return super().has_record() if self._path is not None else has_record(self._collection)
+
+    @property
+    def migration(self) -> str | None:
+        return migration_of(self._collection)
 
     def count(self) -> int | None:
         return int(self._collection.count())

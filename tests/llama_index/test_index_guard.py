@@ -80,7 +80,8 @@ async def test_another_model_is_refused_at_every_way_in(
     for way in ways:
         with pytest.raises(EmbeddingMismatchError) as caught:
             way()
-        assert caught.value.hint and str(folder) in caught.value.store
+        assert f"`mlxi migrate run {folder} --model {other.get('name', 'minilm')}`" in caught.value.hint
+        assert str(folder) in caught.value.store
     with pytest.raises(EmbeddingMismatchError):
         await index.ainsert(Document(text="x"))
     assert {path: path.read_bytes() for path in folder.iterdir()} == before

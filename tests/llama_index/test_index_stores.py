@@ -94,6 +94,7 @@ def test_faiss_refuses_another_model(tmp_path: Path, new_store: Any, other: dict
         with pytest.raises(EmbeddingMismatchError) as caught:
             way()
         assert str(folder) in caught.value.store
+        assert f"`mlxi migrate run {folder} --model " in caught.value.hint
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -158,6 +159,7 @@ async def test_chroma_refuses_another_model(tmp_path: Path, other: dict[str, Any
         with pytest.raises(EmbeddingMismatchError) as caught:
             way()
         assert caught.value.store == "the Chroma collection `notes`"
+        assert f"`mlxi migrate run {folder} --name notes --model " in caught.value.hint
     with pytest.raises(EmbeddingMismatchError):
         await index.ainsert(Document(text="x"))
     assert (collection_of(folder).count(), collection_of(folder).metadata) == (3, before)
