@@ -11,7 +11,7 @@ says how far a cut-off `publish`, `rollback` or `gc` came.
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -28,8 +28,8 @@ from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.engine import DEFAULT_BATCH_ROWS, Progress, embed_rows, embedded_rows
 from mlx_integrations.migration.executors.protocol import Executor, LongTexts
 from mlx_integrations.migration.journal import Journal, Phase
-from mlx_integrations.migration.protocol import Published, Store
-from mlx_integrations.migration.records import StoreInfo
+from mlx_integrations.migration.protocol import Placed, Published, Store
+from mlx_integrations.migration.records import Finding, StoreInfo
 from mlx_integrations.migration.verify import Check, verify_contents, verify_vectors
 from mlx_integrations.migration.workspace import Workspace, no_run, work_folder
 
@@ -52,6 +52,8 @@ class Plan:
         index: The kind of index that would be built.
         disk_bytes: What vectors and index would take, beside the store, until the old ones are deleted.
         free_bytes: What the disk has.
+        place_bytes: What a new store at another place would take, at most.
+        place_free_bytes: What the disk of that place has; `None` if that is not known.
         long_rows: How many of `counted_rows` are longer than the model reads.
         counted_rows: Rows whose tokens were counted: the first ones.
         seconds: How long embedding would take, from a few rows; `None` if that was not measured.
@@ -65,11 +67,14 @@ class Plan:
     long_rows: int
     counted_rows: int
     seconds: float | None
+    place_bytes: int = 0
+    place_free_bytes: int | None = None
 
     @property
     def is_blocked(self) -> bool:
         """Whether something has to be repaired or accepted first."""
-        return any(finding.is_blocking for finding in self.info.findings) or self.disk_bytes > self.free_bytes
+        is_full = self.place_free_bytes is not None and self.place_bytes > self.place_free_bytes
+        return is_full or self.disk_bytes > self.free_bytes or any(each.is_blocking for each in self.info.findings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +92,7 @@ class MigrationStatus:
         unembedded: Rows that cannot be embedded.
         examples: Ids of some of those, and why.
         in_use: Which vectors the store shows.
+        accepted: What was wrong with the store, or is lost on the way to another one, and was accepted.
         checks: Of the last verification.
         staged_bytes: What the run takes beside the store, without the built index.
     """
@@ -103,6 +109,7 @@ class MigrationStatus:
     in_use: Published
     checks: tuple[Check, ...]
     staged_bytes: int
+    accepted: tuple[Finding, ...] = ()
 
 
 def plan_migration(
@@ -122,6 +129,8 @@ def plan_migration(
         probe: Whether to embed some rows, to tell how long all would take.
         clock: Seconds.
     """
+    if isinstance(store, Placed):
+        store.check_place()
     info = store.describe()
     target = executor.fingerprint()
     texts = [row.text for row in islice(store.rows(), _COUNTED_ROWS) if row.text]
@@ -132,12 +141,19 @@ def plan_migration(
         info=info,
         target=target,
         index=kind_of_index(target.dimensions, index) if callable(kind_of_index) else index or info.index,
-        disk_bytes=2 * info.count * target.dimensions * _FLOAT_BYTES,
+        disk_bytes=(1 if isinstance(store, Placed) else 2) * info.count * target.dimensions * _FLOAT_BYTES,
         free_bytes=shutil.disk_usage(folder).free,
         long_rows=executor.count_long(texts),
         counted_rows=len(texts),
         seconds=seconds,
+        **(_room(store, target.dimensions) if isinstance(store, Placed) else {}),
     )
+
+
+def _room(store: Placed, dimensions: int) -> dict[str, Any]:
+    """What a place of its own has, and needs."""
+    free = None if store.place is None else shutil.disk_usage(store.place).free
+    return {"place_bytes": store.disk_bytes(dimensions), "place_free_bytes": free}
 
 
 def _probed(executor: Executor, texts: list[str], count: int, clock: Callable[[], float]) -> float:
@@ -187,12 +203,13 @@ def migrate(
         _restart(store, work)
     with Workspace.locked(store.location, work) as place:
         _finish_cut_off(store, place)
+        if isinstance(store, Placed):
+            store.check_place(place.run if place.has_run else None)
         info = store.describe()
         place.begin(info, fingerprint, long_texts=executor.long_texts, index=index)
         if place.journal.phase in _IN_USE:
             return _publish(store, place)
-        if not accept:
-            _check_findings(info)
+        _check_findings(info, place.journal, accept=accept)
         with place.staging() as staging:
             finished = embed_rows(
                 store,
@@ -345,9 +362,10 @@ def _restart(store: Store, work: Path | None) -> None:
         Workspace.delete(store.location, work)
 
 
-def _check_findings(info: StoreInfo) -> None:
+def _check_findings(info: StoreInfo, journal: Journal, *, accept: bool) -> None:
     blocking = [finding for finding in info.findings if finding.is_blocking]
-    if not blocking:
+    if accept or not blocking:
+        journal.set_fact("accepted", [asdict(finding) for finding in blocking])
         return
     told = " ".join(f"{finding.message} ({finding.count})" for finding in blocking)
     raise RowsError(
@@ -446,4 +464,9 @@ def _status(store: Store, place: Workspace) -> MigrationStatus:
         in_use=store.published(run),
         checks=tuple(Check(**check) for check in journal.fact("checks") or ()),
         staged_bytes=place.staged_bytes(),
+        accepted=tuple(_finding(**each) for each in journal.fact("accepted") or ()),
     )
+
+
+def _finding(**facts: Any) -> Finding:
+    return Finding(**{**facts, "examples": tuple(facts["examples"])})

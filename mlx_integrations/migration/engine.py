@@ -102,8 +102,8 @@ class _Planner:
         batch = _Batch(first=self._position, cursor=rows[-1].key, seen=len(rows))
         before = self._journal.entries_of_keys([row.key for row in rows]) if self._number > 1 else {}
         for row in rows:
-            if row.text is None or not row.text.strip():
-                reason = _NO_TEXT if row.text is None else _EMPTY_TEXT
+            if row.refused or row.text is None or not row.text.strip():
+                reason = row.refused or (_NO_TEXT if row.text is None else _EMPTY_TEXT)
                 batch.dead.append(DeadLetter(key=row.key, id=row.id, reason=reason))
                 continue
             content = content_digest(row)

@@ -7,16 +7,25 @@ that the run's id makes unique. Whatever is cut off is called again with the sam
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from mlx_integrations.fingerprint import EmbeddingFingerprint
-from mlx_integrations.migration.records import Metric, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.records import (
+    Document,
+    Framework,
+    Held,
+    Metric,
+    Row,
+    StoreInfo,
+    StoreLocation,
+)
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Embedded", "KeepsOld", "Published", "Reader", "Run", "Store"]
+__all__ = ["Embedded", "KeepsOld", "Placed", "Published", "Reader", "Run", "Source", "Store", "Target"]
 
 Published = Literal["old", "between", "new", "nothing"]
 """What a store's own name stands for: the old vectors, the new ones, neither yet because publishing was cut off, or
@@ -150,4 +159,147 @@ class KeepsOld(Protocol):
         Raises:
             StoreError: They were discarded.
         """
+        ...
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A store of which the new vectors do not come beside the old ones, but to a place of their own."""
+
+    def check_place(self, run: Run | None = None) -> None:
+        """Look whether there is room for them; what this run has put there is its own.
+
+        Raises:
+            StoreError: Something is at that place, or nothing can be written there.
+        """
+        ...
+
+    @property
+    def place(self) -> Path | None:
+        """A folder that exists, of the disk on which they are built; `None` on a server."""
+        ...
+
+    def disk_bytes(self, dimensions: int) -> int:
+        """What takes room there, at most."""
+        ...
+
+
+@runtime_checkable
+class Source(Reader, Protocol):
+    """A store whose documents can be moved to another one."""
+
+    def documents(self, after: str | None = None) -> Iterator[Document]:
+        """What `rows` reads, in the words of the framework that filled the store: one for each row, in their order."""
+        ...
+
+
+@runtime_checkable
+class Target(Protocol):
+    """A store that does not exist yet, and is made of the documents of another one.
+
+    It is built under a name that the run's id makes unique, and appears at its own place when it is published: whole,
+    or not at all. What is at that place already is never written to.
+
+    A target that is done shows the rows that `held` foretold, no others, and can be opened by the framework whose
+    documents they are. Then the gates of `verify` hold for it as they do for any store.
+    """
+
+    @property
+    def location(self) -> StoreLocation:
+        """Where it will be."""
+        ...
+
+    @property
+    def frameworks(self) -> frozenset[Framework]:
+        """Whose documents it can hold."""
+        ...
+
+    @property
+    def has_unique_ids(self) -> bool:
+        """Whether it can hold only one document of an id."""
+        ...
+
+    @property
+    def folder(self) -> Path | None:
+        """A folder that exists, of the disk on which it is built; `None` on a server."""
+        ...
+
+    def check(self, run: Run | None = None) -> None:
+        """Look whether there is room for it.
+
+        Args:
+            run: What this run has put there is its own.
+
+        Raises:
+            StoreError: Something is at its place, or nothing can be written there.
+        """
+        ...
+
+    def bytes_for(self, source: StoreInfo, dimensions: int) -> int:
+        """What it takes on the disk, at most: vectors, texts and metadata."""
+        ...
+
+    def metric_for(self, metric: Metric) -> Metric:
+        """How it will compare vectors that were compared by `metric`: the same way, where it can."""
+        ...
+
+    def index_for(self, source: StoreInfo, dimensions: int, wanted: str = "") -> str:
+        """The kind of index that `build` makes, in the store's own words.
+
+        Raises:
+            StoreError: One is wanted that it cannot make.
+        """
+        ...
+
+    def held(self, document: Document) -> Held:
+        """What will be read of a document once it is in this store, and what will be lost of it.
+
+        Pure: the same for the same document, whatever came before. A document that cannot be held at all has a row that
+        says so in `refused`.
+        """
+        ...
+
+    def build(self, run: Run, source: StoreInfo, rows: Iterator[Embedded]) -> None:
+        """Make the store, beside its place, of rows that `held` gave.
+
+        What an earlier call for the same run left unfinished is replaced or completed.
+        """
+        ...
+
+    def built(self, run: Run) -> Reader:
+        """What `build` made, wherever it is by now: beside its place, or published.
+
+        Raises:
+            StoreError: It was not built, or not to its end.
+        """
+        ...
+
+    def published(self, run: Run) -> Published:
+        """`new` once it is at its place; `nothing` before."""
+        ...
+
+    def publish(self, run: Run) -> None:
+        """Let it appear at its place, with the record of the model. Completes a call that was cut off.
+
+        Raises:
+            StoreError: It was not built, or something else is at its place by now.
+        """
+        ...
+
+    def rollback(self, run: Run) -> None:
+        """Take it away from its place; it is then built, as before. Completes a call that was cut off."""
+        ...
+
+    def discard(self, run: Run) -> None:
+        """Delete what is not in use: what was built, unless it is published; otherwise only the traces of the run."""
+        ...
+
+    def state(self) -> str:
+        """A short text that changes when what a run has put at its place may have changed; empty before that, and after
+        `discard`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
         ...

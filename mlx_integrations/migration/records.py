@@ -9,10 +9,27 @@ from typing import Any, Final, Literal
 
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 
-__all__ = ["DIGEST_BYTES", "Finding", "Metric", "Row", "StoreInfo", "StoreLocation", "content_digest", "text_digest"]
+__all__ = [
+    "DIGEST_BYTES",
+    "Document",
+    "Finding",
+    "Framework",
+    "Held",
+    "Loss",
+    "Metric",
+    "Row",
+    "StoreInfo",
+    "StoreLocation",
+    "as_document",
+    "content_digest",
+    "text_digest",
+]
 
 Metric = Literal["cosine", "dot", "euclidean", "manhattan", "unknown"]
 """How a store compares vectors."""
+
+Framework = Literal["langchain", "llama-index"]
+"""Whose documents a store holds."""
 
 DIGEST_BYTES: Final = 16
 
@@ -25,11 +42,13 @@ class StoreLocation:
         kind: Which adapter reads it, such as `langchain-faiss`.
         address: A folder, a file, or a URL without its password.
         name: The collection, table or index in it, where there can be several.
+        target: The store that is made of its texts, where they are moved to another one.
     """
 
     kind: str
     address: str
     name: str | None = None
+    target: "StoreLocation | None" = None
 
     @property
     def is_remote(self) -> bool:
@@ -43,7 +62,8 @@ class StoreLocation:
 
     def __str__(self) -> str:
         """Such as `storage` or `chroma_db, collection notes`."""
-        return self.address if self.name is None else f"{self.address}, collection {self.name}"
+        own = self.address if self.name is None else f"{self.address}, collection {self.name}"
+        return own if self.target is None else f"{own} to {self.target}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +126,69 @@ class Row:
         id: The store's own id of it.
         text: Exactly what was embedded, which is not always what is stored; `None` if the store does not have it.
         metadata: Everything else that the store keeps with it, as plain values.
+        refused: Why it is left out although it has a text, such as that the store it is moved to cannot hold it.
     """
 
     key: str
     id: str
     text: str | None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """What a framework reads out of a store, whatever the store: a document of LangChain, or a node of LlamaIndex.
+
+    Attributes:
+        key: As of the row.
+        id: As of the row.
+        text: Exactly what was embedded; `None` if the store does not have it.
+        content: Its own text, which for a node is most often not what was embedded.
+        metadata: Its metadata. For a node what `node_to_metadata_dict` of LlamaIndex writes, without its text: its
+            metadata, and among them `_node_content`, the node itself.
+        framework: Whose it is.
+    """
+
+    key: str
+    id: str
+    text: str | None
+    content: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    framework: Framework = "langchain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """What a store cannot hold of a document.
+
+    Attributes:
+        key: Of its metadata.
+        reason: What it is and what becomes of it, for people: such as `a date, left out`.
+        is_blocking: Whether it has to be accepted before anything is moved.
+    """
+
+    key: str
+    reason: str
+    is_blocking: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A document, as a store will show it.
+
+    Attributes:
+        row: What reading the store will give, under the document's key.
+        losses: What of it will not be there.
+    """
+
+    row: Row
+    losses: tuple[Loss, ...] = ()
+
+
+def as_document(row: Row) -> Document:
+    """A row of a store whose rows are documents of LangChain as they are."""
+    return Document(key=row.key, id=row.id, text=row.text, content=row.text or "", metadata=row.metadata)
 
 
 def text_digest(text: str) -> bytes:

@@ -42,14 +42,17 @@ def work_folder(location: StoreLocation, base: Path | None = None) -> Path:
         return (base or migrations_folder()) / _name_of(location)
     path = location.path
     name = path.name if location.name is None else f"{path.name}.{location.name}"
+    if location.target is not None:
+        name = f"{name}.to-{_name_of(location.target)}"
     return (base or path.parent / _FOLDER) / name
 
 
 def _name_of(location: StoreLocation) -> str:
-    """A folder's name for a store on a server: readable, and another one for each store."""
+    """A folder's name for a store on a server, or for one that is moved to: readable, and another one for each."""
     whole = str(location)
     digest = hashlib.blake2b(whole.encode(), digest_size=4).hexdigest()
-    return f"{_NO_NAME.sub('-', whole.partition('://')[2])[:_LONGEST_NAME]}-{digest}"
+    shown = whole.partition("://")[2] if location.is_remote else location.path.name
+    return f"{_NO_NAME.sub('-', shown)[:_LONGEST_NAME]}-{digest}"
 
 
 class Workspace:

@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +24,7 @@ from mlx_integrations.adapters.chroma_records import record_in, write_record
 from mlx_integrations.errors import MissingExtraError, SidecarError, StoreBusyError, StoreError
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run
-from mlx_integrations.migration.records import Finding, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
 from mlx_integrations.migration.stores.chroma_file import DATABASE, DOCUMENT, URI, ChromaFile, Collection, Entry
 from mlx_integrations.migration.stores.llama_index_nodes import text_of_flat_node
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["KIND", "ChromaStore"]
+__all__ = ["KIND", "BuiltCollection", "ChromaStore", "add_rows", "opened_client"]
 
 KIND: Final = "chroma"
 _NODE: Final = "_node_content"  # where LlamaIndex keeps a node, without its text
@@ -79,6 +80,15 @@ class _Reader:
         first = 0 if after is None else int(after.partition(":")[0])
         for entry in self._file.entries(self._collection(), first):
             yield _row(entry)
+
+    def documents(self, after: str | None = None) -> Iterator[Document]:
+        for row in self.rows(after):
+            if _NODE not in row.metadata:
+                yield as_document(row)
+                continue
+            metadata = dict(row.metadata)
+            content = metadata.pop(DOCUMENT) or ""
+            yield replace(as_document(row), content=content, metadata=metadata, framework="llama-index")
 
     def vectors(self, keys: Sequence[str]) -> "NDArray[np.float32]":
         import numpy as np
@@ -128,7 +138,7 @@ class _Reader:
             if vectors.is_dir():
                 shutil.copytree(vectors, Path(copy.name) / collection.vectors_folder)
             self._copy = state, copy
-        with _client(Path(self._copy[1].name)) as client:
+        with opened_client(Path(self._copy[1].name)) as client:
             yield client.get_collection(self._name, embedding_function=None)
 
     def _findings(self, collection: Collection) -> Iterator[Finding]:
@@ -157,12 +167,12 @@ class _Reader:
             )
 
 
-class _Built(_Reader):
+class BuiltCollection(_Reader):
     """A collection that a run made or renamed: its database has been written to already, so it is asked there."""
 
     @contextmanager
     def _asked(self, collection: Collection) -> Iterator[Any]:
-        with _client(self._location.path) as client:
+        with opened_client(self._location.path) as client:
             yield client.get_collection(self._name, embedding_function=None)
 
 
@@ -195,7 +205,7 @@ class ChromaStore(_Reader):
         """Fill a collection of its own with the new vectors and everything else of the old one."""
         part = f"{self._built(run)}.part"
         old = self._collection()
-        with _client(self._location.path) as client:
+        with opened_client(self._location.path) as client:
             for name in (part, self._built(run)):
                 if name in self._file.collections():
                     client.delete_collection(name)
@@ -209,7 +219,7 @@ class ChromaStore(_Reader):
             at_once = client.get_max_batch_size()
             for each in rows:
                 for first in range(0, len(each.rows), at_once):
-                    _add(made, each.rows[first : first + at_once], each.vectors[first : first + at_once])
+                    add_rows(made, each.rows[first : first + at_once], each.vectors[first : first + at_once])
             made.modify(name=self._built(run))
 
     def built(self, run: Run) -> _Reader:
@@ -218,13 +228,13 @@ class ChromaStore(_Reader):
         name = self._name if self._old(run) in names else self._built(run)
         if name not in names:
             raise StoreError(f"Nothing was built for `{self.location}`.", store=str(self.location))
-        return _Built(self.location, name)
+        return BuiltCollection(self.location, name)
 
     def replaced(self, run: Run) -> _Reader:
         """The old collection."""
         names = self._file.collections()
         if self._old(run) in names:
-            return _Built(self.location, self._old(run))
+            return BuiltCollection(self.location, self._old(run))
         if self._built(run) not in names:
             raise self._no_longer_there()
         return _Reader(self.location, self._name)
@@ -259,7 +269,7 @@ class ChromaStore(_Reader):
         names = self._file.collections()
         for name in (f"{self._built(run)}.part", self._built(run), self._old(run)):
             if name in names:
-                with _client(self._location.path) as client:
+                with opened_client(self._location.path) as client:
                     client.delete_collection(name)
 
     def _rename(self, renames: Mapping[str, str]) -> None:
@@ -294,7 +304,8 @@ def _row(entry: Entry) -> Row:
     return Row(key=f"{entry.number}:{entry.id}", id=entry.id, text=text, metadata=metadata)
 
 
-def _add(collection: Any, rows: Sequence[Row], vectors: "NDArray[np.float32]") -> None:
+def add_rows(collection: Any, rows: Sequence[Row], vectors: "NDArray[np.float32]") -> None:
+    """Add rows, as they are read from a collection, with their vectors; no more of them than the client takes."""
     special = {DOCUMENT, URI}
     metadatas = [{key: value for key, value in row.metadata.items() if key not in special} or None for row in rows]
     uris = [row.metadata.get(URI) for row in rows]
@@ -322,12 +333,22 @@ def _bytes_of(folder: Path) -> int:
 
 
 @contextmanager
-def _client(folder: Path) -> Iterator[Any]:
+def opened_client(folder: Path, *, is_new: bool = False) -> Iterator[Any]:
+    """The client of a database.
+
+    Args:
+        folder: The folder of the database.
+        is_new: Whether there is none yet, and one is to be made.
+
+    Raises:
+        MissingExtraError: Chroma is not installed.
+        StoreError: There is none.
+    """
     try:
         import chromadb
     except ImportError as error:
         raise MissingExtraError("Chroma's collections need `chromadb`.", extra="chroma") from error
-    if not (folder / DATABASE).is_file():  # the client would make an empty one
+    if not is_new and not (folder / DATABASE).is_file():  # the client would make an empty one
         raise StoreError(f"`{folder / DATABASE}` is missing.", store=str(folder))
     client: Any = chromadb.PersistentClient(str(folder))
     try:

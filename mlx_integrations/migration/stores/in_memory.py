@@ -10,6 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -17,9 +18,10 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from mlx_integrations.errors import StoreChangedError, StoreError
 from mlx_integrations.migration.likely import SAMPLED_ROWS, likely_model
 from mlx_integrations.migration.protocol import Embedded, Run
-from mlx_integrations.migration.records import Finding, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
 from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state, until_changed
 from mlx_integrations.migration.stores.json_reader import JsonCursor, JsonFile, Members, Places
+from mlx_integrations.migration.stores.langchain_json import unescaped_value
 from mlx_integrations.sidecar import sidecar_of
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
@@ -121,6 +123,10 @@ class _Dump:
             metadata = values.get("metadata")
             known = metadata if isinstance(metadata, dict) else {}
             yield Row(key=str(number), id=name, text=values.get("text"), metadata=known)
+
+    def documents(self, after: str | None = None) -> Iterator[Document]:
+        for row in self.rows(after):
+            yield as_document(replace(row, metadata=unescaped_value(row.metadata)))
 
     def vectors(self, keys: Sequence[str]) -> "NDArray[np.float32]":
         import numpy as np

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mlx_integrations.errors import RowsError, StoreError
 from mlx_integrations.migration.likely import SAMPLED_ROWS, likely_model
 from mlx_integrations.migration.protocol import Embedded, Run
-from mlx_integrations.migration.records import Finding, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
 from mlx_integrations.migration.stores.faiss_index import FLAT, IndexFile, choose_factory, write_flat, write_trained
 from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state
 from mlx_integrations.migration.stores.langchain_pickle import STREAMED_BYTES, Documents, read_documents
@@ -76,6 +76,9 @@ class _Index:
             row_id = documents.ids[position]
             text, metadata = documents.find(row_id) or (None, {})
             yield Row(key=str(position), id=str(row_id), text=text, metadata=metadata)
+
+    def documents(self, after: str | None = None) -> Iterator[Document]:
+        return map(as_document, self.rows(after))
 
     def vectors(self, keys: Sequence[str]) -> "NDArray[np.float32]":
         return self._vectors().vectors([int(key) for key in keys])

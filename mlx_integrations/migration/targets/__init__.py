@@ -1,0 +1,1 @@
+"""New stores for documents that are moved: one file for each kind."""

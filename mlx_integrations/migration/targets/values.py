@@ -1,0 +1,81 @@
+"""What becomes of metadata in stores that cannot hold every value of Python. Nothing is changed without being told."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from mlx_integrations.migration.records import Loss
+
+__all__ = ["LEFT_OUT", "Changed", "is_unicode", "survivors", "through_json"]
+
+LEFT_OUT: Final = object()
+"""In the place of a value that is not kept at all."""
+
+Changed = tuple[Any, str]
+"""What is kept of a value, and what is lost of it, in words; empty if nothing is."""
+
+_DEEPEST: Final = 100
+
+
+def survivors(
+    metadata: Mapping[Any, Any], kept: Callable[[str, Any], Changed], *, is_blocking: bool = True
+) -> tuple[dict[str, Any], tuple[Loss, ...]]:
+    """What is kept of a document's metadata, and what is lost.
+
+    Args:
+        metadata: Of the document.
+        kept: What becomes of a value.
+        is_blocking: Whether losses have to be accepted.
+    """
+    found: dict[str, Any] = {}
+    losses: list[Loss] = []
+    for key, value in metadata.items():
+        if not isinstance(key, str):
+            losses.append(Loss(key=repr(key), reason="a name that is no text, left out", is_blocking=is_blocking))
+            continue
+        content, reason = kept(key, value)
+        if content is not LEFT_OUT:
+            found[key] = content
+        if reason:
+            losses.append(Loss(key=key, reason=reason, is_blocking=is_blocking))
+    return found, tuple(losses)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8, which halves of surrogate pairs cannot."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def through_json(value: Any, depth: int = 0) -> Changed:
+    """What is read of a value that was written as JSON, in Python's dialect, which has `NaN`."""
+    if value is None or type(value) in (str, bool, int, float):
+        return value, ""
+    if depth >= _DEEPEST:
+        return LEFT_OUT, "values that are nested too deeply, left out"
+    if isinstance(value, list | tuple):
+        return _list_through_json(value, depth)
+    if isinstance(value, Mapping):
+        return _mapping_through_json(value, depth)
+    return LEFT_OUT, f"values of `{type(value).__name__}`, left out"
+
+
+def _list_through_json(value: list[Any] | tuple[Any, ...], depth: int) -> Changed:
+    parts = [through_json(each, depth + 1) for each in value]
+    lost = next((reason for content, reason in parts if content is LEFT_OUT), "")
+    if lost:
+        return LEFT_OUT, lost
+    told = "tuples, which become lists" if isinstance(value, tuple) else ""
+    return [content for content, _ in parts], told or next((reason for _, reason in parts if reason), "")
+
+
+def _mapping_through_json(value: Mapping[Any, Any], depth: int) -> Changed:
+    if not all(isinstance(key, str) for key in value):
+        return LEFT_OUT, "mappings with names that are no texts, left out"
+    found: dict[str, Any] = {}
+    told = ""
+    for key, each in value.items():
+        content, reason = through_json(each, depth + 1)
+        if content is LEFT_OUT:
+            return LEFT_OUT, reason
+        found[key] = content
+        told = told or reason
+    return found, told
