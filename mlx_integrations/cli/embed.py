@@ -49,7 +49,11 @@ def embed(
     if not texts and sys.stdin.isatty():
         say("Type texts, one a line, then Ctrl-D:")
     lines = iter(texts) if texts else (line.rstrip("\n") for line in sys.stdin)
-    backend = invocation.embedding_backend(model or invocation.model or invocation.settings.embedding.default)
+    known = invocation.settings.embedding
+    named = model or invocation.model
+    backend = invocation.embedding_backend(named or known.default)
+    if named is None and dimensions is None:
+        dimensions = known.dimensions
     options = EmbeddingOptions(side=side, dimensions=dimensions)
     if output is None:
         truncated = _print_lines(backend, lines, options)

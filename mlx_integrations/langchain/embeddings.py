@@ -47,6 +47,12 @@ def _default_model() -> str:
     return get_settings().embedding.default
 
 
+def _default_dimensions() -> int | None:
+    from mlx_integrations.assembly import get_settings
+
+    return get_settings().embedding.dimensions
+
+
 class MLXEmbeddings(Serializable, Embeddings):
     """An embedding model that runs in this process on MLX.
 
@@ -59,7 +65,8 @@ class MLXEmbeddings(Serializable, Embeddings):
     Attributes:
         model: A registry id, a Hub repository id in the local cache, or a folder; `embedding.default` of the settings
             when left out. Also `model_name`.
-        dimensions: Keep the first so many coordinates, for models that were trained for it (Matryoshka).
+        dimensions: Keep the first so many coordinates, for models that were trained for it (Matryoshka);
+            `embedding.dimensions` of the settings when the model is left out as well.
         normalize: Whether vectors have length 1. For this and what follows, `None` means: as the model's files say.
         batch_tokens: Tokens of one batch at most, padding included.
         query_prompt: Put before every query; `""` for none.
@@ -95,6 +102,8 @@ class MLXEmbeddings(Serializable, Embeddings):
         given = canonical(given, cls.model_fields, _ALIASES)
         if isinstance(given.get("model"), PathLike):
             given["model"] = fspath(given["model"])
+        if not {"model", "dimensions", "backend"} & given.keys():
+            given["dimensions"] = _default_dimensions()
         return given
 
     @classmethod

@@ -59,7 +59,8 @@ class MLXEmbedding(BaseEmbedding):
     Attributes:
         model_name: A registry id, a Hub repository id in the local cache, or a folder; `embedding.default` of the
             settings when left out. Also `model`.
-        dimensions: Keep the first so many coordinates, for models that were trained for it (Matryoshka).
+        dimensions: Keep the first so many coordinates, for models that were trained for it (Matryoshka);
+            `embedding.dimensions` of the settings when the model is left out as well.
         normalize: Whether vectors have length 1. For this and what follows, `None` means: as the model's files say.
         batch_tokens: Tokens of one batch of the engine at most, padding included.
         query_prompt: Put before every query; `""` for none. Also `query_instruction`.
@@ -97,6 +98,8 @@ class MLXEmbedding(BaseEmbedding):
             given["model_name"] = model_name
         given = canonical(given, type(self).model_fields, _ALIASES)
         named = given.get("model_name")
+        if named is None and not {"dimensions", "backend"} & given.keys():
+            given["dimensions"] = _default_dimensions()
         given["model_name"] = _default_model() if named is None else fspath(named)
         super().__init__(**given)
 
@@ -258,6 +261,12 @@ def _default_model() -> str:
     from mlx_integrations.assembly import get_settings
 
     return get_settings().embedding.default
+
+
+def _default_dimensions() -> int | None:
+    from mlx_integrations.assembly import get_settings
+
+    return get_settings().embedding.dimensions
 
 
 def _text(text: Any) -> str:

@@ -57,6 +57,7 @@ class Glimpse:
 
     Attributes:
         count: Its rows; `None` if only reading it would tell.
+        about: About how many there are, then: as many as would take its bytes if all were like the first one.
         dimensions: Of its vectors, as far as they were seen.
         metric: How it compares them.
         index: The kind of its index.
@@ -66,6 +67,7 @@ class Glimpse:
     """
 
     count: int | None
+    about: int = 0
     dimensions: tuple[int, ...]
     metric: Metric
     index: str = ""
@@ -103,23 +105,26 @@ def _faiss(place: Place) -> Glimpse:
 
 def _dump(place: Place) -> Glimpse:
     cursor = JsonFile(place.path).cursor()
+    size = about = 0
     cursor.enter()
-    size = 0
     if cursor.member(is_first=True) is not None:
+        start = cursor.name_place
         for part in cursor.members():
             if part == "vector":
                 size = len(cursor.read())
-                break
-            cursor.skip()
+            else:
+                cursor.skip()
+        about = place.path.stat().st_size // (cursor.place - start)
     record = _sidecar(sidecar_of(place.path, is_file=True))
-    return Glimpse(count=None, dimensions=_some(size), metric="cosine", fingerprint=record, uncounted=_ALL)
+    return Glimpse(count=None, about=about, dimensions=_some(size), metric="cosine", fingerprint=record, uncounted=_ALL)
 
 
 def _simple(place: Place) -> Glimpse:
     path = place.path / f"{place.name or 'default'}__vector_store.json"
-    size = _first_size(JsonFile(path).cursor())
+    size, length = _first_vector(JsonFile(path).cursor())
     return Glimpse(
         count=None,
+        about=path.stat().st_size // length if length else 0,
         dimensions=_some(size),
         metric="cosine",
         fingerprint=_record(place, path),
@@ -127,15 +132,16 @@ def _simple(place: Place) -> Glimpse:
     )
 
 
-def _first_size(cursor: JsonCursor) -> int:
-    """Coordinates of the first vector of LlamaIndex's own store; it begins with them."""
+def _first_vector(cursor: JsonCursor) -> tuple[int, int]:
+    """Coordinates and bytes of the first vector of LlamaIndex's own store; it begins with them."""
     for section in cursor.members():
         if section == "embedding_dict":
             for _ in cursor.members():
-                return len(cursor.read())
-            return 0
+                vector = cursor.raw()
+                return len(cursor.parsed(vector)), len(vector)
+            return 0, 0
         cursor.skip()
-    return 0
+    return 0, 0
 
 
 def _chroma(place: Place) -> Glimpse:

@@ -18,7 +18,7 @@ from mlx_integrations.migration.records import Finding, Metric, StoreInfo, Store
 from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.migration.workspace import Workspace
 
-__all__ = ["UNREADABLE", "Found", "look_at", "places_at", "scan"]
+__all__ = ["UNREADABLE", "Found", "look_at", "places_at", "places_under", "scan"]
 
 UNREADABLE: Final = "folder"
 """The kind of what could not be looked into."""
@@ -47,6 +47,7 @@ class Found:
         fault: Why it cannot be read; empty if it can.
         hint: What to do about that.
         count: Rows that have a vector; `None` if they were not counted.
+        about: About how many there are, if they were not counted.
         dimensions: Of its vectors, each kind that occurs.
         metric: How it compares them.
         index: The kind of its index, in the store's own words.
@@ -63,6 +64,7 @@ class Found:
     fault: str = ""
     hint: str = ""
     count: int | None = None
+    about: int = 0
     dimensions: tuple[int, ...] = ()
     metric: Metric = "unknown"
     index: str = ""
@@ -122,11 +124,9 @@ def scan(
         StoreError: There is nothing at that place.
     """
     root = Path(folder).expanduser()
-    if not root.exists():
-        raise StoreError(f"There is nothing at `{folder}`.", store=str(folder))
     seen: set[StoreLocation] = set()
     found: list[Found] = []
-    for place in _places_under(root, depth):
+    for place in places_under(root, depth):
         one = place if isinstance(place, Found) else look_at(place, whole=whole, work=work)
         if one.location not in seen:
             seen.add(one.location)
@@ -190,6 +190,7 @@ def _glimpsed(location: StoreLocation, place: Place) -> Found | None:
     return Found(
         location=location,
         count=seen.count,
+        about=seen.about,
         dimensions=seen.dimensions,
         metric=seen.metric,
         index=seen.index,
@@ -212,8 +213,14 @@ def _with_run(found: Found, work: Path | None) -> Found:
         return replace(found, findings=(*found.findings, broken))
 
 
-def _places_under(root: Path, depth: int) -> Iterator[Place | Found]:
-    """Places in the order of their paths, and what could not be looked into."""
+def places_under(root: Path, depth: int = _MOST_DEPTH) -> Iterator[Place | Found]:
+    """Places under a folder in the order of their paths, and what could not be looked into. Opens no store.
+
+    Raises:
+        StoreError: There is nothing at that place.
+    """
+    if not root.exists():
+        raise StoreError(f"There is nothing at `{root}`.", store=str(root))
     if root.is_file():
         yield from places_at(root)
         return

@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from json.decoder import scanstring  # type: ignore[attr-defined]  # the stubs leave it out
 from typing import Any
@@ -15,10 +16,12 @@ _BLANKS = re.compile(r"[\s:,]*")
 def toml_lines(text: str) -> dict[str, int]:
     """The line of each key of a valid TOML document, from 1, by its dotted name.
 
+    The tables of an array have numbers, from 0: `stores.1.name` is in the second `[[stores]]`.
     A statement is as many lines as it takes until they parse by themselves; what they set is what the parser says.
     """
     found: dict[str, int] = {}
     table = ""
+    repeated: Counter[str] = Counter()
     pending: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
         pending.append(line)
@@ -30,6 +33,9 @@ def toml_lines(text: str) -> dict[str, int]:
         if pending[0].lstrip().startswith("["):
             table = ".".join(_only_path(values))
             found.setdefault(table, first)
+            if pending[0].lstrip().startswith("[["):
+                table, repeated[table] = f"{table}.{repeated[table]}", repeated[table] + 1
+                found[table] = first
         else:
             for name in _names(values):
                 found.setdefault(f"{table}.{name}" if table else name, first)

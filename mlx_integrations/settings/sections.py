@@ -173,6 +173,8 @@ class EmbeddingSettings(BaseModel):
 
     default: str = Field(default="minilm-l6-v2", min_length=1)
     """The embedding model that is used when none is named."""
+    dimensions: int | None = Field(default=None, ge=1)
+    """Coordinates to keep of each vector of `default`, for models that were trained for it; `None` means all."""
     profiles: dict[str, EmbeddingProfile] = Field(default_factory=dict, validate_default=True)
     """By name; `projects` and `user_profile` always exist."""
 
@@ -196,7 +198,9 @@ class EmbeddingSettings(BaseModel):
                 f"There is no embedding profile `{name}`.",
                 hint=f"{hint} A new one is a section `[embedding.profiles.{name}]` in `mlxi.toml`.",
             )
-        return found if found.model else found.model_copy(update={"model": self.default})
+        if found.model:
+            return found
+        return found.model_copy(update={"model": self.default, "dimensions": found.dimensions or self.dimensions})
 
 
 class EndpointSettings(BaseModel):
