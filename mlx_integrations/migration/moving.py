@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Move"]
+__all__ = ["Move", "open_move"]
 
 _EXAMPLES: Final = 5
 _MOST_KINDS: Final = 100
@@ -293,6 +293,22 @@ class Move:
             name: _as_text(value) if name in self._as_json else value for name, value in document.metadata.items()
         }
         return replace(document, metadata=metadata)
+
+
+def open_move(store: Reader, target: Target, *, as_json: Collection[str] = ()) -> Move:
+    """A move of a store.
+
+    Raises:
+        StoreError: Its documents cannot be read as those of a framework.
+    """
+    if isinstance(store, Source):
+        return Move(store, target, as_json=as_json)
+    kind = store.location.kind
+    raise StoreError(
+        f"The documents of a store of the kind `{kind}` cannot be moved.",
+        store=str(store.location),
+        hint="A store can be moved from whose class has the method `documents` of `Source`.",
+    )
 
 
 def _as_text(value: Any) -> Any:

@@ -127,6 +127,7 @@ class Row:
         text: Exactly what was embedded, which is not always what is stored; `None` if the store does not have it.
         metadata: Everything else that the store keeps with it, as plain values.
         refused: Why it is left out although it has a text, such as that the store it is moved to cannot hold it.
+        carried: What the store that it is moved to needs beside that to write it, and does not show.
     """
 
     key: str
@@ -134,6 +135,7 @@ class Row:
     text: str | None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     refused: str = ""
+    carried: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-__all__ = ["Address", "Dimensions", "Index", "LongTexts", "Name", "WorkDir"]
+__all__ = ["Address", "AsText", "Dimensions", "Index", "LongTexts", "Name", "To", "ToKind", "ToName", "WorkDir"]
 
 Address: TypeAlias = Annotated[str, typer.Argument(metavar="STORE", help="The store's folder, or its file.")]
 Name: TypeAlias = Annotated[
@@ -27,4 +27,31 @@ LongTexts: TypeAlias = Annotated[
 ]
 Index: TypeAlias = Annotated[
     str | None, typer.Option(help="The kind of index to build, such as `Flat` or `HNSW32`; left out: the one it has.")
+]
+To: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--to", metavar="PLACE", help="Make a new store at this place instead; the one that is read stays as it is."
+    ),
+]
+ToKind: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--to-kind",
+        metavar="KIND",
+        help="Of the new store: chroma, langchain-faiss, langchain-in-memory, llama-index-simple. Left out: told from "
+        "the place, where it can be.",
+    ),
+]
+ToName: TypeAlias = Annotated[
+    str | None, typer.Option("--to-name", help="Of the new store's index or collection, where it has several.")
+]
+AsText: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--as-json",
+        metavar="NAME",
+        help="Metadata whose values become text for the new store, which could not hold them otherwise; can be given "
+        "several times.",
+    ),
 ]

@@ -19,15 +19,19 @@ def planned(made: "Plan") -> list[tuple[str, str]]:
     if info.likely_model:
         known = f", of a model {info.likely_model}"
     old = ", ".join(map(str, info.dimensions)) or "no"
-    changed = "" if made.index == info.index else f" instead of {info.index}"
+    is_kept = made.index == info.index or info.location.target is not None
+    index = f", index {made.index}" + ("" if is_kept else f" instead of {info.index}") if made.index else ""
     told = [
         ("store", f"{info.location} ({info.location.kind})"),
         ("rows", amount(info.count)),
         ("vectors", f"{old} dimensions{known}"),
-        ("becomes", f"{made.target.dimensions} dimensions of `{made.target.model}`, index {made.index}{changed}"),
+        ("becomes", f"{made.target.dimensions} dimensions of `{made.target.model}`{index}"),
         ("too long", f"{made.long_rows} of {made.counted_rows} texts have more than {made.target.max_tokens} tokens"),
         ("disk", f"{disk(made.disk_bytes)} beside the store, of {disk(made.free_bytes)} that are free"),
     ]
+    if made.place_bytes:
+        free = "" if made.place_free_bytes is None else f", of {disk(made.place_free_bytes)} that are free there"
+        told.append(("new store", f"at most {disk(made.place_bytes)}{free}"))
     if made.seconds is not None:
         told.append(("time", f"about {duration(made.seconds)}"))
     for finding in info.findings:
@@ -53,6 +57,8 @@ def print_status(known: "MigrationStatus", *, as_json: bool) -> None:
     if known.unembedded:
         told.append(("not embedded", amount(known.unembedded)))
         told += [("", f"{row_id}: {reason}") for row_id, reason in known.examples]
+    for number, finding in enumerate(known.accepted):
+        told.append(("" if number else "accepted", f"{finding.message} ({amount(finding.count)})"))
     told += [("" if number else "checks", f"{check.name}: {check.detail}") for number, check in enumerate(known.checks)]
     print_facts(told)
 

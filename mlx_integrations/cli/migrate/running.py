@@ -6,7 +6,18 @@ from typing import Annotated
 import typer
 
 from mlx_integrations.cli.console import print_json, say
-from mlx_integrations.cli.migrate.options import Address, Dimensions, Index, LongTexts, Name, WorkDir
+from mlx_integrations.cli.migrate.options import (
+    Address,
+    AsText,
+    Dimensions,
+    Index,
+    LongTexts,
+    Name,
+    To,
+    ToKind,
+    ToName,
+    WorkDir,
+)
 from mlx_integrations.cli.migrate.parts import executor_for, open_at
 from mlx_integrations.cli.migrate.printing import amount, planned, print_facts, print_status
 from mlx_integrations.cli.options import AsJson, Model, Offline
@@ -32,13 +43,17 @@ def plan(
     dimensions: Dimensions = None,
     long_texts: LongTexts = None,
     index: Index = None,
+    to: To = None,
+    to_kind: ToKind = None,
+    to_name: ToName = None,
+    as_text: AsText = None,
     offline: Offline = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what `run` would do: rows, texts that are too long, disk, time. Writes nothing."""
     from mlx_integrations.migration.api import plan_migration
 
-    store = open_at(address, name)
+    store = open_at(address, name, to=to, to_kind=to_kind, to_name=to_name, as_json=as_text)
     made = plan_migration(store, executor_for(context, model, dimensions, long_texts, offline), index=index or "")
     if as_json:
         print_json({**asdict(made), "is_blocked": made.is_blocked})
@@ -62,17 +77,21 @@ def run(
         bool, typer.Option("--accept", help="Although rows cannot be embedded, or the store has faults.")
     ] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Forget what an earlier run did.")] = False,
+    to: To = None,
+    to_kind: ToKind = None,
+    to_name: ToName = None,
+    as_text: AsText = None,
     offline: Offline = False,
     as_json: AsJson = False,
 ) -> None:
     """Embed every text of a store, build the new vectors beside the old ones, verify them, and put them in use.
 
     Interrupted, it goes on where it stopped when it is run again. The model is `embedding.default` of the settings
-    unless you name one.
+    unless you name one. With `--to`, they go to a new store, which the other verbs find by the same options.
     """
     from mlx_integrations.migration.api import migrate
 
-    store = open_at(address, name)
+    store = open_at(address, name, to=to, to_kind=to_kind, to_name=to_name, as_json=as_text)
     executor = executor_for(context, model, dimensions, long_texts, offline)
     total = store.describe().count
     try:

@@ -26,7 +26,7 @@ from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
 from mlx_integrations.migration.stores.chroma_file import DATABASE, DOCUMENT, URI, ChromaFile, Collection, Entry
-from mlx_integrations.migration.stores.llama_index_nodes import text_of_flat_node
+from mlx_integrations.migration.stores.llama_index_nodes import NODE, text_of_flat_node
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
@@ -35,7 +35,6 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
 __all__ = ["KIND", "BuiltCollection", "ChromaStore", "add_rows", "opened_client"]
 
 KIND: Final = "chroma"
-_NODE: Final = "_node_content"  # where LlamaIndex keeps a node, without its text
 _SEGMENT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LEVELS: Final = "data_level0.bin"  # in the folder of a collection's vectors
 _EXAMPLES: Final = 5
@@ -83,7 +82,7 @@ class _Reader:
 
     def documents(self, after: str | None = None) -> Iterator[Document]:
         for row in self.rows(after):
-            if _NODE not in row.metadata:
+            if NODE not in row.metadata:
                 yield as_document(row)
                 continue
             metadata = dict(row.metadata)
@@ -297,7 +296,7 @@ class ChromaStore(_Reader):
 def _row(entry: Entry) -> Row:
     text = entry.document
     metadata = entry.metadata
-    if _NODE in metadata:
+    if NODE in metadata:
         # LlamaIndex embeds a text with some of its metadata, and stores it alone.
         text = text_of_flat_node(metadata, text or "")
         metadata = {**metadata, DOCUMENT: entry.document}

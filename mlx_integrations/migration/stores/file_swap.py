@@ -12,12 +12,12 @@ import contextlib
 import glob
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, TypeVar
 
 from mlx_integrations.errors import SidecarError, StoreError
 from mlx_integrations.migration.files import copy_whole, flush, flush_folder, is_same_file
 from mlx_integrations.migration.protocol import Published, Run
-from mlx_integrations.migration.records import Row, StoreLocation
+from mlx_integrations.migration.records import Document, Row, StoreLocation
 from mlx_integrations.sidecar import read_sidecar, write_sidecar
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
 __all__ = ["FileSwap", "SwappedStore", "file_state", "until_changed"]
 
 _UNFINISHED: Final = ".part"
+Read = TypeVar("Read", Row, Document)
 
 
 def file_state(path: Path) -> str:
@@ -37,8 +38,8 @@ def file_state(path: Path) -> str:
     return f"{facts.st_ino}:{facts.st_size}:{facts.st_mtime_ns}"
 
 
-def until_changed(rows: Iterator[Row], state: Callable[[], str]) -> Iterator[Row]:
-    """Rows, as long as the files that they come from are what they were.
+def until_changed(rows: "Iterator[Read]", state: Callable[[], str]) -> "Iterator[Read]":
+    """Rows or documents, as long as the files that they come from are what they were.
 
     LlamaIndex and LangChain write their files in place, so that what is read of them afterwards means nothing. Ending
     early loses nothing: whoever reads a store compares its state before and after, and reads it again.

@@ -18,7 +18,7 @@ from mlx_integrations.errors import RowsError, StoreError
 from mlx_integrations.migration.files import flush
 from mlx_integrations.migration.likely import SAMPLED_ROWS, likely_model
 from mlx_integrations.migration.protocol import Embedded, Run
-from mlx_integrations.migration.records import Finding, Metric, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.records import Document, Finding, Metric, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.faiss_index import (
     FLAT,
     IndexFile,
@@ -150,6 +150,14 @@ class _Index:
             node_id = vectors.node_of(position)
             text, metadata = (None if node_id is None else nodes.find(node_id)) or (None, {})
             yield Row(key=str(position), id=node_id or f"vector {position}", text=text, metadata=metadata)
+
+    def documents(self, after: str | None = None) -> Iterator[Document]:
+        return until_changed(self._documents(0 if after is None else int(after) + 1), self.state)
+
+    def _documents(self, first: int) -> Iterator[Document]:
+        vectors, nodes = self._read_vectors(), self._read_nodes()
+        for position in range(first, vectors.count):
+            yield nodes.document(str(position), vectors.node_of(position) or f"vector {position}")
 
     def vectors(self, keys: Sequence[str]) -> "NDArray[np.float32]":
         return self._read_vectors().vectors([int(key) for key in keys])

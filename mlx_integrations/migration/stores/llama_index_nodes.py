@@ -1,16 +1,37 @@
 """Nodes of LlamaIndex, as they were embedded: those of a persisted storage context, and those in a database."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from mlx_integrations.errors import MissingExtraError
+from mlx_integrations.migration.records import Document
 from mlx_integrations.migration.stores.json_reader import JsonFile, Places
 
-__all__ = ["DOCSTORE", "Nodes", "text_of_flat_node"]
+__all__ = ["DOCSTORE", "NODE", "Nodes", "StoredNode", "empty_index", "stored_node", "text_of_flat_node"]
 
 DOCSTORE: Final = "docstore.json"
+NODE: Final = "_node_content"
+"""Among the metadata of a text in a database, the node without that text."""
 _NODES: Final = "/data"  # after the docstore's namespace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredNode:
+    """A node in the files of a storage context.
+
+    Attributes:
+        content: In `docstore.json`.
+        digest: What LlamaIndex compares to know whether a node is another one.
+        owner: The document that it is part of, if it is.
+        metadata: Beside its vector.
+    """
+
+    content: Mapping[str, Any]
+    digest: str
+    owner: str | None
+    metadata: Mapping[str, Any]
 
 
 class Nodes:
@@ -54,6 +75,13 @@ class Nodes:
         span = self._places.find("node", node_id)
         return None if span is None else _embedded(self._file.value(span))
 
+    def document(self, key: str, node_id: str) -> Document:
+        """A node, by what LlamaIndex writes of it into databases; without a text if it cannot be read."""
+        span = self._places.find("node", node_id)
+        found = None if span is None else _flat(self._file.value(span))
+        text, content, metadata = (None, "", {}) if found is None else found
+        return Document(key=key, id=node_id, text=text, content=content, metadata=metadata, framework="llama-index")
+
 
 def text_of_flat_node(metadata: Mapping[str, Any], text: str | None) -> str | None:
     """What was embedded of a node that is part of the metadata of its text, as databases have it.
@@ -72,6 +100,50 @@ def text_of_flat_node(metadata: Mapping[str, Any], text: str | None) -> str | No
         raise _missing() from error
     try:
         return metadata_dict_to_node(dict(metadata), text=text).get_content(metadata_mode=MetadataMode.EMBED)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def stored_node(metadata: Mapping[str, Any], text: str) -> StoredNode:
+    """A node that is part of the metadata of its text, as the files of a storage context have it.
+
+    Args:
+        metadata: Of the text; `_node_content` is the node.
+        text: The node's own text.
+    """
+    try:
+        from llama_index.core.storage.docstore.utils import doc_to_json
+        from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
+    except ImportError as error:
+        raise _missing() from error
+    node = metadata_dict_to_node(dict(metadata), text=text)
+    found = node_to_metadata_dict(node, remove_text=True, flat_metadata=False)
+    found.pop(NODE, None)
+    return StoredNode(content=doc_to_json(node), digest=node.hash, owner=node.ref_doc_id, metadata=found)
+
+
+def empty_index(index_id: str) -> dict[str, Any]:
+    """What the index of a storage context without nodes is written as."""
+    try:
+        from llama_index.core.data_structs.data_structs import IndexDict
+        from llama_index.core.storage.index_store.utils import index_struct_to_json
+    except ImportError as error:
+        raise _missing() from error
+    made: dict[str, Any] = index_struct_to_json(IndexDict(index_id=index_id))
+    return made
+
+
+def _flat(stored: Any) -> tuple[str, str, dict[str, Any]] | None:
+    try:
+        from llama_index.core.schema import MetadataMode
+        from llama_index.core.storage.docstore.utils import json_to_doc
+        from llama_index.core.vector_stores.utils import node_to_metadata_dict
+    except ImportError as error:
+        raise _missing() from error
+    try:
+        node = json_to_doc(stored)
+        embedded, content = node.get_content(MetadataMode.EMBED), node.get_content(MetadataMode.NONE)
+        return embedded, content, node_to_metadata_dict(node, remove_text=True, flat_metadata=False)
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
 

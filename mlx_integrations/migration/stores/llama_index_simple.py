@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from mlx_integrations.errors import StoreChangedError, StoreError
 from mlx_integrations.migration.likely import SAMPLED_ROWS, likely_model
 from mlx_integrations.migration.protocol import Embedded, Run
-from mlx_integrations.migration.records import Finding, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state, until_changed
 from mlx_integrations.migration.stores.json_reader import JsonFile, Members, Places
 from mlx_integrations.migration.stores.llama_index_nodes import DOCSTORE, Nodes
@@ -136,6 +136,15 @@ class _Index:
             owner = vectors.find(_OWNERS, node_id)
             kept = metadata if isinstance(metadata, dict) else own
             yield Row(key=str(number), id=node_id, text=text, metadata={**kept, "ref_doc_id": owner})
+
+    def documents(self, after: str | None = None) -> Iterator[Document]:
+        return until_changed(self._documents(0 if after is None else int(after) + 1), self.state)
+
+    def _documents(self, first: int) -> Iterator[Document]:
+        vectors, nodes = self._read_vectors(), self._read_nodes()
+        for number, node_id, cursor in vectors.members.read(first):
+            cursor.skip()
+            yield nodes.document(str(number), node_id)
 
     def vectors(self, keys: Sequence[str]) -> "NDArray[np.float32]":
         import numpy as np

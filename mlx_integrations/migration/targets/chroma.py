@@ -15,6 +15,7 @@ from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Metric, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.chroma import KIND, BuiltCollection, add_rows, opened_client
 from mlx_integrations.migration.stores.chroma_file import DATABASE, DOCUMENT, URI, ChromaFile, Collection
+from mlx_integrations.migration.stores.llama_index_nodes import NODE
 from mlx_integrations.migration.targets.place import FolderPlace, existing_folder, not_built, taken
 from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, is_unicode, survivors
 
@@ -22,7 +23,6 @@ __all__ = ["ChromaTarget"]
 
 _SPACES: Final = {"euclidean": "l2", "cosine": "cosine", "dot": "ip"}
 _RUN: Final = "mlxi_run"
-_NODE: Final = "_node_content"
 _OWN_NAMES: Final = ("#", "$", "chroma:")
 _WHOLE_NUMBERS: Final = range(-(2**63), 2**63)
 _ROW_BYTES: Final = 2_000
@@ -256,7 +256,7 @@ def _refusal(document: Document, metadata: Mapping[str, Any]) -> str:
         return "Chroma has no empty ids"
     if not is_unicode(document.id) or not is_unicode(document.content):
         return "Chroma holds no halves of characters in ids and texts"
-    if document.framework == "llama-index" and _NODE not in metadata:
+    if document.framework == "llama-index" and NODE not in metadata:
         return "Chroma holds no halves of characters in nodes"
     return ""
 

@@ -1,0 +1,91 @@
+"""Makes a target of what a person says about it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from mlx_integrations.errors import StoreError
+from mlx_integrations.migration.protocol import Target
+
+__all__ = ["KINDS", "open_target"]
+
+
+def _faiss(address: str, name: str | None) -> Target:
+    from mlx_integrations.migration.targets.langchain_faiss import FaissTarget
+
+    return FaissTarget(address, name or "index")
+
+
+def _in_memory(address: str, name: str | None) -> Target:
+    from mlx_integrations.migration.targets.in_memory import InMemoryTarget
+
+    _no_name(address, name)
+    return InMemoryTarget(address)
+
+
+def _chroma(address: str, name: str | None) -> Target:
+    from mlx_integrations.migration.targets.chroma import ChromaTarget
+
+    if not name:
+        hint = "Say it with `--to-name`; LangChain calls the one that it makes by itself `langchain`."
+        raise StoreError(f"A collection in `{address}` needs a name.", store=address, hint=hint)
+    return ChromaTarget(address, name)
+
+
+def _llama_index_simple(address: str, name: str | None) -> Target:
+    from mlx_integrations.migration.targets.llama_index_simple import LlamaIndexSimpleTarget
+
+    _no_name(address, name)
+    return LlamaIndexSimpleTarget(address)
+
+
+_OPENERS: Final[dict[str, Callable[[str, str | None], Target]]] = {
+    "chroma": _chroma,
+    "langchain-faiss": _faiss,
+    "langchain-in-memory": _in_memory,
+    "llama-index-simple": _llama_index_simple,
+}
+KINDS: Final = tuple(_OPENERS)
+"""What can be moved to."""
+
+_SCHEMES: Final[dict[str, str]] = {}
+
+
+def open_target(address: str | Path, kind: str | None = None, name: str | None = None) -> Target:
+    """The new store that is to be made at a place.
+
+    Args:
+        address: A folder, a file, or the URL of a server.
+        kind: Of the store, one of `KINDS`; told from the address where that is left out and can be.
+        name: Of the index, collection or table.
+
+    Raises:
+        StoreError: The kind cannot be told, or is unknown, or something is missing.
+    """
+    found = kind or _kind_at(str(address))
+    if found is None:
+        raise StoreError(
+            f"It cannot be told from `{address}` which kind of store is to be made.",
+            store=str(address),
+            hint=f"Say it with `--to-kind`: {', '.join(KINDS)}.",
+        )
+    if found not in _OPENERS:
+        message = f"Nothing can be moved to a store of the kind `{found}`."
+        raise StoreError(message, store=str(address), hint=f"These can be made: {', '.join(KINDS)}.")
+    return _OPENERS[found](str(address), name)
+
+
+def _kind_at(address: str) -> str | None:
+    scheme, separator, _ = address.partition("://")
+    if separator:
+        return _SCHEMES.get(scheme)
+    path = Path(address).expanduser()
+    if (path / "chroma.sqlite3").is_file():
+        return "chroma"
+    return "langchain-in-memory" if path.suffix == ".json" else None
+
+
+def _no_name(address: str, name: str | None) -> None:
+    if name:
+        message = f"There is one store at `{address}`, which has no name but that."
+        raise StoreError(message, store=address, hint="Leave out `--to-name`.")
