@@ -56,8 +56,11 @@ def _of_another_package(address: str, name: str | None) -> Store | None:
 
 
 def _on_a_server(url: str, name: str | None) -> Store:
-    del name
     scheme = url.partition("://")[0]
+    if scheme.partition("+")[0] in ("postgresql", "postgres"):
+        from mlx_integrations.migration.stores.pgvector import PgvectorStore
+
+        return PgvectorStore(url, name)
     raise StoreError(f"No store is known by addresses that begin with `{scheme}://`.", store=scheme, hint=_KNOWN)
 
 

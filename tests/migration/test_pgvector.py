@@ -1,0 +1,202 @@
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid5
+
+import numpy as np
+import psycopg
+import pytest
+
+from mlx_integrations.migration.api import gc, migrate, rollback, status
+from mlx_integrations.migration.protocol import Run, Store
+from mlx_integrations.migration.stores.pgvector import PgvectorStore
+from tests.migration.contract import Document, StoreContract, documents, snapshot
+from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, executor, vectors
+from tests.postgres import database_of, make_database, url_of
+
+COLLECTIONS = (
+    "CREATE TABLE IF NOT EXISTS langchain_pg_collection (uuid uuid PRIMARY KEY, name varchar NOT NULL UNIQUE, "
+    "cmetadata json)",
+    "CREATE TABLE IF NOT EXISTS langchain_pg_embedding (id varchar PRIMARY KEY, collection_id uuid REFERENCES "
+    "langchain_pg_collection (uuid) ON DELETE CASCADE, embedding vector{size}, document varchar, cmetadata jsonb)",
+    "CREATE INDEX IF NOT EXISTS ix_cmetadata_gin ON langchain_pg_embedding USING gin (cmetadata jsonb_path_ops)",
+)
+TABLE = (
+    'CREATE TABLE IF NOT EXISTS "{name}" (langchain_id uuid PRIMARY KEY, content text NOT NULL, '
+    "embedding vector({dimensions}) NOT NULL, page integer, langchain_metadata json)"
+)
+NAMESPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+
+
+def uuid_of(text: str) -> str:
+    return str(uuid5(NAMESPACE, text))
+
+
+def done(url: str, *statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def asked(url: str, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(query).fetchall()
+
+
+def as_text(vector: Any) -> str:
+    return str([float(x) for x in vector])
+
+
+def fill_collection(
+    url: str, contents: Sequence[Document], name: str = "notes", *, size: str = "", dimensions: int = OLD_DIMENSIONS
+) -> str:
+    """The tables of `PGVector`, with rows of one more collection."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in COLLECTIONS:
+            connection.execute(statement.replace("{size}", size))
+        values = [uuid_of(name), name, '{"owner": "ada",  "n": 1}']
+        connection.execute("INSERT INTO langchain_pg_collection VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", values)
+        connection.cursor().executemany(
+            "INSERT INTO langchain_pg_embedding VALUES (%s, %s, %s, %s, %s)",
+            [
+                (each.id, uuid_of(name), as_text(vector), each.text, json.dumps(each.metadata))
+                for each, vector in zip(contents, vectors(len(contents), dimensions), strict=True)
+            ],
+        )
+    return url
+
+
+def fill_table(url: str, contents: Sequence[Document], name: str = "notes") -> str:
+    """A table of `PGVectorStore`, with one of the metadata in a column of its own."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(TABLE.format(name=name, dimensions=OLD_DIMENSIONS))
+        connection.cursor().executemany(
+            f'INSERT INTO "{name}" VALUES (%s, %s, %s, %s, %s)',
+            [
+                (
+                    uuid_of(each.id),
+                    each.text,
+                    as_text(vector),
+                    each.metadata["page"],
+                    json.dumps({key: value for key, value in each.metadata.items() if key != "page"}),
+                )
+                for each, vector in zip(contents, vectors(len(contents), OLD_DIMENSIONS), strict=True)
+            ],
+        )
+    return url
+
+
+def shown(url: str) -> dict[str, list[str]]:
+    """Every row of every table but those of a migration."""
+    query = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname !~ '^(pg_|information)'"
+    names = [row[0] for row in asked(url, f"{query} ORDER BY 1") if ".mlxi_" not in row[0]]
+    return {name: sorted(row[0] for row in asked(url, f"SELECT t::text FROM {name} t")) for name in names}
+
+
+def leftovers(url: str) -> list[str]:
+    return [row[0] for row in asked(url, r"SELECT relname FROM pg_class WHERE relname LIKE '%mlxi\_%' ORDER BY 1")]
+
+
+@pytest.fixture(autouse=True)
+def _own_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+
+
+class PgvectorContract(StoreContract):
+    def make(self, folder: Path, contents: Sequence[Document]) -> None:
+        self.fill(make_database(folder), contents)
+
+    def fill(self, url: str, contents: Sequence[Document]) -> None:
+        raise NotImplementedError
+
+    def open(self, folder: Path) -> Store:
+        return PgvectorStore(url_of(database_of(folder)), "notes")
+
+    def add(self, folder: Path, contents: Sequence[Document]) -> None:
+        self.fill(url_of(database_of(folder)), contents)
+
+    @pytest.fixture
+    def url(self, folder: Path) -> str:
+        return url_of(database_of(folder))
+
+    # What may not change are rows of a database, not files.
+
+    def test_reading_changes_nothing(self, store: Store, folder: Path) -> None:
+        url = url_of(database_of(folder))
+        before, state = shown(url), store.state()
+        store.describe()
+        snapshot(store)
+        assert (shown(url), store.state(), self.open(folder).state()) == (before, state, state)
+        assert leftovers(url) == []
+
+    def test_building_leaves_the_store_as_it_is(self, store: Store, run: Run, folder: Path) -> None:
+        url = url_of(database_of(folder))
+        before, old, state = shown(url), snapshot(store), store.state()
+        made = vectors(20, NEW_DIMENSIONS, seed=5)
+        store.build(run, self.embedded(store, made))
+        assert (shown(url), snapshot(store), store.state()) == (before, old, state)
+        assert store.published(run) == "old"
+        built = store.built(run)
+        assert built.describe().dimensions == (NEW_DIMENSIONS,)
+        assert snapshot(built)[0] == old[0]
+        assert np.array_equal(built.vectors([row.key for row in built.rows()]), made)
+
+    def test_what_was_built_can_be_discarded(self, store: Store, run: Run, folder: Path) -> None:
+        url = url_of(database_of(folder))
+        before = shown(url)
+        store.build(run, self.embedded(store, vectors(20, NEW_DIMENSIONS)))
+        for _ in range(2):
+            store.discard(run)
+            assert (shown(url), leftovers(url)) == (before, [])
+
+    @pytest.mark.parametrize("count", [0, 1, 50])
+    def test_a_migration(self, folder: Path, count: int) -> None:
+        self.make(folder, documents(count))
+        store, url = self.open(folder), url_of(database_of(folder))
+        before = shown(url)
+        report = migrate(store, executor(), batch_rows=8)
+        assert (report.phase, report.in_use, report.embedded) == ("published", "new", count)
+        assert store.describe().fingerprint == executor().fingerprint()
+        self.assert_aligned(store)
+        rollback(store)
+        assert shown(url) == before
+        migrate(store, executor(), batch_rows=8)
+        assert gc(store)
+        assert status(store) is None
+        assert leftovers(url) == []
+        self.assert_aligned(store)
+
+
+class TestTable(PgvectorContract):
+    def fill(self, url: str, contents: Sequence[Document]) -> None:
+        fill_table(url, contents)
+
+    def id_of(self, document: Document) -> str:
+        return uuid_of(document.id)
+
+    def test_metadata_of_both_kinds_of_columns_are_read(self, store: Store) -> None:
+        found = {row.id: row.metadata for row in store.rows()}
+        assert found == {uuid_of(each.id): each.metadata for each in documents(20)}
+
+
+class TestCollection(PgvectorContract):
+    """The only collection of its table, whose vectors have no declared size."""
+
+    def fill(self, url: str, contents: Sequence[Document]) -> None:
+        fill_collection(url, contents)
+
+
+class TestSharedTable(PgvectorContract):
+    """One of several collections of a table."""
+
+    def fill(self, url: str, contents: Sequence[Document]) -> None:
+        if not asked(url, "SELECT 1 FROM pg_tables WHERE tablename = 'langchain_pg_embedding'"):
+            others = [Document(id=f"other-{each.id}", text=each.text, metadata={}) for each in documents(9)]
+            fill_collection(url, others, "others", dimensions=5)
+        fill_collection(url, contents)
+
+    def test_it_describes_itself(self, store: Store) -> None:
+        info = store.describe()
+        assert (info.location, info.count, info.dimensions) == (store.location, 20, (OLD_DIMENSIONS,))
+        assert [(each.code, each.is_blocking) for each in info.findings] == [("shared-table", False)]
