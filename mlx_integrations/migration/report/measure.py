@@ -17,6 +17,7 @@ from mlx_integrations import __version__
 from mlx_integrations.errors import MigrationError, StoreError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.journal import Journal
+from mlx_integrations.migration.moving import Move
 from mlx_integrations.migration.protocol import KeepsOld, Reader, Run, Store
 from mlx_integrations.migration.quality import NearnessCounts, Neighbours, Search
 from mlx_integrations.migration.records import Metric, Row, StoreInfo
@@ -183,7 +184,8 @@ class _Measuring:
                 reader = self._old_reader(opened)
                 if reader is None:
                     return None
-                info = reader.describe()
+                # A move describes itself with the metric of the new store; thresholds are known in that of the old one.
+                info = (reader.source if isinstance(reader, Move) else reader).describe()
                 self._made.old = _side(info, info.fingerprint)
                 if len(info.dimensions) > 1:
                     sizes = ", ".join(map(str, info.dimensions))

@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from mlx_integrations.migration.report.records import Counts, KnownItems, Note, Overlap, Side
+from mlx_integrations.migration.report.words import percent
 from mlx_integrations.migration.verify import Check
 
 __all__ = ["near_chance", "notes_of"]
 
 _NEAR_CHANCE: Final = 0.05
-"""Of the way from chance to full agreement. Rows that have the vectors of other rows are at 0, models that have little
-in common at 0.2 and more: https://arxiv.org/html/2407.08275v1"""
+"""Of the way from chance to full agreement: rows that have the vectors of other rows are at 0. Models agree in very
+different degrees, https://arxiv.org/html/2407.08275v1, so nothing higher can tell a fault from another model."""
 _FEW_TEXTS: Final = 50
 _FEW_FOUND: Final = 0.5
 _MANY_CUT: Final = 0.1
@@ -73,8 +74,8 @@ def _of_rows(counts: Counts) -> Iterator[Note]:
     if counts.truncated:
         share = counts.truncated / max(counts.embedded, 1)
         message = (
-            f"{counts.truncated:,} rows ({share:.1%}) are longer than the model reads: what comes after is not found "
-            "by its meaning. Choose a model that reads more, smaller pieces, or `--long-texts mean`."
+            f"{counts.truncated:,} rows ({percent(share)}) are longer than the model reads: what comes after is not "
+            "found by its meaning. Choose a model that reads more, smaller pieces, or `--long-texts mean`."
         )
         yield Note(code="truncated", message=message, is_warning=share > _MANY_CUT)
 

@@ -326,5 +326,4 @@ class MigrationReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        store = {"kind": self.store.kind, "address": self.store.address, "name": self.store.name}
-        return {"format": FORMAT, "verdict": self.verdict, **asdict(self), "store": store}
+        return {"format": FORMAT, "verdict": self.verdict, **asdict(self)}
