@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-__all__ = ["Column", "ago", "disk", "duration", "memory", "table"]
+__all__ = ["Column", "ago", "disk", "duration", "fitted", "memory", "table"]
 
 _GAP: Final = 2
 _MINIMUM_CELL: Final = 8
@@ -88,6 +88,24 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, width: in
         return blanks + text if columns[at].is_number else text + blanks
 
     return [(" " * _GAP).join(cell(line[at], at) for at in shown).rstrip() for line in lines]
+
+
+def fitted(text: str, width: int, *, keeps_end: bool = False) -> str:
+    """A text that is exactly so many columns wide: cut, or filled up with blanks.
+
+    Args:
+        text: The text.
+        width: Columns.
+        keeps_end: Whether its end says most, as that of a path does.
+    """
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(text) <= width:
+        return text + " " * (width - cell_len(text))
+    if not keeps_end:
+        return set_cell_size(text, width - 1) + "…"
+    start = next(at for at in range(len(text) + 1) if cell_len(text[at:]) < width)
+    return fitted("…" + text[start:], width)
 
 
 def _scaled(value: float, base: int, units: Sequence[str]) -> str:
