@@ -15,7 +15,8 @@ and the name, and returns a `Store`, or `None` if it is not one of its own."""
 
 _KNOWN: Final = (
     "These can be migrated: a folder that `FAISS.save_local` of LangChain or `persist` of LlamaIndex wrote, a file of "
-    "`InMemoryVectorStore.dump`, and the folder of a persistent Chroma."
+    "`InMemoryVectorStore.dump`, the folder of a persistent Chroma, of LanceDB or of `QdrantClient(path=...)`, and "
+    "addresses of PostgreSQL (`postgresql://`) and Qdrant (`http://`, `https://`)."
 )
 
 
@@ -61,6 +62,16 @@ def _on_a_server(url: str, name: str | None) -> Store:
         from mlx_integrations.migration.stores.pgvector import PgvectorStore
 
         return PgvectorStore(url, name)
+    if scheme in ("http", "https"):
+        from mlx_integrations.migration.stores.qdrant import QdrantServerStore
+
+        return QdrantServerStore(url, name)
+    if scheme == "db":
+        raise StoreError(
+            "Tables of LanceDB Cloud cannot be migrated: their files, which a migration works with, are not at hand.",
+            store=url,
+            hint="Export the table to a local LanceDB, migrate that one, and upload it.",
+        )
     raise StoreError(f"No store is known by addresses that begin with `{scheme}://`.", store=scheme, hint=_KNOWN)
 
 
@@ -77,10 +88,18 @@ def _in_a_folder(path: Path, name: str | None) -> Store | None:
         return LangChainFaissStore(path, name or "index")
     if (path / f"{name or 'default'}__vector_store.json").is_file():
         return _llama_index(path, name or "default")
+    if path.suffix == ".lance" or any(path.glob("*.lance")):
+        from mlx_integrations.migration.stores.lancedb import LanceDBStore
+
+        return LanceDBStore(path, name)
     if (path / "chroma.sqlite3").is_file():
         from mlx_integrations.migration.stores.chroma import ChromaStore
 
         return ChromaStore(path, name)
+    if (path / "meta.json").is_file() and (path / "collection").is_dir():
+        from mlx_integrations.migration.stores.qdrant_local import QdrantLocalStore
+
+        return QdrantLocalStore(path, name)
     return None
 
 

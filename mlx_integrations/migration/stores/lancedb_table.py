@@ -1,0 +1,351 @@
+"""A table of LanceDB for reading: which columns hold what, and its rows in the order of their row ids.
+
+A handle stays at the version that it was opened at, so whatever is read through one is of one state. Rows are asked for
+by row id, some hundred at a time; the ids of all of them are kept, in 8 bytes each.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mlx_integrations.errors import MissingExtraError, MLXIntegrationsError, StoreError
+from mlx_integrations.migration.stores.llama_index_nodes import text_of_flat_node
+
+if TYPE_CHECKING:  # a type only: importing this module stays fast
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "EMBEDDING_FUNCTIONS",
+    "Columns",
+    "Content",
+    "LanceTable",
+    "columns_of",
+    "connected",
+    "embedding_functions",
+    "model_of",
+    "told",
+]
+
+EMBEDDING_FUNCTIONS: Final = b"embedding_functions"
+"""In the metadata of a schema: the models by which LanceDB itself makes vectors."""
+_NODE: Final = "_node_content"  # where LlamaIndex keeps a node
+_METADATA: Final = "metadata"
+_ROW_ID: Final = "_rowid"
+_LONGEST_ID: Final = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """What the columns of a table hold.
+
+    Attributes:
+        vector: The vectors.
+        text: What was embedded, or with `is_node` the text of the node that was.
+        id: What the owner calls a row; `None` if no column says.
+        metadata: A struct of everything else, as LangChain and LlamaIndex have it.
+        is_node: Whether LlamaIndex filled the table.
+    """
+
+    vector: str
+    text: str
+    id: str | None
+    metadata: str | None
+    is_node: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """A row of a table, without its vector.
+
+    Attributes:
+        number: Its row id.
+        id: What its owner calls it; where no column says, the beginning of everything that the row has.
+        text: What was embedded.
+        own_text: The text in the table.
+        values: Everything else.
+        node: What LlamaIndex wrote of its node, if it did.
+    """
+
+    number: int
+    id: str
+    text: str | None
+    own_text: str | None
+    values: Mapping[str, Any]
+    node: Mapping[str, Any] | None
+
+
+@contextmanager
+def told(store: str) -> Iterator[None]:
+    """Say what LanceDB could not do as an error of the store.
+
+    Raises:
+        StoreError: With the first line of LanceDB's own message.
+    """
+    try:
+        yield
+    except MLXIntegrationsError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(", /")[0].rstrip(".")
+        raise StoreError(f"LanceDB fails at `{store}`: {reason}.", store=store) from error
+
+
+def connected(folder: Path) -> Any:
+    """A connection to the database in a folder.
+
+    Raises:
+        MissingExtraError: `lancedb` is not installed.
+    """
+    try:
+        import lancedb
+    except ImportError as error:
+        raise MissingExtraError("The tables of LanceDB need `lancedb`.", extra="lancedb") from error
+    return lancedb.connect(str(folder))
+
+
+def columns_of(schema: Any, store: str, *, vector: str = "", text: str = "") -> Columns:
+    """Find out what the columns of a table hold.
+
+    Args:
+        schema: Of Arrow.
+        store: For messages.
+        vector: The column of the vectors, where it is not to be guessed.
+        text: The column of the texts, likewise.
+
+    Raises:
+        StoreError: There is no such column, or several could be meant.
+    """
+    import pyarrow as pa
+
+    vectors = [field.name for field in schema if _is_vector(field.type)]
+    texts = [field.name for field in schema if _is_text(field.type)]
+    metadata = _METADATA if _METADATA in schema.names and pa.types.is_struct(schema.field(_METADATA).type) else None
+    is_node = metadata is not None and schema.field(metadata).type.get_field_index(_NODE) >= 0
+    own_vector = _chosen("vectors", vector, vectors, ("vector",), store)
+    own_text = _chosen("texts", text, texts, _likely_texts(schema, own_vector, texts, is_node=is_node), store)
+    others = [name for name in schema.names if name not in (own_vector, own_text, metadata)]
+    # LangChain lets its users choose what the column is called, and writes it before the others.
+    own_id = next((name for name in ("id", *(others[:1] if metadata else ())) if name in others), None)
+    if own_id is not None and not _is_id(schema.field(own_id).type):
+        own_id = None
+    return Columns(vector=own_vector, text=own_text, id=own_id, metadata=metadata, is_node=is_node)
+
+
+def _chosen(what: str, given: str, found: Sequence[str], likely: Sequence[str], store: str) -> str:
+    if given:
+        likely = (given,)
+    elif len(found) == 1:
+        return found[0]
+    name = next((each for each in likely if each in found), None)
+    if name is not None:
+        return name
+    listed = ", ".join(f"`{each}`" for each in found)
+    if given or not found:
+        raise StoreError(
+            f"`{store}` has no column of {what}" + (f" that is called `{given}`." if given else "."),
+            store=store,
+            hint=f"It has {listed}." if found else None,
+        )
+    raise StoreError(
+        f"`{store}` has several columns that could hold {what}.",
+        store=store,
+        hint=f"Say which, as `--name TABLE:VECTORS:TEXTS`: {listed}.",
+    )
+
+
+def _likely_texts(schema: Any, vector: str, texts: Sequence[str], *, is_node: bool) -> list[str]:
+    """Columns of texts that others have said to be embedded, the likeliest first."""
+    found = [each["source_column"] for each in embedding_functions(schema) if each.get("vector_column") == vector]
+    names = schema.names
+    at = names.index(vector)
+    if is_node:  # LlamaIndex writes id, doc_id, vector, text, metadata
+        found += names[at + 1 : at + 2]
+    elif names[3:] == [_METADATA] and at == 0:  # LangChain writes vector, id, text, metadata
+        found += names[2:3]
+    return [*found, "text", *(texts if len([each for each in texts if each != "id"]) == 1 else ())]
+
+
+def embedding_functions(schema: Any) -> list[dict[str, Any]]:
+    """The models by which LanceDB makes vectors for a table of this schema."""
+    try:
+        found = json.loads((schema.metadata or {}).get(EMBEDDING_FUNCTIONS, b"[]"))
+    except ValueError:
+        return []
+    return [each for each in found if isinstance(each, dict) and "source_column" in each]
+
+
+def model_of(function: Mapping[str, Any]) -> str:
+    """The name of a model of the schema's metadata."""
+    model = function.get("model")
+    return str((model.get("name") if isinstance(model, dict) else None) or function.get("name"))
+
+
+def _is_vector(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type))
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_id(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return _is_text(kind) or bool(pa.types.is_integer(kind))
+
+
+class LanceTable:
+    """One version of a table.
+
+    Args:
+        folder: The database.
+        name: The table.
+        vector: The column of the vectors, where it is not to be guessed.
+        text: The column of the texts, likewise.
+
+    Raises:
+        StoreError: It cannot be opened, or its columns are not known.
+    """
+
+    def __init__(self, folder: Path, name: str, *, vector: str = "", text: str = "") -> None:
+        self.store = str(folder / f"{name}.lance")
+        with told(self.store):
+            self.handle: Any = connected(folder).open_table(name)
+            self.schema: Any = self.handle.schema
+        self.columns = columns_of(self.schema, self.store, vector=vector, text=text)
+        self._with_vectors: NDArray[np.uint64] | None = None
+
+    @property
+    def dimensions(self) -> int:
+        """Coordinates of its vectors."""
+        return int(self.field.type.list_size)
+
+    @property
+    def field(self) -> Any:
+        """The column of its vectors, as Arrow describes it."""
+        return self.schema.field(self.columns.vector)
+
+    def makes_vectors(self, function: Mapping[str, Any]) -> bool:
+        """Whether LanceDB makes the vectors with a model of the schema's metadata."""
+        return bool(function.get("vector_column", "vector") == self.columns.vector)
+
+    def all_row_ids(self) -> "NDArray[np.uint64]":
+        """The ids of all rows, ascending."""
+        return self._row_ids(self.handle.search())
+
+    def row_ids(self) -> "NDArray[np.uint64]":
+        """The ids of the rows that have a vector, ascending."""
+        import numpy as np
+
+        if self._with_vectors is None:
+            found = self.all_row_ids()
+            if self.field.nullable:
+                without = self._row_ids(self.handle.search().where(f"`{self.columns.vector}` IS NULL"))
+                found = np.setdiff1d(found, without, assume_unique=True)
+            self._with_vectors = found
+        return self._with_vectors
+
+    def row_ids_where(self, condition: str) -> list[int]:
+        """The ids of the rows that have a vector and of which a condition in SQL holds, ascending."""
+        import numpy as np
+
+        found = self._row_ids(self.handle.search().where(condition))
+        return [int(each) for each in np.intersect1d(found, self.row_ids(), assume_unique=True)]
+
+    def _row_ids(self, query: Any) -> "NDArray[np.uint64]":
+        import numpy as np
+
+        with told(self.store):
+            parts = [batch.column(_ROW_ID).to_numpy() for batch in query.select([_ROW_ID]).to_batches()]
+        return np.sort(np.concatenate([np.empty(0, np.uint64), *parts]))
+
+    def part(self, row_ids: Sequence[int], columns: Sequence[str]) -> Any:
+        """Some rows as a table of Arrow, in the order of their ids, which are its last column."""
+        import pyarrow as pa
+
+        if not row_ids:
+            return pa.table({name: pa.array([], self.schema.field(name).type) for name in columns})
+        with told(self.store):
+            query = self.handle.take_row_ids(sorted(row_ids)).select(list(columns)).with_row_id()
+            return query.to_arrow()
+
+    def vectors(self, row_ids: Sequence[int]) -> "NDArray[np.float32]":
+        """The vectors of rows, (rows, dimensions).
+
+        Raises:
+            StoreError: There is no such row, or it has no vector.
+        """
+        import numpy as np
+
+        if not row_ids:
+            return np.empty((0, self.dimensions), np.float32)
+        part = self.part(sorted(set(row_ids)), [self.columns.vector])
+        column = part.column(self.columns.vector).combine_chunks()
+        places = {each: place for place, each in enumerate(part.column(_ROW_ID).to_pylist())}
+        valid = column.is_valid().to_numpy(zero_copy_only=False)
+        for each in row_ids:
+            if each not in places or not valid[places[each]]:
+                raise StoreError(f"`{self.store}` has no vector of the row `{each}`.", store=self.store)
+        # `values` would leave out nothing of a slice, `flatten` leaves out what is null: here nothing is.
+        kept = column.filter(column.is_valid()).flatten().to_numpy(zero_copy_only=False)
+        table = kept.reshape(-1, self.dimensions).astype(np.float32)
+        at = np.cumsum(valid) - 1
+        return np.ascontiguousarray(table[[at[places[each]] for each in row_ids]])
+
+    def contents(self, row_ids: Sequence[int]) -> Iterator[Content]:
+        """Some rows, in the order of their ids."""
+        names = [name for name in self.schema.names if name != self.columns.vector]
+        part = self.part(row_ids, names)
+        numbers = part.column(_ROW_ID).to_pylist() if row_ids else []
+        columns = [_plain(part.column(name)).to_pylist() for name in names]
+        for number, *row in zip(numbers, *columns, strict=True):
+            yield self._content(number, dict(zip(names, row, strict=True)))
+
+    def _content(self, number: int, values: dict[str, Any]) -> Content:
+        columns = self.columns
+        text = own_text = values.pop(columns.text)
+        own_id = None if columns.id is None else values.pop(columns.id)
+        node = None
+        inner = values.get(columns.metadata) if columns.metadata is not None else None
+        if columns.metadata is not None and isinstance(inner, dict):
+            del values[columns.metadata]
+            if columns.is_node and inner.get(_NODE):
+                node = {name: each for name, each in inner.items() if each is not None}
+                text, values[columns.text] = text_of_flat_node(node, own_text or ""), own_text
+            # Flat, as its owner has given it, unless that would hide something.
+            is_flat = all(name not in values or values[name] == value for name, value in inner.items())
+            values = {**values, **inner} if is_flat else {**values, columns.metadata: inner}
+        shown = str(own_id) if own_id is not None else json.dumps(values, default=str, sort_keys=True)[:_LONGEST_ID]
+        return Content(number=number, id=shown, text=text, own_text=own_text, values=values, node=node)
+
+
+def _plain(column: Any) -> Any:
+    """A column whose values Python can hold: it knows no nanoseconds."""
+    kind = _plain_type(column.type)
+    return column if kind == column.type else column.cast(kind)
+
+
+def _plain_type(kind: Any) -> Any:
+    import pyarrow as pa
+
+    if getattr(kind, "unit", "") == "ns":
+        return pa.int64()
+    if pa.types.is_struct(kind):
+        fields = [kind.field(at) for at in range(kind.num_fields)]
+        return pa.struct([field.with_type(_plain_type(field.type)) for field in fields])
+    for is_kind, make in (
+        (pa.types.is_fixed_size_list, lambda field: pa.list_(field, kind.list_size)),
+        (pa.types.is_large_list, pa.large_list),
+        (pa.types.is_list, pa.list_),
+    ):
+        if is_kind(kind):
+            return make(kind.value_field.with_type(_plain_type(kind.value_type)))
+    return kind
