@@ -56,8 +56,8 @@ def database_of(folder: Path) -> str:
     return "mlxi_test_" + hashlib.blake2b(str(folder).encode(), digest_size=8).hexdigest()
 
 
-def make_database(folder: Path) -> str:
-    """An empty database with pgvector, unless it is there already.
+def make_database(folder: Path, template: str = _TEMPLATE) -> str:
+    """A database like another one, or an empty one with pgvector, unless it is there already.
 
     Returns:
         Its address.
@@ -66,7 +66,7 @@ def make_database(folder: Path) -> str:
     with psycopg.connect(server_url(), autocommit=True) as connection:
         _prepare(connection)
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
             _drop_later(os.getpid(), name)
     return url_of(name)
 

@@ -11,10 +11,53 @@ from typing import Any
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.sidecar import decode, encode
 
-__all__ = ["comment_with", "metadata_with", "record_in_comment", "record_in_metadata"]
+__all__ = [
+    "comment_query",
+    "comment_statement",
+    "comment_with",
+    "literal",
+    "metadata_with",
+    "quoted",
+    "record_in_comment",
+    "record_in_metadata",
+]
 
 _KEY = "mlxi_embedding"
 _MARK = f"{_KEY}: "
+
+
+def quoted(*names: str) -> str:
+    """An identifier of SQL, of as many parts as there are names."""
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
+
+
+def literal(text: str | None) -> str:
+    """A string of SQL, or NULL, for statements that take no parameters."""
+    return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
+
+
+def comment_query(table: str, column: str) -> str:
+    """What asks for the comment on a column.
+
+    Args:
+        table: As `quoted` writes it.
+        column: Its name.
+    """
+    return (
+        f"SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attrelid = {literal(table)}::regclass "
+        f"AND attname = {literal(column)} AND NOT attisdropped"
+    )
+
+
+def comment_statement(table: str, column: str, comment: str | None) -> str:
+    """What writes the comment on a column.
+
+    Args:
+        table: As `quoted` writes it.
+        column: Its name.
+        comment: The new one; none deletes the old one.
+    """
+    return f"COMMENT ON COLUMN {table}.{quoted(column)} IS {literal(comment)}"
 
 
 def record_in_comment(comment: str | None, where: str) -> EmbeddingFingerprint | None:

@@ -4,10 +4,10 @@ Stores are known by the names of their classes and asked through their own attri
 imported here, so that none has to be installed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from langchain_core.vectorstores import VectorStore
 
@@ -21,80 +21,12 @@ from mlx_integrations.adapters.chroma_records import (
 from mlx_integrations.adapters.migration_command import migration_command
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.langchain.errors import InvalidRequestError
-from mlx_integrations.sidecar import read_sidecar, sidecar_of, write_sidecar
+from mlx_integrations.langchain.pgvector_kinds import PgvectorCollection, PgvectorTable
+from mlx_integrations.langchain.qdrant_kind import QdrantCollection
+from mlx_integrations.langchain.store_kind import SAMPLES, Sample, StoreKind
+from mlx_integrations.sidecar import sidecar_of
 
 __all__ = ["SAVING", "Sample", "StoreKind", "kind_of"]
-
-Sample = tuple[str, Sequence[float]]
-"""A text of a store and its vector."""
-
-_SAMPLES = 3
-
-
-class StoreKind:
-    """Any store: its record is a file, and nothing else is known of it.
-
-    Args:
-        path: Where the store lies, or is to lie.
-
-    Attributes:
-        saving: The method that writes the store to a disk, if it is kept in memory until then.
-    """
-
-    saving: ClassVar[str | None] = None
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-
-    def name(self, store: VectorStore) -> str:
-        """What messages call it."""
-        kind = type(store).__name__.removeprefix("Guarded").removesuffix("Store").removesuffix("Vector")
-        return f"the {kind} store" if self.path is None else f"the {kind} store at `{self.path}`"
-
-    def sidecar(self) -> Path | None:
-        """The file of its record; `None` as long as it has no place."""
-        return None if self.path is None else sidecar_of(self.path)
-
-    def read(self, store: VectorStore) -> EmbeddingFingerprint | None:
-        """Its record, if it has one.
-
-        Raises:
-            SidecarError: The record is damaged.
-        """
-        sidecar = self.sidecar()
-        return None if sidecar is None else read_sidecar(sidecar)
-
-    def write(self, store: VectorStore, fingerprint: EmbeddingFingerprint) -> None:
-        """Write its record."""
-        sidecar = self.sidecar()
-        if sidecar is not None:
-            write_sidecar(sidecar, fingerprint)
-
-    def has_record(self, store: VectorStore) -> bool:
-        """Whether there is a record, damaged or not; asked before every addition, so it has to be quick."""
-        sidecar = self.sidecar()
-        return sidecar is not None and sidecar.exists()
-
-    def saved_at(self, arguments: Mapping[str, Any]) -> Path:
-        """The place that a call of the `saving` method names."""
-        raise NotImplementedError(f"{type(self).__name__} has no method that saves")
-
-    def migration(self, store: VectorStore) -> str | None:
-        """The command that gives it the vectors of another model, where there is one for its kind and place."""
-        return None
-
-    def count(self, store: VectorStore) -> int | None:
-        """How many vectors it has; `None` if it cannot say."""
-        return None
-
-    def dimensions(self, store: VectorStore) -> int | None:
-        """Coordinates of its vectors; `None` if it cannot say."""
-        sample = self.sample(store)
-        return len(sample[0][1]) if sample else None
-
-    def sample(self, store: VectorStore) -> list[Sample]:
-        """A few of its texts with their vectors; none if it cannot say."""
-        return []
 
 
 class _Faiss(StoreKind):
@@ -131,7 +63,7 @@ class _Faiss(StoreKind):
     def sample(self, store: VectorStore) -> list[Sample]:
         parts = vars(store)
         found: list[Sample] = []
-        for position, key in islice(parts["index_to_docstore_id"].items(), _SAMPLES):
+        for position, key in islice(parts["index_to_docstore_id"].items(), SAMPLES):
             document = parts["docstore"].search(key)
             try:
                 vector = parts["index"].reconstruct(position)
@@ -159,7 +91,7 @@ class _InMemory(StoreKind):
         return len(vars(store)["store"])
 
     def sample(self, store: VectorStore) -> list[Sample]:
-        return [(entry["text"], entry["vector"]) for entry in islice(vars(store)["store"].values(), _SAMPLES)]
+        return [(entry["text"], entry["vector"]) for entry in islice(vars(store)["store"].values(), SAMPLES)]
 
 
 class _Chroma(StoreKind):
@@ -191,7 +123,7 @@ class _Chroma(StoreKind):
         return int(self._collection(store).count())
 
     def sample(self, store: VectorStore) -> list[Sample]:
-        found = self._collection(store).get(limit=_SAMPLES, include=["documents", "embeddings"])
+        found = self._collection(store).get(limit=SAMPLES, include=["documents", "embeddings"])
         if found["embeddings"] is None:
             return []
         texts = found["documents"] or [""] * len(found["ids"])
@@ -203,7 +135,14 @@ class _Chroma(StoreKind):
         return getattr(store, "_collection")  # noqa: B009 -- it is private, and not part of the base class
 
 
-_KINDS: dict[str, type[StoreKind]] = {"FAISS": _Faiss, "InMemoryVectorStore": _InMemory, "Chroma": _Chroma}
+_KINDS: dict[str, type[StoreKind]] = {
+    "FAISS": _Faiss,
+    "InMemoryVectorStore": _InMemory,
+    "Chroma": _Chroma,
+    "QdrantVectorStore": QdrantCollection,
+    "PGVector": PgvectorCollection,
+    "PGVectorStore": PgvectorTable,
+}
 
 SAVING = frozenset(kind.saving for kind in _KINDS.values() if kind.saving)
 """Methods that write a store to a disk."""
@@ -221,8 +160,9 @@ def kind_of(store: VectorStore, path: str | Path | None) -> StoreKind:
     """
     place = None if path is None else Path(path)
     for cls in type(store).__mro__:
-        if cls.__name__ in _KINDS and cls.__module__.startswith("langchain_"):
-            return _KINDS[cls.__name__](place)
+        kind = _KINDS.get(cls.__name__)
+        if kind is not None and cls.__module__.startswith(kind.package):
+            return kind(place)
     if place is None:
         raise InvalidRequestError(
             f"It is not known where a `{type(store).__name__}` could keep the name of its model.",

@@ -104,13 +104,21 @@ def _own_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 class PgvectorContract(StoreContract):
+    """A folder has a file with the name of its database; copying the folder copies the database."""
+
     def make(self, folder: Path, contents: Sequence[Document]) -> None:
         self.fill(make_database(folder), contents)
+        folder.mkdir(exist_ok=True)
+        (folder / "database").write_text(database_of(folder))
 
     def fill(self, url: str, contents: Sequence[Document]) -> None:
         raise NotImplementedError
 
     def open(self, folder: Path) -> Store:
+        file = folder / "database"
+        if file.exists() and file.read_text() != database_of(folder):
+            make_database(folder, file.read_text())
+            file.write_text(database_of(folder))
         return PgvectorStore(url_of(database_of(folder)), "notes")
 
     def add(self, folder: Path, contents: Sequence[Document]) -> None:

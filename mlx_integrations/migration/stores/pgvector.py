@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from mlx_integrations.adapters.pgvector_records import record_in_comment, record_in_metadata
+from mlx_integrations.adapters.pgvector_records import quoted, record_in_comment, record_in_metadata
 from mlx_integrations.errors import SidecarError, StoreError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.likely import likely_model
@@ -28,7 +28,7 @@ from mlx_integrations.migration.records import (
 )
 from mlx_integrations.migration.stores.llama_index_nodes import text_of_flat_node
 from mlx_integrations.migration.stores.pgvector_clone import INDEX_LIMITS, dependents, index_limit, wish
-from mlx_integrations.migration.stores.pgvector_server import Server, quoted
+from mlx_integrations.migration.stores.pgvector_server import Server
 from mlx_integrations.migration.stores.pgvector_swap import Swap, column_comment, content_state, read_facts, way_of
 from mlx_integrations.migration.stores.pgvector_tables import PREFIX, Table, find_table, own_table, vector_indexes
 

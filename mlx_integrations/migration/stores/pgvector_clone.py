@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mlx_integrations.adapters.pgvector_records import literal, quoted
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.records import Metric
-from mlx_integrations.migration.stores.pgvector_server import Server, literal, quoted
+from mlx_integrations.migration.stores.pgvector_server import Server
 from mlx_integrations.migration.stores.pgvector_tables import Table
 
 __all__ = [

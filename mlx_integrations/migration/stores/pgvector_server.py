@@ -11,7 +11,7 @@ from mlx_integrations.errors import MissingExtraError, MLXIntegrationsError, Sto
 if TYPE_CHECKING:  # types only: the client is an extra
     import psycopg
 
-__all__ = ["LOCK_SECONDS", "Server", "address_without_password", "literal", "quoted"]
+__all__ = ["LOCK_ATTEMPTS", "LOCK_SECONDS", "Server", "address_without_password"]
 
 LOCK_SECONDS: Final = 2.0
 """How long a lock is waited for. Whoever comes after has to wait as long, so it is little, and tried again."""
@@ -37,16 +37,6 @@ _URL: Final = (
 )
 _AGAIN: Final = "Run it again: it goes on where it stopped. The store is as it was."
 _PASSWORD: Final = "Put the password into `PGPASSWORD` or `~/.pgpass`, or the right user into the address."
-
-
-def quoted(*names: str) -> str:
-    """An identifier, of as many parts as there are names."""
-    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
-
-
-def literal(text: str | None) -> str:
-    """A string, or NULL, for statements that take no parameters."""
-    return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
 
 
 def address_without_password(url: str) -> str:

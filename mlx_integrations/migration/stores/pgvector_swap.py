@@ -16,7 +16,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from mlx_integrations.adapters.pgvector_records import comment_with, metadata_with
+from mlx_integrations.adapters.pgvector_records import (
+    comment_query,
+    comment_statement,
+    comment_with,
+    literal,
+    metadata_with,
+    quoted,
+)
 from mlx_integrations.errors import StoreBusyError, StoreChangedError, StoreError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.protocol import Run
@@ -28,7 +35,7 @@ from mlx_integrations.migration.stores.pgvector_clone import (
     index_limit,
     index_names,
 )
-from mlx_integrations.migration.stores.pgvector_server import LOCK_ATTEMPTS, LOCK_SECONDS, Server, literal, quoted
+from mlx_integrations.migration.stores.pgvector_server import LOCK_ATTEMPTS, LOCK_SECONDS, Server
 from mlx_integrations.migration.stores.pgvector_tables import PREFIX, Table, own_table
 
 __all__ = ["Swap", "Way", "column_comment", "content_state", "read_facts", "way_of"]
@@ -62,11 +69,7 @@ def way_of(server: Server, table: Table) -> Way:
 
 def column_comment(server: Server, table: Table) -> str | None:
     """The comment on the column of a table's vectors."""
-    query = (
-        "SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attrelid = %s AND attname = %s "
-        "AND NOT attisdropped"
-    )
-    comment = server.one(query, [table.oid, table.vector])[0]
+    comment = server.one(comment_query(table.sql, table.vector))[0]
     return None if comment is None else str(comment)
 
 
@@ -185,7 +188,7 @@ class Swap:
         finish(server, table, new.name, dimensions, run.index, run.metric, temporary)
         if table.collection is None:
             comment = comment_with(column_comment(server, table), run.fingerprint)
-            server.do(f"COMMENT ON COLUMN {self.sql('new')}.{quoted(table.vector)} IS {literal(comment)}")
+            server.do(comment_statement(self.sql("new"), table.vector, comment))
         names = [[table.name, self.name("new"), self.name("old")]]
         made = set(index_names(server, new))
         for number, name in enumerate(index_names(server, table)):

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from mlx_integrations.adapters.pgvector_records import literal, quoted
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.records import Metric
-from mlx_integrations.migration.stores.pgvector_server import Server, literal, quoted
+from mlx_integrations.migration.stores.pgvector_server import Server
 
 __all__ = ["COLLECTIONS", "PREFIX", "Collection", "Table", "VectorIndex", "find_table", "own_table", "vector_indexes"]
 
