@@ -4,17 +4,16 @@ Qdrant keeps metadata of collections since 1.16; of an earlier server, a collect
 vectors. Clients are asked through their own attributes, so that Qdrant does not have to be installed.
 """
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from mlx_integrations.adapters.migration_command import migration_command
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.sidecar import decode, encode
 
 __all__ = [
     "collection_name",
     "count_of",
-    "has_record",
     "migration_of",
     "read_record",
     "record_in",
@@ -61,15 +60,16 @@ def read_record(client: Any, name: str) -> EmbeddingFingerprint | None:
     return record_in(_metadata(client, name), collection_name(name))
 
 
-def write_record(client: Any, name: str, fingerprint: EmbeddingFingerprint) -> None:
-    """Write the record of a collection; what else its metadata say stays."""
-    if client.collection_exists(name):
-        client.update_collection(name, metadata={_METADATA_KEY: encode(fingerprint)})  # it is merged into the rest
+def write_record(client: Any, name: str, fingerprint: EmbeddingFingerprint) -> bool:
+    """Write the record of a collection, if there is one of that name yet; what else its metadata say stays.
 
-
-def has_record(client: Any, name: str) -> bool:
-    """Whether there is a record, damaged or not."""
-    return _METADATA_KEY in _metadata(client, name)
+    Returns:
+        Whether it was written.
+    """
+    if not client.collection_exists(name):
+        return False
+    client.update_collection(name, metadata={_METADATA_KEY: encode(fingerprint)})  # it is merged into the rest
+    return True
 
 
 def count_of(client: Any, name: str) -> int:
@@ -105,7 +105,7 @@ def migration_of(client: Any, name: str) -> str | None:
     place = getattr(inner, "rest_uri", None) or getattr(inner, "location", ":memory:")
     if place == ":memory:":
         return None
-    return f"mlxi migrate run {shlex.quote(str(place))} --name {shlex.quote(name)}"
+    return migration_command(str(place), name)
 
 
 def _metadata(client: Any, name: str) -> Mapping[str, Any]:

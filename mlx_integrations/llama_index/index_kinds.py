@@ -13,6 +13,7 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.schema import BaseNode, MetadataMode
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
+from mlx_integrations.adapters import qdrant_records
 from mlx_integrations.adapters.chroma_records import (
     collection_name,
     has_record,
@@ -176,11 +177,56 @@ class _Chroma(IndexKind):
         return self._store.client
 
 
+class _Qdrant(IndexKind):
+    """Qdrant: the record is part of the collection's metadata; given a path, it is a file like any other's."""
+
+    _knows_of_record = False
+
+    @property
+    def name(self) -> str:
+        return qdrant_records.collection_name(self._collection[1])
+
+    def read(self) -> EmbeddingFingerprint | None:
+        if self._path is not None:
+            return super().read()
+        record = qdrant_records.read_record(*self._collection)
+        self._knows_of_record = record is not None
+        return record
+
+    def write(self, fingerprint: EmbeddingFingerprint) -> None:
+        if self._path is not None:
+            return super().write(fingerprint)
+        # There is no collection before its first node is added; the next addition writes the record then.
+        self._knows_of_record = qdrant_records.write_record(*self._collection, fingerprint)
+
+    def has_record(self) -> bool:
+        return super().has_record() if self._path is not None else self._knows_of_record
+
+    @property
+    def migration(self) -> str | None:
+        return qdrant_records.migration_of(*self._collection)
+
+    def count(self) -> int | None:
+        return qdrant_records.count_of(*self._collection)
+
+    def dimensions(self) -> int | None:
+        return qdrant_records.size_of(*self._collection, self._store.dense_vector_name)
+
+    def samples(self) -> list[Sample]:
+        found = qdrant_records.samples_of(*self._collection, self._store.dense_vector_name, _SAMPLES)
+        return [(_stored_text(dict(payload), None) or "", vector) for payload, vector in found]
+
+    @property
+    def _collection(self) -> tuple[Any, str]:
+        return self._store.client, self._store.collection_name
+
+
 _KINDS: dict[str, type[IndexKind]] = {
     "SimpleVectorStore": _Simple,
     "FaissVectorStore": _Faiss,
     "FaissMapVectorStore": _Faiss,
     "ChromaVectorStore": _Chroma,
+    "QdrantVectorStore": _Qdrant,
 }
 
 
@@ -193,17 +239,25 @@ def kind_of(index: VectorStoreIndex, path: Path | None) -> IndexKind:
     """
     for cls in type(index._vector_store).__mro__:
         if cls.__name__ in _KINDS and cls.__module__.startswith("llama_index."):
-            return _KINDS[cls.__name__](index, path)
+            kind = _KINDS[cls.__name__]
+            if kind is _Qdrant and index._vector_store.client is None:  # an asynchronous one cannot be asked here
+                break
+            return kind(index, path)
     return IndexKind(index, path)
 
 
 def _chroma_text(text: str | None, metadata: dict[str, Any] | None) -> str:
     """A text with what its node's metadata add to it; alone, where another program than LlamaIndex has added it."""
+    embedded = _stored_text(metadata or {}, text or "")
+    return text or "" if embedded is None else embedded
+
+
+def _stored_text(metadata: dict[str, Any], text: str | None) -> str | None:
+    """What was embedded of a node in a database; `None` if it is none. `text` is its own, if it is not in the node."""
     try:
-        node = metadata_dict_to_node(metadata or {}, text=text or "")
+        return _embedded_text(metadata_dict_to_node(metadata, text=text))
     except ValueError:
-        return text or ""
-    return _embedded_text(node)
+        return None
 
 
 def _embedded_text(node: BaseNode) -> str:

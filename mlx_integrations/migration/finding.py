@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.stores.json_reader import JsonFile
+from mlx_integrations.migration.stores.qdrant_layout import shown_names
 
 __all__ = ["KINDS", "Listing", "Place", "places_in"]
 
@@ -149,16 +150,16 @@ def _qdrant(folder: Listing) -> Iterator[Place]:
     if _QDRANT not in folder.files or "collection" not in folder.folders:
         return
     try:
-        known = json.loads((folder.path / _QDRANT).read_text(encoding="utf-8"))["collections"]
-        names = sorted(str(name) for name in known)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        known = json.loads((folder.path / _QDRANT).read_text(encoding="utf-8"))
+        aliases = {str(alias): str(name) for alias, name in known["aliases"].items()}
+        names = shown_names(map(str, known["collections"]), aliases)
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         fault = f"`{_QDRANT}` cannot be read: {error}."
         yield Place(kind="qdrant", path=folder.path, fault=fault)
         return
     for name in names:
-        if _OURS not in name:
-            size = _size_of(folder.path / "collection" / name / "storage.sqlite")
-            yield Place(kind="qdrant", path=folder.path, name=name, read_bytes=size)
+        size = _size_of(folder.path / "collection" / aliases.get(name, name) / "storage.sqlite")
+        yield Place(kind="qdrant", path=folder.path, name=name, read_bytes=size)
 
 
 def _lancedb(folder: Listing) -> Iterator[Place]:

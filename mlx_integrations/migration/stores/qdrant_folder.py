@@ -28,7 +28,7 @@ from mlx_integrations.migration.stores.file_swap import file_state
 from mlx_integrations.migration.stores.pickle_values import BROKEN, PLAIN_VALUES, RefusedError, look_up
 from mlx_integrations.migration.stores.qdrant_layout import UNNAMED
 
-__all__ = ["META", "Meta", "Point", "Points", "QdrantFolder", "is_qdrant_folder", "write_points"]
+__all__ = ["META", "Meta", "Point", "Points", "QdrantFolder", "write_json", "write_points"]
 
 META: Final = "meta.json"
 Meta = dict[str, Any]
@@ -40,14 +40,6 @@ _STORAGE: Final = "storage.sqlite"
 _KEY_PROTOCOL: Final = 4  # of the pickled ids that are the keys of the database
 _READ_ROWS: Final = 256
 _CHANGE_COUNTER: Final = slice(24, 28)  # https://www.sqlite.org/fileformat.html#file_change_counter
-
-
-def is_qdrant_folder(path: Path) -> bool:
-    """Whether a folder looks like one of Qdrant's local mode."""
-    try:
-        return isinstance(json.loads((path / META).read_bytes())["collections"], dict)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 class QdrantFolder:

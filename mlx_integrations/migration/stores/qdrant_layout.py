@@ -27,6 +27,7 @@ __all__ = [
     "content_key_of",
     "missing_texts",
     "others_of",
+    "shown_names",
     "split_name",
     "without_vector",
 ]
@@ -130,6 +131,13 @@ def others_of(row: Row) -> Mapping[str, Any]:
     return found
 
 
+def shown_names(collections: Iterable[str], aliases: Mapping[str, str]) -> list[str]:
+    """The names by which programs know collections: aliases, and of the rest the collections themselves."""
+    own = {alias: target for alias, target in aliases.items() if _OF_A_RUN not in alias}
+    between = {alias.partition(_OF_A_RUN)[0] for alias in aliases if alias.endswith(_KEPT)}  # if a run was cut off
+    return sorted({*own, *between, *(name for name in set(collections) - {*own.values()} if _OF_A_RUN not in name)})
+
+
 def chosen_name(wanted: str | None, collections: Iterable[str], aliases: Mapping[str, str], store: str) -> str:
     """The name that is migrated: that of a collection, or better an alias of one.
 
@@ -143,22 +151,20 @@ def chosen_name(wanted: str | None, collections: Iterable[str], aliases: Mapping
         StoreError: There is none of that name, none is named and there are several, or one is named by a name under
             which its users do not know it.
     """
-    own = {alias: target for alias, target in aliases.items() if _OF_A_RUN not in alias}
     known = set(collections)
-    between = {alias.partition(_OF_A_RUN)[0] for alias in aliases if alias.endswith(_KEPT)}  # if a run was cut off
-    shown = sorted({*own, *between, *(name for name in known - set(own.values()) if _OF_A_RUN not in name)})
+    shown = shown_names(known, aliases)
     if wanted is None:
         if len(shown) != 1:
             hint = f"Say which: {', '.join(shown)}." if shown else "There is nothing to migrate."
             raise StoreError(f"`{store}` has {len(shown)} collections.", store=store, hint=hint)
         return shown[0]
-    if wanted in known and (others := sorted(alias for alias, target in own.items() if target == wanted)):
+    if wanted in known and (others := sorted(alias for alias in shown if aliases.get(alias) == wanted)):
         raise StoreError(
             f"The collection `{wanted}` of `{store}` goes by the alias `{others[0]}`.",
             store=store,
             hint=f"Migrate it by that name, `--name {others[0]}`: an alias is switched over at once.",
         )
-    if wanted not in known and wanted not in aliases and wanted not in between:
+    if wanted not in known and wanted not in shown:
         names = ", ".join(f"`{name}`" for name in shown) or "none"
         raise StoreError(f"`{store}` has no collection `{wanted}`.", store=store, hint=f"It has {names}.")
     return wanted

@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
 
 __all__ = ["KIND", "QdrantLocalStore"]
 
-KIND: Final = "qdrant-local"
+KIND: Final = "qdrant"
 _NOTE: Final = "mlxi.json"
 
 Settings = dict[str, Any]

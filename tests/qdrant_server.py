@@ -1,0 +1,303 @@
+"""A server that speaks Qdrant's REST protocol on a socket of this machine, over the client's own local mode in memory.
+
+    python -m tests.qdrant_server            prints its address, and serves until its input ends
+
+No package brings the real server. What is here is what the client and this project ask: collections with all their
+settings, aliases, payload indexes, points by id and in their order, counts, searches, a key, and faults on demand. Two
+rules of the real one that the local mode does not have are added: vectors that are normalised already stay as they are,
+and what is sent has to be below 32 MiB.
+"""
+
+import contextlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
+from qdrant_client import QdrantClient, models
+
+MOST_BYTES = 32 * 1024 * 1024
+_TOLERANCE = 1e-6  # of a length that counts as 1
+
+Handler = Callable[..., Any]
+
+
+class _RefusedError(Exception):
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Backend:
+    """What a server knows."""
+
+    def __init__(self) -> None:
+        self.client: Any = QdrantClient(":memory:")
+        self.settings: dict[str, models.CreateCollection] = {}
+        self.indexes: dict[str, dict[str, Any]] = {}
+        self.lock = threading.Lock()
+
+    @property
+    def local(self) -> Any:
+        return self.client._client
+
+    def real(self, name: str) -> str:
+        found = self.local.aliases.get(name, name)
+        if found not in self.local.collections:
+            raise _RefusedError(404, f"Not found: Collection `{name}` doesn't exist!")
+        return str(found)
+
+    # Collections
+
+    def get_collections(self) -> Any:
+        return self.client.get_collections()
+
+    def get_collection(self, name: str) -> Any:
+        real = self.real(name)
+        known, made = self.client.get_collection(real), self.settings[real]
+        params = known.config.params
+        for each in ("shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload"):
+            value = getattr(made, each)
+            setattr(params, each, value if value is not None else {"on_disk_payload": True}.get(each, 1))
+        params.sharding_method = made.sharding_method
+        config = known.config
+        for part, given in (
+            (config.hnsw_config, made.hnsw_config),
+            (config.optimizer_config, made.optimizers_config),
+            (config.wal_config, made.wal_config),
+        ):
+            for each, value in (given.model_dump(exclude_none=True) if given else {}).items():
+                setattr(part, each, value)
+        config.quantization_config = made.quantization_config
+        if made.strict_mode_config is not None:
+            config.strict_mode_config = models.StrictModeConfigOutput(**made.strict_mode_config.model_dump())
+        known.payload_schema = {
+            field: models.PayloadIndexInfo(
+                data_type=models.PayloadSchemaType(getattr(schema, "type", schema)),
+                params=None if isinstance(schema, str) else schema,
+                points=0,
+            )
+            for field, schema in self.indexes.get(real, {}).items()
+        }
+        return known
+
+    def exists(self, name: str) -> Any:
+        return {"exists": self.client.collection_exists(name)}
+
+    def create(self, name: str, body: bytes) -> Any:
+        made = models.CreateCollection.model_validate_json(body)
+        if name in self.local.collections or name in self.local.aliases:
+            raise _RefusedError(409, f"Wrong input: Collection `{name}` already exists!")
+        self.client.create_collection(
+            name, made.vectors or {}, sparse_vectors_config=made.sparse_vectors, metadata=made.metadata
+        )
+        self.settings[name], self.indexes[name] = made, {}
+        return True
+
+    def update(self, name: str, body: bytes) -> Any:
+        changes = models.UpdateCollection.model_validate_json(body)
+        return self.client.update_collection(self.real(name), metadata=changes.metadata)
+
+    def delete(self, name: str) -> Any:
+        self.indexes.pop(name, None)
+        return self.client.delete_collection(name)
+
+    def get_aliases(self) -> Any:
+        return self.client.get_aliases()
+
+    def change_aliases(self, body: bytes) -> Any:
+        return self.client.update_collection_aliases(models.ChangeAliasesOperation.model_validate_json(body).actions)
+
+    def index(self, name: str, body: bytes) -> Any:
+        asked = models.CreateFieldIndex.model_validate_json(body)
+        self.indexes[self.real(name)][asked.field_name] = asked.field_schema
+        return _DONE
+
+    # Points
+
+    def upsert(self, name: str, body: bytes) -> Any:
+        points = [models.PointStruct.model_validate(each) for each in json.loads(body)["points"]]
+        real = self.real(name)
+        self.client.upsert(real, points)
+        collection = self.local.collections[real]
+        for point in points:
+            named: dict[str, Any] = point.vector if isinstance(point.vector, dict) else {"": point.vector}
+            for each, vector in named.items():
+                length = float(np.linalg.norm(vector)) if each in collection.vectors else 0.0
+                if abs(length**2 - 1) <= _TOLERANCE:
+                    collection.vectors[each][collection.ids[point.id]] = np.asarray(vector, np.float32)
+        return _DONE
+
+    def retrieve(self, name: str, body: bytes) -> Any:
+        asked = models.PointRequest.model_validate_json(body)
+        return self.client.retrieve(
+            self.real(name), asked.ids, with_payload=asked.with_payload, with_vectors=asked.with_vector
+        )
+
+    def scroll(self, name: str, body: bytes) -> Any:
+        asked = models.ScrollRequest.model_validate_json(body)
+        found, after = self.client.scroll(
+            self.real(name),
+            scroll_filter=asked.filter,
+            limit=asked.limit or 10,
+            offset=asked.offset,
+            with_payload=asked.with_payload,
+            with_vectors=asked.with_vector,
+        )
+        return {"points": found, "next_page_offset": after}
+
+    def count(self, name: str, body: bytes) -> Any:
+        asked = models.CountRequest.model_validate_json(body)
+        return self.client.count(self.real(name), count_filter=asked.filter)
+
+    def query(self, name: str, body: bytes) -> Any:
+        asked = models.QueryRequest.model_validate_json(body)
+        return self.client.query_points(
+            self.real(name),
+            query=asked.query,
+            using=asked.using,
+            prefetch=asked.prefetch,
+            query_filter=asked.filter,
+            limit=asked.limit or 10,
+            with_payload=True if asked.with_payload is None else asked.with_payload,
+            with_vectors=asked.with_vector or False,
+        )
+
+    def delete_points(self, name: str, body: bytes) -> Any:
+        selector: Any = TypeAdapter(models.PointsSelector).validate_json(body)
+        self.client.delete(self.real(name), selector)
+        return _DONE
+
+    def set_payload(self, name: str, body: bytes) -> Any:
+        asked = models.SetPayload.model_validate_json(body)
+        self.client.set_payload(self.real(name), asked.payload, points=asked.points or [])
+        return _DONE
+
+
+_DONE = {"operation_id": 0, "status": "completed"}
+_ROUTES: dict[tuple[str, str], str] = {
+    ("GET", "collections"): "get_collections",
+    ("GET", "aliases"): "get_aliases",
+    ("POST", "collections/aliases"): "change_aliases",
+    ("GET", "collections/*"): "get_collection",
+    ("PUT", "collections/*"): "create",
+    ("PATCH", "collections/*"): "update",
+    ("DELETE", "collections/*"): "delete",
+    ("GET", "collections/*/exists"): "exists",
+    ("PUT", "collections/*/index"): "index",
+    ("PUT", "collections/*/points"): "upsert",
+    ("POST", "collections/*/points"): "retrieve",
+    ("POST", "collections/*/points/scroll"): "scroll",
+    ("POST", "collections/*/points/count"): "count",
+    ("POST", "collections/*/points/query"): "query",
+    ("POST", "collections/*/points/delete"): "delete_points",
+    ("POST", "collections/*/points/payload"): "set_payload",
+}
+
+
+class Server(ThreadingHTTPServer):
+    """A server.
+
+    Attributes:
+        url: Its address.
+        log: What was asked, in its order: the names of the methods of `Backend`, and of what.
+        faults: What to do instead of the next requests of a kind: a status to answer with, or seconds to be silent.
+        before: Called with the name of a method, before it is called.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, api_key: str | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), _Request)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.api_key = api_key
+        self.backend = Backend()
+        self.log: list[tuple[float, str, str]] = []
+        self.faults: dict[str, list[int | float]] = {}
+        self.before: Callable[[str], None] = lambda method: None
+
+    def kinds(self) -> list[str]:
+        """What was asked, without the time and the place."""
+        return [method for _, method, _ in self.log]
+
+
+class _Request(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        try:
+            status, content = 200, {"result": self._result(body), "status": "ok", "time": 0.0}
+        except _RefusedError as error:
+            status, content = error.status, {"status": {"error": str(error)}, "time": 0.0}
+        except ValueError as error:
+            status, content = 400, {"status": {"error": f"Wrong input: {error}"}, "time": 0.0}
+        except ConnectionError:
+            self.close_connection = True
+            return
+        data = json.dumps(to_jsonable_python(content)).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):  # the client did not wait, or was killed
+            self.wfile.write(data)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 -- `http.server` looks for these names
+
+    def _result(self, body: bytes) -> Any:
+        parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
+        name = parts[1] if len(parts) > 1 and parts != ["collections", "aliases"] else ""
+        pattern = "/".join(["*" if at == 1 and name else part for at, part in enumerate(parts)])
+        method = _ROUTES.get((self.command, pattern))
+        if method is None:
+            raise _RefusedError(404, f"nothing is at {self.command} {self.path}")
+        if self.server.api_key is not None and self.headers.get("api-key") != self.server.api_key:
+            raise _RefusedError(401, "Must provide an API key or an Authorization bearer token")
+        if len(body) > MOST_BYTES:
+            raise _RefusedError(413, f"JSON payload ({len(body)} bytes) is larger than allowed (limit: {MOST_BYTES})")
+        self._fail(method)
+        self.server.before(method)
+        arguments = [*([name] if name else []), *([body] if body else [])]
+        with self.server.backend.lock:
+            self.server.log.append((time.monotonic(), method, name))
+            return getattr(self.server.backend, method)(*arguments)
+
+    def _fail(self, method: str) -> None:
+        waiting = self.server.faults.get(method)
+        if not waiting:
+            return
+        fault = waiting.pop(0)
+        if isinstance(fault, float):
+            time.sleep(fault)
+            raise ConnectionAbortedError
+        raise _RefusedError(fault, "told to fail")
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+@contextlib.contextmanager
+def serving(api_key: str | None = None) -> Iterator[Server]:
+    """A server in threads of this process."""
+    with Server(api_key) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+if __name__ == "__main__":
+    with serving() as running:
+        print(running.url, flush=True)  # noqa: T201 -- the parent reads it
+        sys.stdin.read()
