@@ -432,6 +432,8 @@ def _publish(store: Store, place: Workspace) -> MigrationStatus:
     if journal.phase == "verified":
         if store.state() != journal.fact("state"):
             raise StoreChangedError(f"`{store.location}` was changed after it was embedded.", store=str(store.location))
+        if isinstance(store, Placed):
+            store.check_place(run)
         journal.set_phase("publishing")
     store.publish(run)
     if (shown := store.published(run)) != "new":

@@ -235,7 +235,7 @@ class Journal:
             )
             execute(
                 "INSERT OR REPLACE INTO dead_letter VALUES (?, ?, ?, ?)",
-                [(d.key, d.id, d.reason, number) for d in dead],
+                [(d.key, _shown(d.id), _shown(d.reason), number) for d in dead],
             )
             execute("UPDATE entry SET pass = ? WHERE position = ?", [(number, position) for position in kept])
             if written.count:
@@ -360,3 +360,8 @@ class Journal:
     def count_dead(self) -> int:
         """How many could not be embedded."""
         return int(self._connection.execute("SELECT count(*) FROM dead_letter").fetchone()[0])
+
+
+def _shown(text: str) -> str:
+    """A text that SQLite takes: it has no halves of characters."""
+    return text.encode("utf-8", "backslashreplace").decode()

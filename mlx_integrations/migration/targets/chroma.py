@@ -12,7 +12,7 @@ from typing import Any, Final
 from mlx_integrations.adapters.chroma_records import write_record
 from mlx_integrations.errors import StoreBusyError, StoreError
 from mlx_integrations.migration.protocol import Embedded, Published, Run
-from mlx_integrations.migration.records import Document, Framework, Held, Metric, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.records import Document, Framework, Held, Loss, Metric, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.chroma import KIND, BuiltCollection, add_rows, opened_client
 from mlx_integrations.migration.stores.chroma_file import DATABASE, DOCUMENT, URI, ChromaFile, Collection
 from mlx_integrations.migration.stores.llama_index_nodes import NODE
@@ -25,6 +25,7 @@ _SPACES: Final = {"euclidean": "l2", "cosine": "cosine", "dot": "ip"}
 _RUN: Final = "mlxi_run"
 _OWN_NAMES: Final = ("#", "$", "chroma:")
 _WHOLE_NUMBERS: Final = range(-(2**63), 2**63)
+_URI_TOLD: Final = "kept where Chroma keeps the address of a document, which LangChain does not show"
 _ROW_BYTES: Final = 2_000
 _FLOAT_BYTES: Final = 4
 
@@ -101,6 +102,8 @@ class ChromaTarget:
         """
         is_node = document.framework == "llama-index"
         metadata, losses = survivors(document.metadata, _kept_of_node if is_node else _kept, is_blocking=not is_node)
+        if URI in metadata:
+            losses = (*losses, Loss(key=URI, reason=_URI_TOLD, is_blocking=False))
         if is_node:
             metadata[DOCUMENT] = document.content
         row = Row(
@@ -268,7 +271,7 @@ def _kept_of_node(name: str, value: Any) -> Changed:
 
 
 def _kept(name: str, value: Any) -> Changed:
-    if not is_unicode(name) or not name or (name.startswith(_OWN_NAMES) and name != URI):
+    if not is_unicode(name) or not name or (name.startswith(_OWN_NAMES) and not (name == URI and type(value) is str)):
         return LEFT_OUT, "a name that Chroma keeps for itself, left out"
     if isinstance(value, list):
         return _kept_list(value)

@@ -1,0 +1,323 @@
+"""Every kind of store that documents are moved from or to, filled and read by its own library."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import chromadb
+from langchain_chroma import Chroma
+from langchain_community.vectorstores import FAISS
+from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
+from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex, load_index_from_storage
+from llama_index.core.schema import MetadataMode, NodeRelationship, RelatedNodeInfo, TextNode
+from llama_index.core.storage.docstore import SimpleDocumentStore
+from llama_index.vector_stores.chroma import ChromaVectorStore
+from llama_index.vector_stores.faiss import FaissMapVectorStore, FaissVectorStore
+
+from mlx_integrations.langchain import MLXEmbeddings, guarded, verify_store
+from mlx_integrations.llama_index import MLXEmbedding, verify_index
+from mlx_integrations.llama_index import guarded as guarded_index
+from mlx_integrations.migration.protocol import Source, Target
+from mlx_integrations.migration.stores.chroma import ChromaStore
+from mlx_integrations.migration.stores.in_memory import InMemoryDump
+from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
+from mlx_integrations.migration.stores.llama_index_faiss import LlamaIndexFaissStore
+from mlx_integrations.migration.stores.llama_index_simple import LlamaIndexSimpleStore
+from mlx_integrations.migration.targets.opening import open_target
+from mlx_integrations.testing import FakeEmbeddingBackend
+from tests.migration.contract import Document
+from tests.migration.stores import OLD_DIMENSIONS, save_faiss, vectors
+
+NAME: Final = "notes"
+Read = dict[str, tuple[str, Any]]
+"""By id, what the framework shows: the text, and the metadata or the whole node."""
+
+
+def backend() -> FakeEmbeddingBackend:
+    return FakeEmbeddingBackend(model_id="new-model", dimensions=16, seed=1, max_tokens=64)
+
+
+class Old:
+    """An embedding model of LangChain whose vectors are those of the tests, whatever the text."""
+
+    def __init__(self, count: int) -> None:
+        self._made = vectors(count, OLD_DIMENSIONS).tolist()
+
+    def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        made: list[list[float]] = self._made[: len(texts)]
+        return made
+
+
+class Place:
+    """A kind of store, in a folder of its own."""
+
+    kind: str
+    name: str | None = None
+    can_be_made = True
+
+    def at(self, folder: Path) -> Path:
+        """What is named to find it."""
+        return folder / "store"
+
+    def fill(self, folder: Path, contents: Sequence[Document]) -> None:
+        raise NotImplementedError
+
+    def source(self, folder: Path) -> Source:
+        raise NotImplementedError
+
+    def target(self, folder: Path) -> Target:
+        return open_target(self.at(folder), self.kind, self.name)
+
+    def read(self, folder: Path) -> Read:
+        raise NotImplementedError
+
+    def search(self, folder: Path, texts: Sequence[str]) -> list[str]:
+        """Ids of the documents that are found for texts with the new model, by a store that its guard accepts."""
+        raise NotImplementedError
+
+
+class _LangChain(Place):
+    @contextmanager
+    def opened(self, folder: Path, model: Any) -> Iterator[VectorStore]:
+        raise NotImplementedError
+        yield
+
+    def search(self, folder: Path, texts: Sequence[str]) -> list[str]:
+        model = MLXEmbeddings(model="new-model", backend=backend())
+        with self.opened(folder, model) as opened:
+            store = guarded(opened, path=self.at(folder))
+            verify_store(store)
+            return [str(store.similarity_search(text, k=1)[0].id) for text in texts]
+
+
+class LangChainFaiss(_LangChain):
+    kind = "langchain-faiss"
+
+    def fill(self, folder: Path, contents: Sequence[Document]) -> None:
+        texts, metadata = [each.text for each in contents], [each.metadata for each in contents]
+        save_faiss(self.at(folder), texts, metadata=metadata, ids=[each.id for each in contents])
+
+    def source(self, folder: Path) -> Source:
+        return LangChainFaissStore(self.at(folder))
+
+    @contextmanager
+    def opened(self, folder: Path, model: Any) -> Iterator[VectorStore]:
+        yield FAISS.load_local(str(self.at(folder)), model, allow_dangerous_deserialization=True)
+
+    def read(self, folder: Path) -> Read:
+        with self.opened(folder, Old(0)) as store:
+            assert isinstance(store, FAISS)
+            known: Mapping[str, Any] = store.docstore._dict  # type: ignore[attr-defined]
+            assert sorted(store.index_to_docstore_id.values()) == sorted(known)
+            assert all(own_id == document.id for own_id, document in known.items())
+            return {own_id: (document.page_content, document.metadata) for own_id, document in known.items()}
+
+
+class LangChainInMemory(_LangChain):
+    kind = "langchain-in-memory"
+
+    def at(self, folder: Path) -> Path:
+        return folder / "store.json"
+
+    def fill(self, folder: Path, contents: Sequence[Document]) -> None:
+        store = InMemoryVectorStore(Old(len(contents)))  # type: ignore[arg-type]
+        if contents:
+            texts, metadata = [each.text for each in contents], [each.metadata for each in contents]
+            store.add_texts(texts, metadata, ids=[each.id for each in contents])
+        store.dump(str(self.at(folder)))
+
+    def source(self, folder: Path) -> Source:
+        return InMemoryDump(self.at(folder))
+
+    @contextmanager
+    def opened(self, folder: Path, model: Any) -> Iterator[VectorStore]:
+        yield InMemoryVectorStore.load(str(self.at(folder)), model)
+
+    def read(self, folder: Path) -> Read:
+        with self.opened(folder, Old(0)) as store:
+            assert isinstance(store, InMemoryVectorStore)
+            return {own_id: (entry["text"], entry["metadata"]) for own_id, entry in store.store.items()}
+
+
+@contextmanager
+def chroma_at(folder: Path) -> Iterator[Any]:
+    client: Any = chromadb.PersistentClient(str(folder))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+class LangChainChroma(_LangChain):
+    kind, name = "chroma", NAME
+
+    def fill(self, folder: Path, contents: Sequence[Document]) -> None:
+        with chroma_at(self.at(folder)) as client:
+            collection = client.get_or_create_collection(NAME, embedding_function=None)
+            if contents:
+                collection.add(
+                    ids=[each.id for each in contents],
+                    embeddings=vectors(len(contents), OLD_DIMENSIONS),
+                    documents=[each.text for each in contents],
+                    metadatas=[each.metadata or None for each in contents],
+                )
+
+    def source(self, folder: Path) -> Source:
+        return ChromaStore(self.at(folder), NAME)
+
+    @contextmanager
+    def opened(self, folder: Path, model: Any) -> Iterator[VectorStore]:
+        with chroma_at(self.at(folder)) as client:
+            yield Chroma(NAME, model, client=client)
+
+    def read(self, folder: Path) -> Read:
+        with self.opened(folder, None) as store:
+            assert isinstance(store, Chroma)
+            found = store.get()
+            rows = zip(found["ids"], found["documents"], found["metadatas"], strict=True)
+            return {own_id: (text, metadata or {}) for own_id, text, metadata in rows}
+
+
+def nodes_of(contents: Sequence[Document]) -> list[TextNode]:
+    """Nodes with all that they can have: what is embedded is not their text alone."""
+    made = vectors(len(contents), OLD_DIMENSIONS).tolist()
+    return [
+        TextNode(
+            id_=each.id,
+            text=each.text,
+            metadata=each.metadata,
+            excluded_embed_metadata_keys=["tags"],
+            relationships={
+                NodeRelationship.SOURCE: RelatedNodeInfo(node_id=f"book-{number % 3}", metadata={"shelf": number % 2}),
+                NodeRelationship.NEXT: RelatedNodeInfo(node_id=f"after-{each.id}"),
+            },
+            start_char_idx=number,
+            metadata_template="{key} = {value}",
+            embedding=vector,
+        )
+        for number, (each, vector) in enumerate(zip(contents, made, strict=True))
+    ]
+
+
+def shown(node: Any) -> tuple[str, Any]:
+    """A node without its vector."""
+    return node.get_content(MetadataMode.EMBED), {**node.to_dict(), "embedding": None}
+
+
+class _LlamaIndex(Place):
+    @contextmanager
+    def opened(self, folder: Path, model: Any) -> Iterator[VectorStoreIndex]:
+        raise NotImplementedError
+        yield
+
+    def search(self, folder: Path, texts: Sequence[str]) -> list[str]:
+        model = MLXEmbedding(model_name="new-model", backend=backend())
+        with self.opened(folder, model) as opened:
+            index = guarded_index(opened, path=self.at(folder))
+            verify_index(index)
+            retriever = index.as_retriever(similarity_top_k=1)
+            return [retriever.retrieve(text)[0].node.node_id for text in texts]
+
+
+class LlamaIndexSimple(_LlamaIndex):
+    kind = "llama-index-simple"
+
+    def vector_store(self) -> Any:
+        return None
+
+    def fill(self, folder: Path, contents: Sequence[Document]) -> None:
+        storage = StorageContext.from_defaults(vector_store=self.vector_store())
+        VectorStoreIndex(
+            nodes=nodes_of(contents), storage_context=storage, embed_model=MockEmbedding(embed_dim=OLD_DIMENSIONS)
+        )
+        storage.persist(str(self.at(folder)))
+
+    def source(self, folder: Path) -> Source:
+        return LlamaIndexSimpleStore(self.at(folder))
+
+    @contextmanager
+    def opened(self, folder: Path, model: Any) -> Iterator[VectorStoreIndex]:
+        storage = StorageContext.from_defaults(persist_dir=str(self.at(folder)))
+        index = load_index_from_storage(storage, embed_model=model)
+        assert isinstance(index, VectorStoreIndex)
+        yield index
+
+    def read(self, folder: Path) -> Read:
+        found = SimpleDocumentStore.from_persist_dir(str(self.at(folder)))
+        return {own_id: shown(node) for own_id, node in found.docs.items()}
+
+
+class LlamaIndexFaiss(LlamaIndexSimple):
+    kind = "llama-index-faiss"
+    can_be_made = False
+
+    def vector_store(self) -> Any:
+        import faiss
+
+        return FaissVectorStore(faiss.IndexFlatL2(OLD_DIMENSIONS))
+
+    def source(self, folder: Path) -> Source:
+        return LlamaIndexFaissStore(self.at(folder))
+
+
+class LlamaIndexFaissMap(LlamaIndexFaiss):
+    def vector_store(self) -> Any:
+        import faiss
+
+        return FaissMapVectorStore(faiss.IndexIDMap2(faiss.IndexFlatL2(OLD_DIMENSIONS)))
+
+
+class LlamaIndexChroma(_LlamaIndex):
+    kind, name = "chroma", NAME
+
+    def fill(self, folder: Path, contents: Sequence[Document]) -> None:
+        with chroma_at(self.at(folder)) as client:
+            collection = client.get_or_create_collection(NAME)
+            nodes = nodes_of(contents)
+            for node in nodes:  # flat, as this store wants it
+                node.metadata = {
+                    key: json.dumps(value) if isinstance(value, list) else value for key, value in node.metadata.items()
+                }
+            if nodes:
+                ChromaVectorStore(chroma_collection=collection).add(nodes)  # type: ignore[arg-type]
+
+    def source(self, folder: Path) -> Source:
+        return ChromaStore(self.at(folder), NAME)
+
+    @contextmanager
+    def opened(self, folder: Path, model: Any) -> Iterator[VectorStoreIndex]:
+        with chroma_at(self.at(folder)) as client:
+            store = ChromaVectorStore(chroma_collection=client.get_collection(NAME))
+            yield VectorStoreIndex.from_vector_store(store, embed_model=model)
+
+    def read(self, folder: Path) -> Read:
+        with chroma_at(self.at(folder)) as client:
+            nodes = ChromaVectorStore(chroma_collection=client.get_collection(NAME))._get(limit=None, where={}).nodes
+            return {node.node_id: shown(node) for node in nodes or ()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Where documents come from, and where they go."""
+
+    source: Place
+    target: Place
+
+    def __str__(self) -> str:
+        return f"{type(self.source).__name__}-{type(self.target).__name__}"
+
+
+FRAMEWORKS: Final[tuple[tuple[Place, ...], ...]] = (
+    (LangChainFaiss(), LangChainInMemory(), LangChainChroma()),
+    (LlamaIndexSimple(), LlamaIndexFaiss(), LlamaIndexFaissMap(), LlamaIndexChroma()),
+)
+PAIRS: Final = tuple(
+    Pair(source=source, target=target)
+    for kinds in FRAMEWORKS
+    for source in kinds
+    for target in kinds
+    if target.can_be_made
+)
