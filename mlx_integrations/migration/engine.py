@@ -256,8 +256,7 @@ def _commit(
         if index in refused:
             dead.append(DeadLetter(key=row.key, id=row.id, reason=refused[index]))
             continue
-        kind, place = batch.places[index]
-        is_truncated = position in batch.known_truncated or (kind == "fresh" and place in made.truncated)
+        is_truncated = position in batch.known_truncated or _is_truncated(batch, index, made, journal)
         entry = Entry(position=position, key=row.key, text=text, content=content, is_truncated=is_truncated)
         entries.append(entry)
     checksum = staging.write(batch.first, vectors) if len(vectors) else 0
@@ -266,6 +265,17 @@ def _commit(
         entries, dead, kept=batch.kept, written=written, number=number, cursor=batch.cursor, seconds=seconds
     )
     return entries
+
+
+def _is_truncated(batch: _Batch, index: int, made: Vectors, journal: Journal) -> bool:
+    """Whether the model read only the beginning of a row's text, wherever its vector is from."""
+    kind, place = batch.places[index]
+    if kind == "staged" and place >= batch.first:
+        kind, place = batch.places[place - batch.first]
+    if kind == "fresh":
+        return place in made.truncated
+    there = journal.text_at(place)  # of a batch that was on its way when this one was planned
+    return there is not None and there[1]
 
 
 def _gathered(batch: _Batch, made: Vectors, staging: Staging) -> tuple["NDArray[np.float32]", dict[int, str]]:

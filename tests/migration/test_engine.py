@@ -141,6 +141,15 @@ def test_truncated_texts_are_counted_also_when_they_come_again(desk: Desk) -> No
         assert journal.count_truncated() == 4
 
 
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+@pytest.mark.parametrize("batch_rows", [1, 2, 8])
+def test_the_same_text_is_truncated_in_every_row_that_has_it(desk: Desk, batch_rows: int, ahead: int) -> None:
+    reader = ListReader([row(f"{number}", "the same text, longer than the model reads") for number in range(6)])
+    desk.embed(reader, InstantExecutor(ahead), batch_rows=batch_rows)
+    with desk.journal() as journal:
+        assert journal.count_truncated() == 6
+
+
 def test_a_changed_store_is_caught_up_with(desk: Desk) -> None:
     reader, executor = ListReader(rows(12)), InstantExecutor()
     desk.embed(reader, executor)
