@@ -28,6 +28,7 @@ from mlx_integrations.migration.executors.local import LocalExecutor
 from mlx_integrations.migration.executors.protocol import LongTexts
 from mlx_integrations.migration.protocol import Embedded, KeepsOld, Reader, Run, Store
 from mlx_integrations.migration.records import Row, content_digest
+from mlx_integrations.migration.report.measure import measure_migration
 from mlx_integrations.testing import FakeEmbeddingBackend
 
 __all__ = [
@@ -382,6 +383,28 @@ class StoreContract:
         assert store.describe().dimensions == (OLD_DIMENSIONS,)
         assert migrate(store, executor(), batch_rows=8).embedded == 15
         self.assert_aligned(store)
+
+    def test_a_report_compares_old_and_new_wherever_they_are(self, folder: Path) -> None:
+        self.make(folder, documents(40))
+        store, model = self.open(folder), executor()
+        migrate(store, model, batch_rows=8, publishes=False)
+        before = measure_migration(store, model.backend)
+        publish(store)
+        state = store.state()
+        after = measure_migration(store, model.backend)
+        assert store.state() == state
+        assert (before.in_use, after.in_use) == ("old", "new")
+        assert [note.code for note in after.notes if note.is_warning] == []
+        assert after.known_items is not None
+        assert after.known_items == before.known_items
+        assert (after.new.count, after.new.dimensions, after.counts.embedded) == (40, (NEW_DIMENSIONS,), 40)
+        assert before.old is not None
+        assert before.old.dimensions == (OLD_DIMENSIONS,)
+        assert self.keeps_old is (after.overlap is not None)
+        if self.keeps_old:
+            assert (after.overlap, after.scores, after.changed) == (before.overlap, before.scores, before.changed)
+            assert after.old is not None
+            assert after.old.dimensions == (OLD_DIMENSIONS,)
 
     def assert_aligned(self, reader: Reader) -> None:
         """Every vector is that of its own text."""

@@ -2,7 +2,9 @@
 
 from mlx_integrations.cli.frame import add, group
 from mlx_integrations.cli.migrate.publishing import gc, publish, rollback, status, verify
+from mlx_integrations.cli.migrate.reporting import report
 from mlx_integrations.cli.migrate.running import plan, run
+from mlx_integrations.cli.migrate.scanning import scan
 
 __all__ = ["app"]
 
@@ -13,5 +15,5 @@ app = group(
     no_args_is_help=True,
 )
 
-for _verb in (plan, run, status, verify, publish, rollback, gc):
+for _verb in (scan, plan, run, status, verify, report, publish, rollback, gc):
     add(app, _verb)

@@ -40,6 +40,11 @@ class LocalExecutor:
         self._long_texts = long_texts
 
     @property
+    def backend(self) -> EmbeddingBackend:
+        """The model."""
+        return self._backend
+
+    @property
     def long_texts(self) -> LongTexts:
         """What happens to texts that are longer than the model reads."""
         return self._long_texts

@@ -96,10 +96,7 @@ def score_map_of(
         `None` if there are too few pairs.
     """
     rows = old.total / max(documents, 1)
-    wanted: list[float] = []
-    for each in sorted({each for each in _PER_QUESTION if each < rows} | {share * rows for share in _SHARES}):
-        if each * documents >= _FEWEST_PAIRS and (not wanted or each >= wanted[-1] * _LEAST_STEP):
-            wanted.append(each)
+    wanted = _points(rows, documents)
     if len(wanted) < 2 or not new.total:
         return None
     before, after = (side.exceeded_by([each / rows for each in wanted]) for side in (old, new))
@@ -115,6 +112,15 @@ def score_map_of(
             for one, other in scales
         ),
     )
+
+
+def _points(rows: float, documents: int) -> list[float]:
+    """How many texts are let through at the points of a scale: round numbers, and shares of the store between them."""
+    made = [float(each) for each in _PER_QUESTION if each < rows]
+    for each in (share * rows for share in _SHARES):
+        if all(max(each, other) >= _LEAST_STEP * min(each, other) for other in made):
+            made.append(each)
+    return sorted(each for each in made if each * documents >= _FEWEST_PAIRS)
 
 
 def first_changed(old: Neighbours, new: Neighbours, count: int) -> list[int]:

@@ -119,4 +119,4 @@ _OTHERS: Final[dict[Metric, Scale]] = {
 
 def scales_of(location: StoreLocation, metric: Metric) -> tuple[Scale, ...]:
     """How a store shows scores; the first one is what its search gives. A store that is not known shows its metric."""
-    return _SCALES.get((location.kind, metric)) or (_OTHERS[metric],)
+    return _SCALES.get((location.kind.removesuffix("-server"), metric)) or (_OTHERS[metric],)
