@@ -46,11 +46,13 @@ class Meter:
     Args:
         shown: Writes an amount: of bytes, or of whatever is counted instead.
         unit: What stands behind a speed, where an amount does not say it.
+        keeps_time: Whether amounts are left out before speed and time, where there is little room.
     """
 
-    def __init__(self, shown: Callable[[float], str] = disk, unit: str = "") -> None:
+    def __init__(self, shown: Callable[[float], str] = disk, unit: str = "", *, keeps_time: bool = False) -> None:
         self._shown = shown
         self._unit = unit
+        self._keeps_time = keeps_time
         self._moments: deque[tuple[float, int]] = deque()
         self._now: Progress | None = None
 
@@ -98,7 +100,7 @@ class Meter:
         """A bar and as much beside it as fits into `width` columns."""
         told = self.parts()
         while len(told) > 1 and len("  ".join(told)) + 2 + _MINIMUM_BAR > width:
-            told.pop()
+            told.pop(1 if self._keeps_time and len(told) > 2 else -1)
         text = "  ".join(told)
         columns = min(max(width - len(text) - 3, 0), 40)
         filled = int(self.share * columns)

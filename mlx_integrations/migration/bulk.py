@@ -160,6 +160,7 @@ def migrate_all(
     *,
     batch_rows: int = DEFAULT_BATCH_ROWS,
     accept: bool = False,
+    restart: bool = False,
     publishes: bool = True,
     should_stop: Callable[[], bool] = lambda: False,
     watcher: Watcher | None = None,
@@ -172,6 +173,7 @@ def migrate_all(
         executors: Makes the vectors of each: `Executors(embedding_backend)` for models of this process.
         batch_rows: Rows that are committed together.
         accept: Go on although rows cannot be embedded, or a store has a fault that blocks.
+        restart: Forget what an earlier call did with stores that are not published.
         publishes: Whether to put new vectors in use; `publish_all` does it later otherwise.
         should_stop: Asked after each batch, and before each store.
         watcher: Told how far it is.
@@ -199,6 +201,7 @@ def migrate_all(
             work=job.wanted.work,
             batch_rows=batch_rows,
             accept=accept,
+            restart=restart,
             publishes=publishes,
             should_stop=should_stop,
             on_progress=told.went_on,
@@ -247,7 +250,10 @@ def verify_all(
         known = _known(store, job)
         if known.result is None:
             return known
-        return Outcome(job=job, state="done", result=api.verify(store, executors(job), work=job.wanted.work))
+        begun = known.result.target
+        wanted = replace(job.wanted, model=begun.model, dimensions=begun.dimensions, long_texts=known.result.long_texts)
+        checks = api.verify(store, executors(replace(job, wanted=wanted)), work=wanted.work)
+        return Outcome(job=job, state="done", result=checks, rows=known.rows)
 
     return _for_each(_by_model(jobs), verified, _Nobody(), clock)
 

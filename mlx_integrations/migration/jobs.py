@@ -15,7 +15,7 @@ import difflib
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -61,20 +61,21 @@ class Job:
         name: Which of several in one place.
         wanted: What it is to become.
         place: What its files look like; `None` for a server, or where nothing was recognised.
+        folder: The folder that was searched, or that of the manifest.
     """
 
     address: str
     name: str | None
     wanted: Wanted
     place: Place | None = None
+    folder: Path | None = field(default=None, compare=False)
 
     @property
     def label(self) -> str:
-        """What to call it in a line of a table: its address from here, and its name."""
-        try:
-            address = str(Path(self.address).relative_to(Path.cwd())) if "://" not in self.address else self.address
-        except ValueError:
-            address = self.address
+        """What to call it: its address below the folder that all are in, and its name."""
+        address = self.address
+        if self.folder is not None and "://" not in address and Path(address).is_relative_to(self.folder):
+            address = str(Path(address).relative_to(self.folder))
         return address if self.name is None else f"{address}: {self.name}"
 
     @property
@@ -126,12 +127,13 @@ def jobs_of(
         if isinstance(place, Found):
             unseen.append(place)
         else:
-            jobs.append(_job(place, wanted))
+            jobs.append(_job(place, wanted, path))
     return _once(jobs), unseen
 
 
-def _job(place: Place, wanted: Wanted) -> Job:
-    return Job(address=str(place.path.resolve()), name=place.name, wanted=wanted, place=place)
+def _job(place: Place, wanted: Wanted, folder: Path) -> Job:
+    path = place.path.resolve()
+    return Job(address=str(path), name=place.name, wanted=wanted, place=place, folder=folder.resolve())
 
 
 def _once(jobs: list[Job]) -> list[Job]:
@@ -185,14 +187,14 @@ def _listed(path: Path, wanted: Wanted, given: Mapping[str, Any]) -> Iterator[Jo
 
 def _jobs_of_entry(entry: _Entry, wanted: Wanted, folder: Path) -> Iterator[Job]:
     if "://" in entry.address:
-        yield Job(address=entry.address, name=entry.name, wanted=wanted)
+        yield Job(address=entry.address, name=entry.name, wanted=wanted, folder=folder)
         return
     path = (folder / Path(entry.address).expanduser()).resolve()
     places = [place for place in _places_or_none(path) if entry.name in (None, place.name)]
     for place in places:
-        yield _job(place, wanted)
-    if not places:
-        yield Job(address=str(path), name=entry.name, wanted=wanted)  # opening it says what is wrong
+        yield _job(place, wanted, folder)
+    if not places:  # opening it says what is wrong
+        yield Job(address=str(path), name=entry.name, wanted=wanted, folder=folder.resolve())
 
 
 def _places_or_none(path: Path) -> list[Place]:

@@ -85,7 +85,7 @@ class Found:
     def health(self) -> tuple[str, ...]:
         """What is wrong, and what is under way, in a few words each; empty if nothing is."""
         if self.fault:
-            return ("damaged" if self.location.kind != UNREADABLE else "not looked into",)
+            return ("not readable" if self.location.kind != UNREADABLE else "not looked into",)
         told = [f"{_WORDS.get(each.code, each.code.replace('-', ' '))}: {each.count:,}" for each in self.findings]
         if self.phase is not None:
             is_counted = self.phase == "embedding" and self.count

@@ -58,6 +58,7 @@ class Stores:
         *,
         model: str | None = None,
         name: str | None = None,
+        to: str | None = None,
         dimensions: int | None = None,
         long_texts: Any = None,
         index: str | None = None,
@@ -68,6 +69,8 @@ class Stores:
         from mlx_integrations.migration.bulk import Executors
         from mlx_integrations.migration.jobs import Wanted, jobs_of
 
+        if to is not None:
+            raise typer.BadParameter("A move makes one store of one: leave --bulk out.", param_hint="--to")
         invocation: Invocation = context.obj
         if offline:
             invocation.overrides["offline"] = True
@@ -225,8 +228,10 @@ def _label(outcome: "Outcome") -> str:
 
 
 def _change(before: Sequence[int], after: int | None) -> str:
-    old = ", ".join(map(str, before)) or "-"
-    return old if after is None or before == (after,) else f"{old} → {after}"
+    known = [", ".join(map(str, before))] if before else []
+    if after is not None and tuple(before) != (after,):
+        known.append(str(after))
+    return " → ".join(known)
 
 
 def _planned(outcome: "Outcome") -> list[str]:

@@ -5,9 +5,32 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-__all__ = ["Address", "AsText", "Dimensions", "Index", "LongTexts", "Name", "To", "ToKind", "ToName", "WorkDir"]
+__all__ = [
+    "Address",
+    "AsText",
+    "Bulk",
+    "Dimensions",
+    "Index",
+    "LongTexts",
+    "Name",
+    "RayAddress",
+    "RayCpus",
+    "RayGpus",
+    "RayWorkers",
+    "To",
+    "ToKind",
+    "ToName",
+    "WorkDir",
+]
 
 Address: TypeAlias = Annotated[str, typer.Argument(metavar="STORE", help="The store's folder, or its file.")]
+Bulk: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--bulk",
+        help="STORE is a folder: all stores under it are meant; or a manifest, a file ending in .toml that lists them.",
+    ),
+]
 Name: TypeAlias = Annotated[
     str | None, typer.Option("--name", help="Which of its indexes or collections, where it has several.")
 ]
@@ -54,4 +77,19 @@ AsText: TypeAlias = Annotated[
         help="Metadata whose values become text for the new store, which could not hold them otherwise; can be given "
         "several times.",
     ),
+]
+RayAddress: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Embed on a Ray cluster: `auto`, its address, or `local` for one on this machine. Needs the extra `ray`.",
+    ),
+]
+RayWorkers: TypeAlias = Annotated[
+    int, typer.Option("--ray-workers", min=1, help="Models that are loaded on the cluster, over all its machines.")
+]
+RayCpus: TypeAlias = Annotated[float, typer.Option("--ray-cpus", min=0, help="Cores of each of them.")]
+RayGpus: TypeAlias = Annotated[
+    float, typer.Option("--ray-gpus", min=0, help="GPUs of each of them; parts of one are fine.")
 ]

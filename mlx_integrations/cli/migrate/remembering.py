@@ -9,12 +9,12 @@ from mlx_integrations.cli.console import say
 from mlx_integrations.errors import MLXIntegrationsError
 
 if TYPE_CHECKING:
+    from mlx_integrations.fingerprint import EmbeddingFingerprint
     from mlx_integrations.migration.bulk import Outcome
     from mlx_integrations.migration.choice import Choice
-    from mlx_integrations.migration.jobs import Job
     from mlx_integrations.migration.records import StoreLocation
 
-__all__ = ["remember_all", "tell_choice", "tell_forgotten"]
+__all__ = ["remember_all", "remember_one", "tell_forgotten"]
 
 _MIGRATED = ("done", "was done", "has it")
 
@@ -52,33 +52,60 @@ def remember_all(outcomes: "Sequence[Outcome]", within: Path, *, replaces: bool)
 
 
 def _remembered(outcome: "Outcome", project: Path, *, replaces: bool) -> dict[str, Any]:
+    assert outcome.location is not None
+    wanted = outcome.job.wanted
+    told = {"project": str(project), "models": [wanted.model]}
+    choice = _remember(outcome.location, project, wanted.model, wanted.dimensions, work=wanted.work, replaces=replaces)
+    if choice is None:
+        return {**told, "state": "failed"}
+    return {**told, "state": choice.state, "file": str(choice.path)}
+
+
+def remember_one(
+    location: "StoreLocation", target: "EmbeddingFingerprint", work: Path | None, dimensions: int | None
+) -> None:
+    """Write a store's new model into the configuration of its project, and say so.
+
+    Args:
+        location: The store.
+        target: Its model.
+        work: Where its run is kept, if not beside it.
+        dimensions: Coordinates that were asked for; `None` for all.
+    """
+    from mlx_integrations.migration.choice import project_of
+
+    kept = dimensions if dimensions == target.dimensions else None
+    _remember(location, project_of(location), target.model, kept, work=work, replaces=True)
+
+
+def _remember(
+    location: "StoreLocation",
+    project: Path,
+    model: str,
+    dimensions: int | None,
+    *,
+    work: Path | None,
+    replaces: bool,
+) -> "Choice | None":
+    """Write it, and say so; `None` if it could not be written, which leaves the store as migrated as it is."""
     from mlx_integrations.migration.choice import remember_choice
 
-    job: Job = outcome.job
-    assert outcome.location is not None
     try:
-        choice = remember_choice(
-            outcome.location,
-            project,
-            job.wanted.model,
-            job.wanted.dimensions,
-            work=job.wanted.work,
-            replaces=replaces,
-        )
+        choice = remember_choice(location, project, model, dimensions, work=work, replaces=replaces)
     except (MLXIntegrationsError, OSError) as error:
         say(f"mlxi: {short_path(project)}: its model could not be written there: {error}", style="yellow")
-        return {"project": str(project), "state": "failed", "models": [job.wanted.model]}
-    tell_choice(choice, job.wanted.model)
-    return {"project": str(project), "state": choice.state, "models": [job.wanted.model], "file": str(choice.path)}
+        return None
+    _tell(choice, model)
+    return choice
 
 
-def tell_choice(choice: "Choice", model: str) -> None:
+def _tell(choice: "Choice", model: str) -> None:
     """Say what a project's configuration says now."""
     path = short_path(choice.path)
     if choice.state == "written":
-        say(f"{path}: `embedding.default` is `{choice.says}` now, so that `MLXEmbeddings()` there fits its stores.")
+        say(f"{path}: `embedding.default` is `{choice.says}` now, for `MLXEmbeddings()` in that folder.")
     elif choice.state == "other":
-        say(f"{path} names `{choice.says}`, and its stores have `{model}` now. With --remember, it is written there.")
+        say(f"{path} says `{choice.says}`, and was left so; its stores have `{model}`. --remember replaces it.")
 
 
 def tell_forgotten(location: "StoreLocation", work: Path | None) -> None:

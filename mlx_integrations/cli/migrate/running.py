@@ -1,14 +1,17 @@
 """`mlxi migrate plan` and `run`: what would be done, and doing it."""
 
-from dataclasses import asdict, dataclass
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 
 from mlx_integrations.cli.console import print_json, say
+from mlx_integrations.cli.migrate.bars import RowsDone
+from mlx_integrations.cli.migrate.bulk import Stores, plan_stores, run_stores
 from mlx_integrations.cli.migrate.options import (
     Address,
     AsText,
+    Bulk,
     Dimensions,
     Index,
     LongTexts,
@@ -20,19 +23,11 @@ from mlx_integrations.cli.migrate.options import (
 )
 from mlx_integrations.cli.migrate.parts import executor_for, open_at
 from mlx_integrations.cli.migrate.printing import amount, planned, print_facts, print_status
+from mlx_integrations.cli.migrate.remembering import remember_one
 from mlx_integrations.cli.options import AsJson, Model, Offline
 from mlx_integrations.cli.progress import Meter, ProgressDisplay
 
 __all__ = ["plan", "run"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowsDone:
-    """How far embedding is, for the progress bar, which counts rows here."""
-
-    done_bytes: int
-    total_bytes: int
-    phase: str = "downloading"  # the one that has no word of its own
 
 
 def plan(
@@ -47,10 +42,15 @@ def plan(
     to_kind: ToKind = None,
     to_name: ToName = None,
     as_text: AsText = None,
+    bulk: Bulk = False,
     offline: Offline = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what `run` would do: rows, texts that are too long, disk, time. Writes nothing."""
+    if bulk:
+        wanted: dict[str, Any] = {"model": model, "dimensions": dimensions, "long_texts": long_texts, "index": index}
+        plan_stores(Stores.of(context, address, name=name, to=to, offline=offline, **wanted), as_json=as_json)
+        return
     from mlx_integrations.migration.api import plan_migration
 
     store = open_at(address, name, to=to, to_kind=to_kind, to_name=to_name, as_json=as_text)
@@ -81,6 +81,16 @@ def run(
     to_kind: ToKind = None,
     to_name: ToName = None,
     as_text: AsText = None,
+    bulk: Bulk = False,
+    remember: Annotated[
+        bool | None,
+        typer.Option(
+            "--remember/--no-remember",
+            show_default=False,
+            help="Whether to write the model into `mlxi.toml` of the store's project, where `MLXEmbeddings()` reads "
+            "it, also if that names another one. Left out: not for one store; with --bulk, where no other is named.",
+        ),
+    ] = None,
     offline: Offline = False,
     as_json: AsJson = False,
 ) -> None:
@@ -89,6 +99,11 @@ def run(
     Interrupted, it goes on where it stopped when it is run again. The model is `embedding.default` of the settings
     unless you name one. With `--to`, they go to a new store, which the other verbs find by the same options.
     """
+    if bulk:
+        wanted: dict[str, Any] = {"model": model, "dimensions": dimensions, "long_texts": long_texts, "index": index}
+        stores = Stores.of(context, address, name=name, to=to, work_dir=work_dir, offline=offline, **wanted)
+        run_stores(stores, accept=accept, restart=restart, publishes=not keep_old, remember=remember, as_json=as_json)
+        return
     from mlx_integrations.migration.api import migrate
 
     store = open_at(address, name, to=to, to_kind=to_kind, to_name=to_name, as_json=as_text)
@@ -109,4 +124,6 @@ def run(
     except KeyboardInterrupt:
         say("Stopped. The same command goes on from here; the store is as it was.")
         raise
+    if remember and done.phase == "published":
+        remember_one(store.location, done.target, work_dir, dimensions)
     print_status(done, as_json=as_json)
