@@ -68,6 +68,12 @@ class Place:
     def source(self, folder: Path) -> Source:
         raise NotImplementedError
 
+    def prepare(self, folder: Path) -> None:
+        """What has to be there before something is moved there."""
+
+    def is_there(self, folder: Path) -> bool:
+        return self.at(folder).exists()
+
     def target(self, folder: Path) -> Target:
         return open_target(self.at(folder), self.kind, self.name)
 

@@ -475,9 +475,9 @@ def test_a_target_is_made_of_what_a_person_says(tmp_path: Path) -> None:
         ("x", "chroma", None, "needs a name"),
         ("x.json", None, "n", "no name"),
     ]
-    for address, kind, name, told in wrong:
+    for address, wrong_kind, name, told in wrong:
         with pytest.raises(StoreError, match=told) as caught:
-            open_target(address, kind, name)
+            open_target(address, wrong_kind, name)
         assert caught.value.hint
 
 
