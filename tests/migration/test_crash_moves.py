@@ -1,6 +1,6 @@
 """Killed at any moment, a move leaves its source as it is, and a new store that is whole or not there.
 
-With `MLXI_CRASH_POINTS` every verb is tried on every way in which a new store gets its place, otherwise one of each.
+With `MLXI_CRASH_POINTS` every verb is tried on every way in which a new store gets its place, otherwise two of them.
 """
 
 import json
@@ -23,7 +23,7 @@ PAIRS = (
 CASES = (
     [(pair, verb) for pair in PAIRS for verb in ("publish", "rollback", "gc", "migrate")]
     if IS_LONG
-    else list(zip(PAIRS, ("publish", "migrate", "rollback"), strict=False))
+    else [(PAIRS[0], "publish"), (PAIRS[2], "migrate")]
 )
 
 
