@@ -27,6 +27,7 @@ _LANCE: Final = ".lance"
 _DUMPS: Final = frozenset({"", ".db", ".dump", ".json", ".store"})
 _HEAD_BYTES: Final = 1 << 19  # a first entry of 4,096 coordinates takes 100 kB
 _FIRST_ENTRY: Final = re.compile(rb'\s*\{\s*"(?:[^"\\]++|\\.)*+"\s*:\s*\{\s*"')
+_SEVERAL: Final = 2
 _FEW_BYTES: Final = 4_096
 _FLAT: Final = (b"IxF2", b"IxFI")  # how an index of FAISS begins that is not read as a whole
 
@@ -153,13 +154,22 @@ def _qdrant(folder: Listing) -> Iterator[Place]:
         known = json.loads((folder.path / _QDRANT).read_text(encoding="utf-8"))
         aliases = {str(alias): str(name) for alias, name in known["aliases"].items()}
         names = shown_names(map(str, known["collections"]), aliases)
+        vectors = {name: _vectors_of(known["collections"].get(aliases.get(name, name), {})) for name in names}
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         fault = f"`{_QDRANT}` cannot be read: {error}."
         yield Place(kind="qdrant", path=folder.path, fault=fault)
         return
     for name in names:
         size = _size_of(folder.path / "collection" / aliases.get(name, name) / "storage.sqlite")
-        yield Place(kind="qdrant", path=folder.path, name=name, read_bytes=size)
+        for vector in vectors[name]:
+            shown = name if vector is None else f"{name}:{vector}"
+            yield Place(kind="qdrant", path=folder.path, name=shown, read_bytes=size)
+
+
+def _vectors_of(settings: Mapping[str, Any]) -> list[str | None]:
+    """Which vectors of a collection can be named; one of several has to be."""
+    vectors = settings.get("vectors") or {}
+    return [None] if "size" in vectors or len(vectors) < _SEVERAL else [*sorted(map(str, vectors))]
 
 
 def _lancedb(folder: Listing) -> Iterator[Place]:

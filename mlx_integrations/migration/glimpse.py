@@ -19,6 +19,7 @@ from mlx_integrations.migration.finding import Place
 from mlx_integrations.migration.records import Metric
 from mlx_integrations.migration.stores.chroma_file import ChromaFile
 from mlx_integrations.migration.stores.json_reader import JsonCursor, JsonFile
+from mlx_integrations.migration.stores.qdrant_layout import METRICS, split_name
 from mlx_integrations.sidecar import read_sidecar, sidecar_of
 
 __all__ = ["Glimpse", "glimpse"]
@@ -39,12 +40,6 @@ _FAISS_KINDS: Final = {
     b"IxSQ": "SQ",
 }
 _FAISS_METRICS: Final[dict[int, Metric]] = {0: "dot", 1: "euclidean", 2: "manhattan"}
-_QDRANT_METRICS: Final[dict[str, Metric]] = {
-    "Cosine": "cosine",
-    "Dot": "dot",
-    "Euclid": "euclidean",
-    "Manhattan": "manhattan",
-}
 _MOST_DIMENSIONS: Final = 1 << 20
 _TEXTS: Final = ("missing texts",)
 _IDS: Final = ("duplicate ids", "orphans", "missing texts")
@@ -165,17 +160,18 @@ def _chroma(place: Place) -> Glimpse:
 
 
 def _qdrant(place: Place) -> Glimpse:
-    name = place.name or ""
-    settings = json.loads((place.path / "meta.json").read_text(encoding="utf-8"))["collections"][name]
-    vectors = settings.get("vectors") or {}
-    named = [vectors] if "size" in vectors else list(vectors.values())
+    shown, vector = split_name(place.name)
+    known = json.loads((place.path / "meta.json").read_text(encoding="utf-8"))
+    name = known["aliases"].get(shown, shown)
+    vectors = known["collections"][name].get("vectors") or {}
+    named = [vectors] if "size" in vectors else [vectors[vector]] if vector else list(vectors.values())
     database = place.path / "collection" / name / "storage.sqlite"
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
         (count,) = connection.execute("SELECT count(*) FROM points").fetchone()
     return Glimpse(
         count=count,
         dimensions=tuple(sorted({each["size"] for each in named})),
-        metric=_QDRANT_METRICS.get(named[0]["distance"], "unknown") if len(named) == 1 else "unknown",
+        metric=METRICS.get(named[0]["distance"], "unknown") if len(named) == 1 else "unknown",
         uncounted=_TEXTS,
     )
 

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 from mlx_integrations.cli.main import main
@@ -19,10 +19,15 @@ from mlx_integrations.types import EmbeddingChunk, EmbeddingOptions
 PAUSE, LOG = float(os.environ.pop("MLXI_TEST_PAUSE", "0")), os.environ.pop("MLXI_TEST_LOG", "")
 
 
+_AS_USUAL = EmbeddingOptions()
+
+
 class LoggingBackend(FakeEmbeddingBackend):
     """Notes which texts it embeds, for whoever comes after a kill."""
 
-    def stream(self, texts: Iterable[str], options: EmbeddingOptions | None = None) -> Iterator[EmbeddingChunk]:
+    def stream(
+        self, texts: Iterable[str], options: EmbeddingOptions = _AS_USUAL
+    ) -> Generator[EmbeddingChunk, None, None]:
         held = list(texts)
         if LOG:
             with Path(LOG).open("a") as file:

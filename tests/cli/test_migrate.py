@@ -9,8 +9,8 @@ import pytest
 
 from mlx_integrations.cli.exit_codes import ExitCode
 from mlx_integrations.cli.main import main
+from mlx_integrations.cli.migrate.bars import RowsDone
 from mlx_integrations.cli.migrate.printing import amount
-from mlx_integrations.cli.migrate.running import RowsDone
 from mlx_integrations.cli.parts import Parts
 from mlx_integrations.cli.progress import Meter, ProgressDisplay
 from mlx_integrations.settings import Settings

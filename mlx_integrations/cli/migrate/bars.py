@@ -21,7 +21,8 @@ __all__ = ["Bars", "RowsDone", "became"]
 
 _FRAME_SECONDS: Final = 0.1
 _LINE_SECONDS: Final = 5.0
-_LABEL_SHARE: Final = 0.35
+_LABEL_SHARE: Final = 0.25
+_LEAST_LABEL: Final = 12
 _MOST_LABEL: Final = 36
 _UP: Final = "\x1b[1A"
 _STATES: Final = {
@@ -74,8 +75,8 @@ class Bars:
         self._expected = dict(expected)
         self._ended = 0
         self._before = 0  # rows of stores whose turn is over
-        self._all = Meter(amount, " rows")
-        self._one = Meter(amount, " rows")
+        self._all = Meter(amount, " rows", keeps_time=True)
+        self._one = Meter(amount, " rows", keeps_time=True)
         self._job: Job | None = None
         self._done = 0
         self._shown_at: float | None = None
@@ -103,7 +104,7 @@ class Bars:
         """A store's turn has come."""
         self._job, self._done = job, 0
         self._expected[job] = rows
-        self._one = Meter(amount, " rows")
+        self._one = Meter(amount, " rows", keeps_time=True)
         self._feed(0)
 
     def went_on(self, progress: "Progress") -> None:
@@ -186,7 +187,7 @@ class Bars:
     def _columns(self) -> tuple[int, int]:
         """For a store's name, and for what is said of it."""
         width = self._width() - 1
-        label = min(round(width * _LABEL_SHARE), _MOST_LABEL)
+        label = min(max(round(width * _LABEL_SHARE), _LEAST_LABEL), _MOST_LABEL)
         return label, width - label - 2
 
 
