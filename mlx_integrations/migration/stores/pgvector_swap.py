@@ -197,6 +197,9 @@ class Swap:
         sequences, others = self._sequences(table, "i"), self._sequences(new, "i")
         for number, column in enumerate(sorted(sequences)):
             names.append([sequences[column], others[column], self.name(f"s{number}")])
+            own = literal(quoted(table.schema, sequences[column]))
+            (kind,) = server.one(f"SELECT seqtypid::regtype::text FROM pg_sequence WHERE seqrelid = {own}::regclass")
+            server.do(f"ALTER SEQUENCE {quoted(table.schema, others[column])} AS {kind}")  # which `LIKE` leaves out
         with server.transaction():
             self.note(names=names, serials=self._sequences(table, "a"), identities=sorted(sequences))
 
