@@ -47,7 +47,7 @@ DEPTH: Final = 10
 _KS: Final = (1, 5, DEPTH)
 _SHOWN: Final = 3
 _PER_QUESTION: Final = (0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50, 100)
-_SHARES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 0.99)
+_SHARES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1)
 _FEWEST_PAIRS: Final = 5  # that a point of a scale stands for
 _LEAST_STEP: Final = 1.4
 

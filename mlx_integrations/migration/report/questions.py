@@ -9,7 +9,7 @@ __all__ = ["Question", "question_of"]
 _SHORTEST: Final = 20
 _LONGEST: Final = 200
 _HEADING: Final = re.compile(r"^#{1,6}\s+(.*?)\s*#*$")
-_FIELD: Final = re.compile(r"^[\w .-]{1,40}:\s")  # of metadata that LlamaIndex puts before a text
+_FIELD: Final = re.compile(r"^[\w.-]+: ")  # of metadata that LlamaIndex puts before a text
 # The end of a sentence: also in scripts that put no space after it.
 _END: Final = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
 
