@@ -35,6 +35,7 @@ _MARKS: Final = (
     "package.json",
 )
 _PROGRAMS: Final = ("*.py", "*.ipynb")
+_MOST_ABOVE: Final = 6  # further up, folders are nobody's project
 _FACT: Final = "choice"
 _MODEL, _DIMENSIONS = "embedding.default", "embedding.dimensions"
 
@@ -69,8 +70,8 @@ def project_of(location: StoreLocation, within: Path | None = None) -> Path:
     if location.is_remote:
         return here
     start = location.path if location.path.is_dir() else location.path.parent
-    ends = {Path.home(), here.parent} if within is not None else {Path.home()}
-    above = list(takewhile(lambda folder: folder not in ends, (start, *start.parents)))
+    ends = {Path.home(), here.parent} if start.is_relative_to(here) else {Path.home()}
+    above = list(takewhile(lambda folder: folder not in ends, (start, *start.parents)))[:_MOST_ABOVE]
     for marks in (_MARKS, _PROGRAMS):
         for folder in above:
             if any(next(folder.glob(mark), None) for mark in marks):

@@ -233,7 +233,8 @@ def _checked(kind: type[_Part], values: Mapping[str, Any], path: Path, lines: Ma
     try:
         return kind(**values)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
+        # A name that does not exist comes first: it explains why another one is missing.
+        problem = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
     name = str(problem["loc"][0])
     line = lines.get(f"{prefix}{name}") or lines.get(prefix.rstrip(".")) or lines.get(name)
     where = f"`{path}`, line {line}" if line else f"`{path}`"

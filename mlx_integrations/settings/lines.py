@@ -34,7 +34,8 @@ def toml_lines(text: str) -> dict[str, int]:
             table = ".".join(_only_path(values))
             found.setdefault(table, first)
             if pending[0].lstrip().startswith("[["):
-                table, repeated[table] = f"{table}.{repeated[table]}", repeated[table] + 1
+                repeated[table] += 1
+                table = f"{table}.{repeated[table] - 1}"
                 found[table] = first
         else:
             for name in _names(values):
