@@ -55,6 +55,7 @@
         JournalError                         what an earlier run left cannot be gone on with
         RowsError                            some rows have no text, or one that cannot be embedded
         VerificationError                    what was built is not what the store holds
+      ClusterError                           machines that embed for a migration cannot do it
       OutputError                            the model answered, but not with what was asked for
         TruncatedOutputError                 cut by the token limit before it was complete
         InvalidOutputError                   does not satisfy the schema it was asked to satisfy
@@ -98,6 +99,7 @@ from mlx_integrations.errors.local import (
     UnsupportedArchitectureError,
 )
 from mlx_integrations.errors.migration import (
+    ClusterError,
     JournalError,
     MigrationError,
     RowsError,
@@ -141,6 +143,7 @@ from mlx_integrations.errors.routing import (
 
 __all__ = [
     "ChecksumMismatchError",
+    "ClusterError",
     "ConfigurationError",
     "ContextOverflowError",
     "ConversionError",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from mlx_integrations.errors.base import MLXIntegrationsError
 
 __all__ = [
+    "ClusterError",
     "JournalError",
     "MigrationError",
     "RowsError",
@@ -61,3 +62,9 @@ class VerificationError(MigrationError):
     def __init__(self, message: str, *, store: str, failures: Sequence[str] = (), hint: str | None = None) -> None:
         super().__init__(message, store=store, hint=hint)
         self.failures = tuple(failures)
+
+
+class ClusterError(MLXIntegrationsError):
+    """A cluster cannot be reached, has no room, or cannot embed. What it has embedded is kept."""
+
+    default_hint = "Run it again: what is embedded is kept."

@@ -5,11 +5,16 @@
 It forks a child for each point. The child dies by SIGKILL just before or just after its n-th call of a function that
 changes files or databases: the interpreter itself tells of these calls, so the program has no hook for tests in it.
 Then another child looks at the store as it was left, does the same again, and looks again.
+
+Children begin with the modules of the parent, which imports what the first of them needed: that, and one copy of the
+documents for all, is most of what a point would take otherwise.
 """
 
+import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -27,9 +32,12 @@ from tests.migration.memory_store import InstantExecutor
 
 ROWS, BATCH_ROWS = 60, 16
 OPERATIONS = frozenset(
-    "close commit execute executemany fdatasync fsync link open pwrite rename replace rmdir symlink truncate unlink "
-    "write".split()
+    "close commit execute executemany fdatasync fsync link open pwrite rename replace rmdir send symlink truncate "
+    "unlink write".split()
 )
+
+CLIENTS = frozenset({"psycopg.copy", "psycopg.cursor"})
+"""Modules of clients that are written in Python, of whose functions the same names count."""
 
 
 class LoggingExecutor(InstantExecutor):
@@ -51,18 +59,22 @@ class LoggingExecutor(InstantExecutor):
 class Scene:
     """One store in one folder, and the verb that is tried on it."""
 
-    def __init__(self, contract: StoreContract, folder: Path, verb: str) -> None:
+    def __init__(self, contract: StoreContract, folder: Path, verb: str, filled: Path | None = None) -> None:
         self.contract = contract
         self.folder = folder / "store"
         self.log = folder / "embedded"
         self.verb = verb
+        self.filled = filled
 
     def open(self) -> Store:
         return self.contract.open(self.folder)
 
     def prepare(self) -> None:
         """Everything that comes before the verb."""
-        self.contract.make(self.folder, documents(ROWS))
+        if self.filled is None:
+            self.contract.make(self.folder, documents(ROWS))
+        else:
+            shutil.copytree(self.filled, self.folder)
         if self.verb in ("publish", "rollback", "gc"):
             migrate(self.open(), self.executor(), batch_rows=BATCH_ROWS, publishes=self.verb != "publish")
 
@@ -106,13 +118,19 @@ class Scene:
         assert made <= unique + BATCH_ROWS, f"{made} texts were embedded instead of {unique}"
 
 
+def _is_operation(frame: FrameType, event: str, argument: Any) -> bool:
+    if event in ("c_call", "c_return"):
+        return getattr(argument, "__name__", "") in OPERATIONS
+    return frame.f_code.co_name in OPERATIONS and frame.f_globals.get("__name__", "") in CLIENTS
+
+
 def counted(action: Callable[[], None], dies_at: int | None) -> int:
     """Call something; die at the n-th operation, or count them all."""
     seen = 0
 
     def watch(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal seen
-        if event in ("c_call", "c_return") and getattr(argument, "__name__", "") in OPERATIONS:
+        if _is_operation(frame, event, argument):
             seen += 1
             if seen == dies_at:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -145,6 +163,24 @@ def in_child(action: Callable[[], Any], kill_after_seconds: float | None = None)
     with os.fdopen(reading) as file:
         answer = file.read()
     return os.waitpid(child, 0)[1], answer
+
+
+def needed(contract: StoreContract, folder: Path) -> list[str]:
+    """The modules that the verbs and the looks of a scene import."""
+    scene = Scene(contract, folder, "migrate")
+    scene.prepare()
+    for scene.verb in ("migrate", "rollback", "gc"):
+        scene.act()
+        snapshot(scene.open())
+    return sorted(sys.modules)
+
+
+def import_all(names: Iterable[str]) -> None:
+    """Import what can be imported by itself."""
+    for name in names:
+        if name not in sys.modules:
+            with contextlib.suppress(Exception):  # one that is made up at run time, or made by another one
+                __import__(name)
 
 
 def reference(contract: StoreContract, folder: Path, verb: str) -> tuple[tuple[str, str], tuple[str, str], int, float]:
@@ -189,6 +225,16 @@ def attempt(
 def run(contract: StoreContract, folder: Path, verb: str, points: int, moments: int, seed: int) -> dict[str, Any]:
     """Kill at `points` operations, or at all with 0, and at `moments` random times."""
     (folder / "reference").mkdir(parents=True)
+    (folder / "needed").mkdir()
+    code, answer = in_child(lambda: needed(contract, folder / "needed"))
+    if code:
+        return {"failures": [answer], "operations": 0, "kills": 0}
+    import_all(json.loads(answer))
+    filled = None
+    # Asked in a child: a client that the parent has used is of no use to those that it forks.
+    if in_child(lambda: contract.open(folder / "needed" / "store").location.is_remote)[1] != "true":
+        filled = folder / "filled"
+        in_child(lambda: contract.make(filled, documents(ROWS)))
     code, answer = in_child(lambda: reference(contract, folder / "reference", verb))
     if code:
         return {"failures": [answer], "operations": 0, "kills": 0}
@@ -201,9 +247,11 @@ def run(contract: StoreContract, folder: Path, verb: str, points: int, moments: 
     deaths += [(None, chance.random() * seconds) for _ in range(moments)]
     failures = []
     for number, (point, delay) in enumerate(deaths):
-        scene = Scene(contract, folder / str(number), verb)
+        scene = Scene(contract, folder / str(number), verb, filled)
         wrong = attempt(scene, tuple(old), tuple(new), point=point, delay=delay)
-        if wrong is not None:
+        if wrong is None:
+            shutil.rmtree(scene.folder.parent)
+        else:
             failures.append(f"killed at {point or f'{delay} s'}: {wrong}")
     return {"failures": failures, "operations": count, "kills": len(deaths)}
 

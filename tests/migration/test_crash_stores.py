@@ -19,10 +19,13 @@ CHROMA, *FILES = (
         "test_llama_index_faiss:TestLlamaIndexFaissMap",
     )
 )
+PLAIN_FAISS = "tests.migration.test_llama_index_faiss:TestLlamaIndexFaiss"  # differs from the map in little
 CASES = [*((store, "migrate") for store in FILES), (CHROMA, "migrate"), (CHROMA, "publish")]
 IS_LONG = "MLXI_CRASH_POINTS" in os.environ
 if IS_LONG:
-    CASES = [(store, verb) for store in (CHROMA, *FILES) for verb in ("migrate", "publish", "rollback", "gc")]
+    CASES = [
+        (store, verb) for store in (CHROMA, *FILES, PLAIN_FAISS) for verb in ("migrate", "publish", "rollback", "gc")
+    ]
 
 
 @pytest.mark.parametrize(("store", "verb"), CASES)

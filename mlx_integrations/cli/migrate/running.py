@@ -8,6 +8,7 @@ import typer
 from mlx_integrations.cli.console import print_json, say
 from mlx_integrations.cli.migrate.bars import RowsDone
 from mlx_integrations.cli.migrate.bulk import Stores, plan_stores, run_stores
+from mlx_integrations.cli.migrate.clusters import embedding
 from mlx_integrations.cli.migrate.options import (
     Address,
     AsText,
@@ -16,6 +17,10 @@ from mlx_integrations.cli.migrate.options import (
     Index,
     LongTexts,
     Name,
+    RayAddress,
+    RayCpus,
+    RayGpus,
+    RayWorkers,
     To,
     ToKind,
     ToName,
@@ -91,6 +96,10 @@ def run(
             "it, also if that names another one. Left out: not for one store; with --bulk, where no other is named.",
         ),
     ] = None,
+    ray: RayAddress = None,
+    ray_workers: RayWorkers = 1,
+    ray_cpus: RayCpus = 1,
+    ray_gpus: RayGpus = 0,
     offline: Offline = False,
     as_json: AsJson = False,
 ) -> None:
@@ -99,21 +108,28 @@ def run(
     Interrupted, it goes on where it stopped when it is run again. The model is `embedding.default` of the settings
     unless you name one. With `--to`, they go to a new store, which the other verbs find by the same options.
     """
+    if bulk and ray is not None:
+        raise typer.BadParameter("--ray is for one store at a time, without --bulk.")
     if bulk:
         wanted: dict[str, Any] = {"model": model, "dimensions": dimensions, "long_texts": long_texts, "index": index}
         stores = Stores.of(context, address, name=name, to=to, work_dir=work_dir, offline=offline, **wanted)
         run_stores(stores, accept=accept, restart=restart, publishes=not keep_old, remember=remember, as_json=as_json)
         return
     from mlx_integrations.migration.api import migrate
+    from mlx_integrations.migration.engine import DEFAULT_BATCH_ROWS
 
     store = open_at(address, name, to=to, to_kind=to_kind, to_name=to_name, as_json=as_text)
-    executor = executor_for(context, model, dimensions, long_texts, offline)
+    actors = {"actors": ray_workers, "cpus": ray_cpus, "gpus": ray_gpus}
     total = store.describe().count
     try:
-        with ProgressDisplay(meter=Meter(amount, " rows")) as display:
+        with (
+            embedding(context, model, dimensions, long_texts, offline, address=ray, **actors) as executor,
+            ProgressDisplay(meter=Meter(amount, " rows")) as display,
+        ):
             done = migrate(
                 store,
                 executor,
+                batch_rows=DEFAULT_BATCH_ROWS * ray_workers,
                 index=index or "",
                 work=work_dir,
                 accept=accept,
