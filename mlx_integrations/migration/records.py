@@ -144,7 +144,7 @@ class Document:
 
     Attributes:
         key: As of the row.
-        id: As of the row.
+        id: By which the framework knows it, which some stores do not show.
         text: Exactly what was embedded; `None` if the store does not have it.
         content: Its own text, which for a node is most often not what was embedded.
         metadata: Its metadata. For a node what `node_to_metadata_dict` of LlamaIndex writes, without its text: its

@@ -6,16 +6,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID, uuid5
 
 import chromadb
 from langchain_chroma import Chroma
 from langchain_community.vectorstores import FAISS
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
+from langchain_qdrant import QdrantVectorStore
 from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex, load_index_from_storage
 from llama_index.core.schema import MetadataMode, NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
+from llama_index.core.vector_stores.utils import node_to_metadata_dict
 from llama_index.vector_stores.chroma import ChromaVectorStore
 from llama_index.vector_stores.faiss import FaissMapVectorStore, FaissVectorStore
+from llama_index.vector_stores.qdrant import QdrantVectorStore as LlamaIndexQdrantStore
+from qdrant_client import QdrantClient, models
 
 from mlx_integrations.langchain import MLXEmbeddings, guarded, verify_store
 from mlx_integrations.llama_index import MLXEmbedding, verify_index
@@ -26,12 +31,15 @@ from mlx_integrations.migration.stores.in_memory import InMemoryDump
 from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
 from mlx_integrations.migration.stores.llama_index_faiss import LlamaIndexFaissStore
 from mlx_integrations.migration.stores.llama_index_simple import LlamaIndexSimpleStore
+from mlx_integrations.migration.stores.qdrant_layout import FORMER_ID
+from mlx_integrations.migration.stores.qdrant_local import QdrantLocalStore
 from mlx_integrations.migration.targets.opening import open_target
 from mlx_integrations.testing import FakeEmbeddingBackend
 from tests.migration.contract import Document
 from tests.migration.stores import OLD_DIMENSIONS, save_faiss, vectors
 
 NAME: Final = "notes"
+NAMESPACE: Final = UUID("6c1b2f0e-6d0a-4f43-8a3e-5f2b1f1e0c11")
 Read = dict[str, tuple[str, Any]]
 """By id, what the framework shows: the text, and the metadata or the whole node."""
 
@@ -305,6 +313,107 @@ class LlamaIndexChroma(_LlamaIndex):
             return {node.node_id: shown(node) for node in nodes or ()}
 
 
+def qdrant_id(own_id: str) -> str:
+    return str(uuid5(NAMESPACE, own_id))
+
+
+@contextmanager
+def qdrant_at(folder: Path) -> Iterator[QdrantClient]:
+    client = QdrantClient(path=str(folder))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def made_collection(client: QdrantClient) -> None:
+    if not client.collection_exists(NAME):
+        params = models.VectorParams(size=OLD_DIMENSIONS, distance=models.Distance.EUCLID)
+        client.create_collection(NAME, vectors_config=params)
+
+
+class LangChainQdrant(_LangChain):
+    """Ids that are none of Qdrant's are kept beside the metadata, as a move does."""
+
+    kind, name = "qdrant", NAME
+
+    def fill(self, folder: Path, contents: Sequence[Document]) -> None:
+        made = vectors(len(contents), OLD_DIMENSIONS).tolist()
+        points = [
+            models.PointStruct(
+                id=qdrant_id(each.id),
+                vector=vector,
+                payload={"page_content": each.text, "metadata": each.metadata, FORMER_ID: each.id},
+            )
+            for each, vector in zip(contents, made, strict=True)
+        ]
+        with qdrant_at(self.at(folder)) as client:
+            made_collection(client)
+            if points:
+                client.upsert(NAME, points)
+
+    def source(self, folder: Path) -> Source:
+        return QdrantLocalStore(self.at(folder), NAME)
+
+    @contextmanager
+    def opened(self, folder: Path, model: Any) -> Iterator[VectorStore]:
+        with qdrant_at(self.at(folder)) as client:
+            params: Any = client.get_collection(NAME).config.params.vectors
+            yield QdrantVectorStore(client, NAME, model, distance=params.distance)
+
+    def read(self, folder: Path) -> Read:
+        with qdrant_at(self.at(folder)) as client:
+            former = {str(point.id): (point.payload or {})[FORMER_ID] for point in client.scroll(NAME, limit=10_000)[0]}
+            store = QdrantVectorStore(client, NAME, validate_embeddings=False, validate_collection_config=False)
+            found = {}
+            for document in store.get_by_ids(list(former)):
+                own = document.metadata.pop("_id")
+                assert document.metadata.pop("_collection_name") == NAME
+                found[former[own]] = (document.page_content, document.metadata)
+            return found
+
+    def search(self, folder: Path, texts: Sequence[str]) -> list[str]:
+        model = MLXEmbeddings(model="new-model", backend=backend())
+        with self.opened(folder, model) as opened:
+            assert isinstance(opened, QdrantVectorStore)
+            store = guarded(opened)
+            verify_store(store)
+            found = [store.similarity_search(text, k=1)[0].metadata["_id"] for text in texts]
+            return [(opened.client.retrieve(NAME, [each])[0].payload or {})[FORMER_ID] for each in found]
+
+
+class LlamaIndexQdrant(_LlamaIndex):
+    kind, name = "qdrant", NAME
+
+    def fill(self, folder: Path, contents: Sequence[Document]) -> None:
+        with qdrant_at(self.at(folder)) as client:
+            made_collection(client)
+            points = [
+                models.PointStruct(
+                    id=qdrant_id(node.node_id),
+                    vector=node.get_embedding(),
+                    payload=node_to_metadata_dict(node, flat_metadata=False),
+                )
+                for node in nodes_of(contents)
+            ]
+            if points:
+                client.upsert(NAME, points)
+
+    def source(self, folder: Path) -> Source:
+        return QdrantLocalStore(self.at(folder), NAME)
+
+    @contextmanager
+    def opened(self, folder: Path, model: Any) -> Iterator[VectorStoreIndex]:
+        with qdrant_at(self.at(folder)) as client:
+            yield VectorStoreIndex.from_vector_store(LlamaIndexQdrantStore(NAME, client=client), embed_model=model)
+
+    def read(self, folder: Path) -> Read:
+        with qdrant_at(self.at(folder)) as client:
+            ids = [str(point.id) for point in client.scroll(NAME, limit=10_000)[0]]
+            nodes = LlamaIndexQdrantStore(NAME, client=client).get_nodes(ids) if ids else []
+            return {node.node_id: shown(node) for node in nodes}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
     """Where documents come from, and where they go."""
@@ -317,8 +426,8 @@ class Pair:
 
 
 FRAMEWORKS: Final[tuple[tuple[Place, ...], ...]] = (
-    (LangChainFaiss(), LangChainInMemory(), LangChainChroma()),
-    (LlamaIndexSimple(), LlamaIndexFaiss(), LlamaIndexFaissMap(), LlamaIndexChroma()),
+    (LangChainFaiss(), LangChainInMemory(), LangChainChroma(), LangChainQdrant()),
+    (LlamaIndexSimple(), LlamaIndexFaiss(), LlamaIndexFaissMap(), LlamaIndexChroma(), LlamaIndexQdrant()),
 )
 PAIRS: Final = tuple(
     Pair(source=source, target=target)

@@ -135,7 +135,7 @@ def test_whatever_is_not_read_as_it_was_is_told_before_and_after(tmp_path: Path,
         (name,) = document.metadata.keys() - {"page"}
         if name not in metadata or not same(document.metadata[name], metadata[name]):
             changed.add(name)
-    assert changed == told
+    assert changed == told - {"id"}  # which some stores write in another way
     assert (target.kind == "langchain-faiss") is (told == set())
 
 
@@ -467,7 +467,7 @@ def test_a_target_is_made_of_what_a_person_says(tmp_path: Path) -> None:
     LangChainChroma().fill(tmp_path, documents(1))
     assert open_target(tmp_path / "store", name="more").location.kind == "chroma"
     for kind in KINDS:
-        assert open_target(tmp_path / "x", kind, NAME if kind == "chroma" else None).location.kind == kind
+        assert open_target(tmp_path / "x", kind, NAME if kind in ("chroma", "qdrant") else None).location.kind == kind
     wrong: list[tuple[str, str | None, str | None, str]] = [
         ("somewhere", None, None, "cannot be told"),
         ("https://example.test", None, None, "cannot be told"),

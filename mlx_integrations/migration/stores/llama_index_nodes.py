@@ -1,15 +1,25 @@
 """Nodes of LlamaIndex, as they were embedded: those of a persisted storage context, and those in a database."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from mlx_integrations.errors import MissingExtraError
-from mlx_integrations.migration.records import Document
+from mlx_integrations.migration.records import Document, Row, as_document
 from mlx_integrations.migration.stores.json_reader import JsonFile, Places
 
-__all__ = ["DOCSTORE", "NODE", "Nodes", "StoredNode", "empty_index", "stored_node", "text_of_flat_node"]
+__all__ = [
+    "DOCSTORE",
+    "NODE",
+    "Nodes",
+    "StoredNode",
+    "empty_index",
+    "node_with_text",
+    "stored_node",
+    "text_of_flat_node",
+    "with_text",
+]
 
 DOCSTORE: Final = "docstore.json"
 NODE: Final = "_node_content"
@@ -120,6 +130,36 @@ def stored_node(metadata: Mapping[str, Any], text: str) -> StoredNode:
     found = node_to_metadata_dict(node, remove_text=True, flat_metadata=False)
     found.pop(NODE, None)
     return StoredNode(content=doc_to_json(node), digest=node.hash, owner=node.ref_doc_id, metadata=found)
+
+
+def with_text(metadata: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """A node that is part of the metadata of its text, with the text in it, as some databases have it."""
+    try:
+        from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
+    except ImportError as error:
+        raise _missing() from error
+    made: dict[str, Any] = node_to_metadata_dict(metadata_dict_to_node(dict(metadata), text=text), flat_metadata=False)
+    return made
+
+
+def node_with_text(row: Row) -> Document:
+    """A row whose metadata are a node with its text in it."""
+    try:
+        from llama_index.core.schema import MetadataMode
+        from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
+    except ImportError as error:
+        raise _missing() from error
+    if row.text is None:  # it cannot be read
+        return replace(as_document(row), framework="llama-index")
+    node = metadata_dict_to_node(dict(row.metadata))
+    return Document(
+        key=row.key,
+        id=node.node_id,
+        text=row.text,
+        content=node.get_content(MetadataMode.NONE),
+        metadata=node_to_metadata_dict(node, remove_text=True, flat_metadata=False),
+        framework="llama-index",
+    )
 
 
 def empty_index(index_id: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from mlx_integrations.adapters.qdrant_records import record_in, with_record
 from mlx_integrations.errors import SidecarError, StoreChangedError, StoreError
 from mlx_integrations.migration.protocol import Embedded, Published, Run
-from mlx_integrations.migration.records import Finding, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.qdrant_layout import (
     DETECTED_POINTS,
     METRICS,
@@ -99,6 +99,10 @@ class _Reader:
         for point in self._server.points(self._name, first, vectors=self._others(), having=layout.vector):
             others = {name: each for name, each in point.vectors.items() if name != layout.vector}
             yield layout.row(str(point.id), point.id, point.payload, others)
+
+    def documents(self, after: str | None = None) -> Iterator[Document]:
+        layout = self._layout()
+        return map(layout.document, self.rows(after))
 
     def vectors(self, keys: Sequence[str]) -> "NDArray[np.float32]":
         import numpy as np
@@ -309,11 +313,7 @@ class QdrantServerStore(_Reader):
         return StoreError(f"The old vectors of `{self.location}` are no longer there.", store=str(self.location))
 
     def _changed(self) -> StoreChangedError:
-        return StoreChangedError(
-            f"`{self.location}` was changed while it was copied.",
-            store=str(self.location),
-            hint="Roll back if it was being published, and run the migration again: only what is new is embedded.",
-        )
+        return StoreChangedError(f"`{self.location}` was changed while it was copied.", store=str(self.location))
 
 
 class _Lent(_Reader):

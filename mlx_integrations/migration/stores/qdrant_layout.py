@@ -8,15 +8,16 @@ are part of a row's metadata, so that they are written again and compared like t
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mlx_integrations.errors import StoreError
-from mlx_integrations.migration.records import Finding, Metric, Row
-from mlx_integrations.migration.stores.llama_index_nodes import text_of_flat_node
+from mlx_integrations.migration.records import Document, Finding, Metric, Row, as_document
+from mlx_integrations.migration.stores.llama_index_nodes import node_with_text, text_of_flat_node
 
 __all__ = [
     "DETECTED_POINTS",
+    "FORMER_ID",
     "METRICS",
     "OTHER_VECTORS",
     "UNNAMED",
@@ -36,6 +37,8 @@ UNNAMED: Final = ""
 """The name of the vector of a collection that names none."""
 OTHER_VECTORS: Final = "qdrant:vectors"
 """Among the metadata of a row, the vectors of its point that are not embedded anew, by name."""
+FORMER_ID: Final = "mlxi:id"
+"""Beside the metadata of a document that was moved here, the id that it had, where that is none of Qdrant's."""
 METRICS: Final[Mapping[str, Metric]] = {
     "Cosine": "cosine",
     "Dot": "dot",
@@ -48,6 +51,7 @@ DETECTED_POINTS: Final = 20
 
 _NODE: Final = "_node_content"
 _CONTENT: Final = "page_content"
+_METADATA: Final = "metadata"
 _EXAMPLES: Final = 5
 _OF_A_RUN: Final = ".mlxi-"
 _KEPT: Final = ".kept"
@@ -118,6 +122,21 @@ class Layout:
         return Row(
             key=key, id=str(point_id), text=content if isinstance(content, str) else None, metadata={**kept, **added}
         )
+
+    def document(self, row: Row) -> Document:
+        """A row in the words of the framework that fills the collection.
+
+        What is beside the metadata of LangChain is no part of its documents; it becomes metadata, so as not to be lost.
+        """
+        if _NODE in row.metadata:
+            return node_with_text(row)
+        payload = dict(row.metadata)
+        own_id = payload.pop(FORMER_ID, row.id)
+        known = payload.pop(_METADATA, None)
+        metadata = dict(known) if isinstance(known, Mapping) else ({} if known is None else {_METADATA: known})
+        for name, value in payload.items():
+            metadata[name if name not in metadata else f"qdrant:{name}"] = value
+        return replace(as_document(row), id=str(own_id), metadata=metadata)
 
     def payload(self, row: Row) -> dict[str, Any]:
         """The payload that a row came from."""

@@ -27,7 +27,7 @@ from mlx_integrations.adapters.qdrant_records import record_in, with_record
 from mlx_integrations.errors import SidecarError, StoreChangedError, StoreError
 from mlx_integrations.migration.files import flush_folder
 from mlx_integrations.migration.protocol import Embedded, Published, Run
-from mlx_integrations.migration.records import Finding, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.qdrant_folder import Meta, Point, QdrantFolder, write_json, write_points
 from mlx_integrations.migration.stores.qdrant_layout import (
     DETECTED_POINTS,
@@ -86,6 +86,10 @@ class _Reader:
         for number, point in self._folder.points(collection).read(first):
             if point.dense(layout.vector) is not None:
                 yield _row(layout, number, point)
+
+    def documents(self, after: str | None = None) -> Iterator[Document]:
+        layout = self._layout_of(*self._target())
+        return map(layout.document, self.rows(after))
 
     def vectors(self, keys: Sequence[str]) -> "NDArray[np.float32]":
         import numpy as np

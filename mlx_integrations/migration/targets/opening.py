@@ -26,10 +26,13 @@ def _in_memory(address: str, name: str | None) -> Target:
 def _chroma(address: str, name: str | None) -> Target:
     from mlx_integrations.migration.targets.chroma import ChromaTarget
 
-    if not name:
-        hint = "Say it with `--to-name`; LangChain calls the one that it makes by itself `langchain`."
-        raise StoreError(f"A collection in `{address}` needs a name.", store=address, hint=hint)
-    return ChromaTarget(address, name)
+    return ChromaTarget(address, _needed(address, name, "collection"))
+
+
+def _qdrant(address: str, name: str | None) -> Target:
+    from mlx_integrations.migration.targets.qdrant_local import QdrantLocalTarget
+
+    return QdrantLocalTarget(address, _needed(address, name, "collection"))
 
 
 def _llama_index_simple(address: str, name: str | None) -> Target:
@@ -44,6 +47,7 @@ _OPENERS: Final[dict[str, Callable[[str, str | None], Target]]] = {
     "langchain-faiss": _faiss,
     "langchain-in-memory": _in_memory,
     "llama-index-simple": _llama_index_simple,
+    "qdrant": _qdrant,
 }
 KINDS: Final = tuple(_OPENERS)
 """What can be moved to."""
@@ -83,6 +87,12 @@ def _kind_at(address: str) -> str | None:
     if (path / "chroma.sqlite3").is_file():
         return "chroma"
     return "langchain-in-memory" if path.suffix == ".json" else None
+
+
+def _needed(address: str, name: str | None, what: str) -> str:
+    if not name:
+        raise StoreError(f"A {what} in `{address}` needs a name.", store=address, hint="Say it with `--to-name`.")
+    return name
 
 
 def _no_name(address: str, name: str | None) -> None:

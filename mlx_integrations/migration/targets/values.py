@@ -1,11 +1,11 @@
 """What becomes of metadata in stores that cannot hold every value of Python. Nothing is changed without being told."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from mlx_integrations.migration.records import Loss
 
-__all__ = ["LEFT_OUT", "Changed", "is_unicode", "survivors", "through_json"]
+__all__ = ["LEFT_OUT", "Changed", "is_unicode", "survivors", "through_json", "through_strict_json"]
 
 LEFT_OUT: Final = object()
 """In the place of a value that is not kept at all."""
@@ -14,6 +14,7 @@ Changed = tuple[Any, str]
 """What is kept of a value, and what is lost of it, in words; empty if nothing is."""
 
 _DEEPEST: Final = 100
+_WHOLE_NUMBERS: Final = range(-(2**63), 2**63)
 
 
 def survivors(
@@ -79,3 +80,26 @@ def _mapping_through_json(value: Mapping[Any, Any], depth: int) -> Changed:
         found[key] = content
         told = told or reason
     return found, told
+
+
+def through_strict_json(value: Any, depth: int = 0) -> Changed:
+    """What is read of a value that was written as JSON for servers: numbers of 64 bits, and whole characters only."""
+    content, reason = through_json(value, depth)
+    if content is LEFT_OUT:
+        return content, reason
+    return (LEFT_OUT, lost) if (lost := _not_strict(content)) else (content, reason)
+
+
+def _not_strict(value: Any) -> str:
+    if isinstance(value, str):
+        return "" if is_unicode(value) else "halves of characters, left out"
+    if isinstance(value, float):
+        return "" if value - value == 0 else "numbers that are not finite, left out"
+    if isinstance(value, int):
+        return "" if value in _WHOLE_NUMBERS else "whole numbers of more than 64 bits, left out"
+    parts: Iterable[Any] = ()
+    if isinstance(value, Mapping):
+        parts = (*value, *value.values())
+    elif isinstance(value, list):
+        parts = value
+    return next((reason for each in parts if (reason := _not_strict(each))), "")

@@ -1,0 +1,124 @@
+"""A new folder of Qdrant's local mode with one collection, as LangChain or LlamaIndex would fill it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from mlx_integrations.adapters.qdrant_records import with_record
+from mlx_integrations.errors import StoreError
+from mlx_integrations.migration.protocol import Embedded, Published, Reader, Run
+from mlx_integrations.migration.records import Document, Framework, Held, Metric, StoreInfo, StoreLocation
+from mlx_integrations.migration.stores.qdrant_folder import META, QdrantFolder, write_json, write_points
+from mlx_integrations.migration.stores.qdrant_local import KIND, QdrantLocalStore
+from mlx_integrations.migration.targets.place import FolderPlace, existing_folder
+from mlx_integrations.migration.targets.qdrant_layout import DISTANCES, LAYOUT, held_by_qdrant, point_id
+
+__all__ = ["QdrantLocalTarget"]
+
+_NUMBER_BYTES: Final = 9  # of a pickled coordinate
+
+
+class QdrantLocalTarget:
+    """A folder that `QdrantClient(path=...)` will open. Implements `Target`.
+
+    Args:
+        folder: Its place, where nothing is.
+        name: The collection.
+    """
+
+    def __init__(self, folder: str | Path, name: str) -> None:
+        path = Path(folder).expanduser().absolute()
+        self._name = name
+        self._location = StoreLocation(kind=KIND, address=str(path), name=name)
+        self._place = FolderPlace(self._location, path)
+
+    @property
+    def location(self) -> StoreLocation:
+        """Where it will be."""
+        return self._location
+
+    @property
+    def frameworks(self) -> frozenset[Framework]:
+        """Both fill collections, each in its own way."""
+        return frozenset({"langchain", "llama-index"})
+
+    @property
+    def has_unique_ids(self) -> bool:
+        """A collection has one point of an id."""
+        return True
+
+    @property
+    def folder(self) -> Path | None:
+        """The nearest folder that exists."""
+        return existing_folder(self._location.path)
+
+    def check(self, run: Run | None = None) -> None:
+        """Look whether the place is free."""
+        self._place.check(run)
+
+    def bytes_for(self, source: StoreInfo, dimensions: int) -> int:
+        """Vectors as Python pickles them, and at most as much as the source has beside its own."""
+        return _NUMBER_BYTES * source.count * dimensions + 2 * (source.bytes or 0)
+
+    def metric_for(self, metric: Metric) -> Metric:
+        """Qdrant has all of them."""
+        return metric if metric in DISTANCES else "cosine"
+
+    def index_for(self, source: StoreInfo, dimensions: int, wanted: str = "") -> str:
+        """None: in a folder it compares with every vector."""
+        if wanted:
+            message = "A folder of Qdrant has no index."
+            raise StoreError(message, store=str(self.location), hint="Leave it out; a server has one.")
+        return "exact search"
+
+    def held(self, document: Document) -> Held:
+        """Payloads are JSON, and ids numbers or UUIDs."""
+        return held_by_qdrant(document)
+
+    def build(self, run: Run, source: StoreInfo, rows: Iterator[Embedded]) -> None:
+        """Write the points, and then the list of collections."""
+        with self._place.filling(run) as folder:
+            place = QdrantFolder(folder).collection(self._name)
+            place.mkdir(parents=True)
+
+            def points() -> Iterator[tuple[int | str, Any, dict[str, Any]]]:
+                for each in rows:
+                    for row, vector in zip(each.rows, each.vectors.tolist(), strict=True):
+                        yield point_id(row.id), vector, LAYOUT.payload(row)
+
+            write_points(place, points(), ())
+            settings = {
+                "vectors": {"size": run.fingerprint.dimensions, "distance": DISTANCES[run.metric]},
+                "metadata": with_record({}, run.fingerprint),
+            }
+            write_json(folder / META, {"collections": {self._name: settings}, "aliases": {}})
+
+    def built(self, run: Run) -> Reader:
+        """The collection."""
+        return QdrantLocalStore(self._place.built(run), self._name)
+
+    def published(self, run: Run) -> Published:
+        """Whether it is at its place."""
+        return self._place.published(run)
+
+    def publish(self, run: Run) -> None:
+        """Give the folder its name."""
+        self._place.publish(run)
+
+    def rollback(self, run: Run) -> None:
+        """Take its name away."""
+        self._place.rollback(run)
+
+    def discard(self, run: Run) -> None:
+        """Delete what is not in use."""
+        self._place.discard(run)
+
+    def state(self) -> str:
+        """That of all collections, as they go when the folder goes."""
+        if not self._place.is_published():
+            return ""
+        folder = QdrantFolder(self._location.path)
+        return " ".join(f"{name}:{folder.points(name).state()}" for name in sorted(folder.meta()["collections"]))
+
+    def close(self) -> None:
+        """Nothing is kept open."""
