@@ -204,9 +204,9 @@ def _counts(report: MigrationReport) -> Markup:
 
 def _events(report: MigrationReport) -> Markup:
     speed = report.counts.texts / report.embedding_seconds if report.embedding_seconds else 0
-    lead = f"Embedding took {duration(report.embedding_seconds)}, {amount(speed)} texts a second."
+    took = f"Embedding took {duration(report.embedding_seconds)}, {amount(speed)} texts a second."
     lines = [(moment(event.at), f"{event.what} {event.detail}".strip()) for event in report.events]
-    return section("What happened", listed(("When", "What"), lines, len(lines)), lead=lead)
+    return section("What happened", listed(("When", "What"), lines, len(lines)), lead=took if speed else None)
 
 
 def _cut(report: MigrationReport, rows: int) -> Markup | None:
