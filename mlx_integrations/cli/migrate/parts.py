@@ -51,7 +51,10 @@ def executor_for(
     invocation: Invocation = context.obj
     if offline:
         invocation.overrides["offline"] = True
-    backend = invocation.embedding_backend(model or invocation.model or invocation.settings.embedding.default)
+    known, named = invocation.settings.embedding, model or invocation.model
+    backend = invocation.embedding_backend(named or known.default)
+    if named is None and dimensions is None:
+        dimensions = known.dimensions
     if dimensions == backend.capabilities.dimensions:
         dimensions = None
     return LocalExecutor(backend, EmbeddingOptions(dimensions=dimensions), long_texts=long_texts or "truncate")
