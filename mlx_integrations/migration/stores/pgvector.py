@@ -30,13 +30,20 @@ from mlx_integrations.migration.stores.llama_index_nodes import text_of_flat_nod
 from mlx_integrations.migration.stores.pgvector_clone import INDEX_LIMITS, dependents, index_limit, wish
 from mlx_integrations.migration.stores.pgvector_server import Server
 from mlx_integrations.migration.stores.pgvector_swap import Swap, column_comment, content_state, read_facts, way_of
-from mlx_integrations.migration.stores.pgvector_tables import PREFIX, Table, find_table, own_table, vector_indexes
+from mlx_integrations.migration.stores.pgvector_tables import (
+    PREFIX,
+    Table,
+    find_table,
+    own_table,
+    table_named,
+    vector_indexes,
+)
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["KIND", "PgvectorStore"]
+__all__ = ["KIND", "NamedTable", "PgvectorStore"]
 
 KIND: Final = "pgvector"
 _NODE: Final = "_node_content"  # where LlamaIndex keeps a node, without its text
@@ -239,6 +246,25 @@ class _OfRun(_Reader):
 
     def describe(self) -> StoreInfo:
         return replace(super().describe(), metric=self._metric, fingerprint=self._fingerprint)
+
+
+class NamedTable(_Reader):
+    """A table by its own name, also if it is one of a run.
+
+    Args:
+        url: Of the database.
+        schema: Of the table.
+        name: Of the table.
+    """
+
+    def __init__(self, url: str, schema: str, name: str) -> None:
+        server = Server(url)
+        super().__init__(StoreLocation(kind=KIND, address=server.address, name=f"{schema}.{name}"), server, name)
+        self._own = schema, name
+
+    def _table(self) -> Table:
+        self._seen = table_named(self._server, *self._own)
+        return self._seen
 
 
 class PgvectorStore(_Reader):

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from mlx_integrations.errors import MissingExtraError, MLXIntegrationsError, StoreBusyError, StoreError
 
@@ -49,7 +49,8 @@ def address_without_password(url: str) -> str:
     user, _, host = parts.netloc.rpartition("@")
     name = user.partition(":")[0]
     query = urlencode([pair for pair in parse_qsl(parts.query) if pair[0] not in _SECRETS], safe="/")
-    return urlunsplit(("postgresql", f"{name}@{host}" if name else host, parts.path or "/", query, ""))
+    place = f"{name}@{host}" if name else host
+    return f"postgresql://{place}{parts.path or '/'}{'?' if query else ''}{query}"
 
 
 def _parts(url: str) -> SplitResult:
@@ -90,7 +91,13 @@ class Server:
     def all(self, query: str, parameters: Sequence[Any] = (), *, binary: bool = False) -> list[tuple[Any, ...]]:
         """The rows that a query has; each is a transaction of its own, unless one was begun."""
         with self._told():
-            return self._connected().cursor(binary=binary).execute(query, parameters or None).fetchall()
+            try:
+                return self._connected().cursor(binary=binary).execute(query, parameters or None).fetchall()
+            except _client().OperationalError:
+                # Reading is repeated when the server ended the connection, as it does when it is started again.
+                if self._writes or self._connection is None or not self._connection.closed:
+                    raise
+                return self._connected().cursor(binary=binary).execute(query, parameters or None).fetchall()
 
     def one(self, query: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...]:
         """The one row that a query has."""
@@ -134,6 +141,7 @@ class Server:
         Raises:
             StoreBusyError: Another one is at it.
         """
+        self.close()  # one that was made long ago may be dead by now
         key = "hashtextextended(%s, 0)"
         for attempt in range(LOCK_ATTEMPTS):
             if self.one(f"SELECT pg_try_advisory_lock({key})", [name])[0]:

@@ -12,7 +12,7 @@ one get other vectors instead, and both tables of the run are copies of these ro
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -164,8 +164,9 @@ class Swap:
             )
             if way == "update":
                 create_empty(self.server, table, self.name("old"), table.dimensions)
-                own = ", ".join(f"t.{quoted(name)}" for name in columns)
-                self.server.do(f"INSERT INTO {self.sql('old')} {into} {own} FROM {table.sql} t WHERE {table.rows_of()}")
+                self.server.do(
+                    f"INSERT INTO {self.sql('old')} {self._columns()} FROM {table.sql} t WHERE {table.rows_of()}"
+                )
             self.note(source=source)
 
     def complete(self, way: Way) -> None:
@@ -263,6 +264,7 @@ class Swap:
             raise StoreError(f"Nothing was built for `{self.table.shown}`.", store=self.table.shown)
         if not facts["in_use"]:
             _patiently(lambda: self._publish(facts))
+        self._make_indexes((name, after) for name, _, after in facts["indexes"])
 
     def rollback(self) -> None:
         """Put the old vectors in use again.
@@ -277,6 +279,7 @@ class Swap:
             raise StoreError(message, store=self.table.shown)
         if facts["in_use"]:
             _patiently(lambda: self._rollback(facts))
+        self._make_indexes((name, before) for name, before, _ in facts["indexes"])
 
     def discard(self) -> None:
         """Delete what is not in use."""
@@ -342,11 +345,10 @@ class Swap:
         """Take along what other collections have put into the table since it was copied."""
         if self.table.collection is None:
             return
-        columns = ", ".join(quoted(column.name) for column in self.table.columns if not column.is_generated)
         other = f"({self.table.rows_of()}) IS NOT TRUE"
         self.server.do(
             f"DELETE FROM {target} t WHERE {other}",
-            f"INSERT INTO {target} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {source} t WHERE {other}",
+            f"INSERT INTO {target} {self._columns()} FROM {source} t WHERE {other}",
         )
 
     def _rename(self, facts: Mapping[str, Any], *, is_rollback: bool) -> None:
@@ -366,42 +368,63 @@ class Swap:
             )
 
     def _update(self, facts: Mapping[str, Any]) -> None:
-        table, key, vector = self.table, quoted(self.table.key), quoted(self.table.vector)
         self._drop_indexes(facts)
-        self.server.do(
-            f"UPDATE {table.sql} t SET {vector} = n.{vector} FROM {self.sql('new')} n "
-            f"WHERE n.{key} = t.{key} AND {table.rows_of()}",
-            f"DELETE FROM {table.sql} t WHERE {table.rows_of()} AND t.{vector} IS NOT NULL "
-            f"AND NOT EXISTS (SELECT 1 FROM {self.sql('new')} n WHERE n.{key} = t.{key})",
-            *(after for _, _, after in facts["indexes"] if after is not None),
-        )
+        has_vector = f"AND t.{quoted(self.table.vector)} IS NOT NULL"
+        self._replace_rows("new", is_whole=bool(facts.get("is_changed")), concerned=has_vector)
 
     def _restore(self, facts: Mapping[str, Any]) -> None:
-        table, key, vector = self.table, quoted(self.table.key), quoted(self.table.vector)
-        columns = [column.name for column in table.columns if not column.is_generated]
-        names = ", ".join(map(quoted, columns))
-        own = ", ".join(f"t.{quoted(name)}" for name in columns)
-        into = f"({names}) OVERRIDING SYSTEM VALUE SELECT {own} FROM"
-        values = ", ".join(f"{quoted(name)} = o.{quoted(name)}" for name in columns if name != table.key)
-        old, new = self.sql("old"), self.sql("new")
-        if content_state(self.server, table) != facts["published"]:
+        table, new = self.table, self.sql("new")
+        is_changed = content_state(self.server, table) != facts["published"]
+        if is_changed:  # what was changed since goes with the new vectors
             self.server.do(
                 f"DELETE FROM {new}",
-                f"INSERT INTO {new} {into} {table.sql} t WHERE {table.rows_of()} AND t.{vector} IS NOT NULL",
+                f"INSERT INTO {new} {self._columns()} FROM {table.sql} t "
+                f"WHERE {table.rows_of()} AND t.{quoted(table.vector)} IS NOT NULL",
             )
+            self.note(is_changed=True)
         self._drop_indexes(facts)
+        self._replace_rows("old", is_whole=is_changed)
+
+    def _replace_rows(self, part: str, *, is_whole: bool, concerned: str = "") -> None:
+        """Make the rows in use those of a copy.
+
+        Args:
+            part: Which copy.
+            is_whole: Whether more than vectors may differ.
+            concerned: A condition on those that are deleted if the copy does not have them.
+        """
+        table, key, copy = self.table, quoted(self.table.key), self.sql(part)
+        columns = [each.name for each in table.columns if not each.is_generated and each.name != table.key]
+        values = ", ".join(f"{quoted(name)} = c.{quoted(name)}" for name in (columns if is_whole else [table.vector]))
         self.server.do(
-            f"DELETE FROM {table.sql} t WHERE {table.rows_of()} "
-            f"AND NOT EXISTS (SELECT 1 FROM {old} o WHERE o.{key} = t.{key})",
-            f"UPDATE {table.sql} t SET {values} FROM {old} o WHERE o.{key} = t.{key} AND {table.rows_of()}",
-            f"INSERT INTO {table.sql} {into} {old} t "
+            f"DELETE FROM {table.sql} t WHERE {table.rows_of()} {concerned} "
+            f"AND NOT EXISTS (SELECT 1 FROM {copy} c WHERE c.{key} = t.{key})",
+            f"UPDATE {table.sql} t SET {values} FROM {copy} c WHERE c.{key} = t.{key} AND {table.rows_of()}",
+            f"INSERT INTO {table.sql} {self._columns()} FROM {copy} t "
             f"WHERE NOT EXISTS (SELECT 1 FROM {table.sql} l WHERE l.{key} = t.{key} AND {table.rows_of('l')})",
-            *(before for _, before, _ in facts["indexes"]),
         )
+
+    def _columns(self) -> str:
+        """What copies rows as they are, up to where from."""
+        names = [quoted(column.name) for column in self.table.columns if not column.is_generated]
+        return f"({', '.join(names)}) OVERRIDING SYSTEM VALUE SELECT {', '.join(f't.{name}' for name in names)}"
 
     def _drop_indexes(self, facts: Mapping[str, Any]) -> None:
         for name, _, _ in facts["indexes"]:
             self.server.do(f"DROP INDEX IF EXISTS {quoted(self.table.schema, name)}")
+
+    def _make_indexes(self, wanted: Iterable[tuple[str, str | None]]) -> None:
+        """Make the indexes that are not there, or were cut off.
+
+        Those that take vectors of one size can only be made when nobody sees other ones any more: a plain index, made
+        in the same transaction or soon after, would have rows that are just replaced in it, too.
+        """
+        for name, definition in wanted:
+            index = quoted(self.table.schema, name)
+            valid = f"SELECT 1 FROM pg_index WHERE indexrelid = to_regclass({literal(index)}) AND indisvalid"
+            if definition is not None and not self.server.all(valid):
+                concurrent = definition.replace("CREATE INDEX ", "CREATE INDEX CONCURRENTLY ", 1)
+                self.server.do(f"DROP INDEX IF EXISTS {index}", concurrent)
 
     def _set_record(self, fingerprint: EmbeddingFingerprint | None, before: Any = None) -> Any:
         """Write the record into the metadata of the collection, or put back what was there.
