@@ -39,6 +39,7 @@ def _own_configuration(tmp_path_factory: pytest.TempPathFactory) -> None:
     empty: Path = tmp_path_factory.mktemp("config") / "config.toml"
     empty.touch()
     os.environ["MLXI_CONFIG"] = str(empty)
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -309,6 +309,8 @@ def gc(store: Store, *, work: Path | None = None) -> bool:
         Whether there was something to delete.
     """
     if not work_folder(store.location, work).exists():
+        if work is None:
+            Workspace.delete(store.location)  # the folder of runs, where an earlier call was cut off before it
         return False
     with Workspace.locked(store.location, work) as place:
         if place.has_run:

@@ -2,12 +2,14 @@
 
 import contextlib
 import hashlib
+import logging
 import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from mlx_integrations.errors import JournalError, MigrationError, MLXIntegrationsError, StoreBusyError, StoreError
@@ -16,7 +18,7 @@ from mlx_integrations.migration.journal import Journal
 from mlx_integrations.migration.protocol import Run
 from mlx_integrations.migration.records import StoreInfo, StoreLocation
 from mlx_integrations.migration.staging import Staging
-from mlx_integrations.settings.places import migrations_folder
+from mlx_integrations.settings.places import migrations_folder, state_folder
 
 __all__ = ["Workspace", "work_folder"]
 
@@ -24,9 +26,12 @@ _FOLDER: Final = ".mlxi-migrate"
 _JOURNAL: Final = "journal.sqlite"
 _VECTORS: Final = "vectors.f32"
 _LOCK: Final = "lock"
+_LOCKS: Final = "migration-locks"
+_PORTS: Final = {"http": 80, "https": 443, "postgres": 5432, "postgresql": 5432}
 _ID_LENGTH: Final = 12
 _LONGEST_NAME: Final = 60
 _NO_NAME: Final = re.compile(r"[^\w.]+")
+_logger = logging.getLogger(__name__)
 _AFRESH: Final = "Go on with the model and the options that it was begun with, or start afresh with `--restart`."
 
 
@@ -137,7 +142,7 @@ class Workspace:
         folder = work_folder(location, base)
         with told(location):
             folder.mkdir(parents=True, exist_ok=True)
-            with _lock(folder / _LOCK, location):
+            with _lock(folder / _LOCK, location), _lock_of_user(location):
                 place = Workspace(folder, Journal(folder / _JOURNAL))
                 try:
                     yield place
@@ -205,6 +210,32 @@ def _lock(path: Path, location: StoreLocation) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def _lock_of_user(location: StoreLocation) -> Iterator[None]:
+    """A second lock, where runs that are kept in other folders see it; one for each store, by whatever name it goes."""
+    digest = hashlib.blake2b(_identity(location).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    path = state_folder() / _LOCKS / f"{digest}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        _logger.warning("Runs of other folders are not seen: `%s` cannot be written (%s).", path, error.strerror)
+        yield
+        return
+    with _lock(path, location):
+        yield
+
+
+def _identity(location: StoreLocation) -> str:
+    """Equal for equal stores, through symbolic links, relative paths, and other users of one server."""
+    if not location.is_remote:
+        return f"{location.path.expanduser().resolve()}\n{location.name or ''}"
+    parts = urlsplit(location.address)
+    host = parts.netloc.rpartition("@")[2].lower().removesuffix(f":{_PORTS.get(parts.scheme)}")
+    scheme = {"postgres": "postgresql", "https": "http"}.get(parts.scheme, parts.scheme)
+    return f"{scheme}://{host}{parts.path.rstrip('/')}?{parts.query}\n{location.name or ''}"
 
 
 @contextlib.contextmanager

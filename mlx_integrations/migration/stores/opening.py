@@ -35,6 +35,8 @@ def open_store(address: str | Path, name: str | None = None) -> Store:
     if "://" in str(address):
         return _on_a_server(str(address), name)
     path = Path(address).expanduser()
+    if path.is_symlink():
+        path = path.resolve()  # one store, and one run, by whatever name it is called
     if not path.exists():
         raise StoreError(f"There is nothing at `{address}`.", store=str(address))
     store = _in_a_file(path) if path.is_file() else _in_a_folder(path, name)
