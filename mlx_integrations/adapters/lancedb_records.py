@@ -4,21 +4,32 @@ So it goes with the vectors: into every later version of the table, back with an
 overwrites them. Tables are asked through their own attributes, so that LanceDB does not have to be installed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlx_integrations.adapters.migration_command import migration_command
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.sidecar import decode, encode
 
-__all__ = ["RECORD", "dimensions_of", "has_record", "read_record", "record_in", "table_name", "write_record"]
+__all__ = [
+    "RECORD",
+    "dimensions_of",
+    "has_record",
+    "migration_of",
+    "read_record",
+    "record_in",
+    "samples_of",
+    "table_name",
+    "write_record",
+]
 
 RECORD = b"mlxi_embedding"
 """Among the metadata of the column, the record."""
 
 
-def table_name(table: Any) -> str:
-    """What messages call it."""
-    return f"the LanceDB table `{table.name}`"
+def table_name(name: str) -> str:
+    """What messages call a table."""
+    return f"the LanceDB table `{name}`"
 
 
 def read_record(table: Any, column: str) -> EmbeddingFingerprint | None:
@@ -31,7 +42,7 @@ def read_record(table: Any, column: str) -> EmbeddingFingerprint | None:
     Raises:
         SidecarError: The record is damaged.
     """
-    return record_in(_metadata(table, column), table_name(table))
+    return record_in(_metadata(table, column), table_name(table.name))
 
 
 def record_in(metadata: Mapping[bytes, bytes], table: str) -> EmbeddingFingerprint | None:
@@ -50,8 +61,7 @@ def record_in(metadata: Mapping[bytes, bytes], table: str) -> EmbeddingFingerpri
 
 def write_record(table: Any, column: str, fingerprint: EmbeddingFingerprint) -> None:
     """Write its record; what else the column's metadata say stays."""
-    kept = {key.decode(): value.decode() for key, value in _metadata(table, column).items()}
-    table.replace_field_metadata(column, {**kept, RECORD.decode(): encode(fingerprint)})
+    table.update_field_metadata({"path": column, "metadata": {RECORD.decode(): encode(fingerprint)}})
 
 
 def has_record(table: Any, column: str) -> bool:
@@ -64,6 +74,33 @@ def dimensions_of(table: Any, column: str) -> int | None:
     at = table.schema.get_field_index(column)
     size = getattr(table.schema.field(at).type, "list_size", None) if at >= 0 else None
     return None if size is None else int(size)
+
+
+def samples_of(table: Any, vector: str, text: str, count: int) -> list[tuple[str, Mapping[str, Any], Sequence[float]]]:
+    """Texts of some rows, with what the frameworks keep beside them and their vectors.
+
+    Args:
+        table: A handle.
+        vector: The column of the vectors.
+        text: The column of the texts.
+        count: How many rows.
+    """
+    found = table.search().where(f"`{vector}` IS NOT NULL").limit(count).to_list()
+    return [(str(row.get(text) or ""), row.get("metadata") or {}, [float(x) for x in row[vector]]) for row in found]
+
+
+def migration_of(connection: Any, name: str, vector: str, text: str) -> str | None:
+    """The command that gives a table the vectors of another model; `None` if its database is not a folder.
+
+    Args:
+        connection: To the database.
+        name: Of the table.
+        vector: The column of the vectors.
+        text: The column of the texts.
+    """
+    folder = str(connection.uri)
+    columns = "" if (vector, text) == ("vector", "text") else f":{vector}:{text}"
+    return None if "://" in folder else migration_command(folder, f"{name}{columns}")
 
 
 def _metadata(table: Any, column: str) -> dict[bytes, bytes]:

@@ -145,6 +145,12 @@ class _Guard:
                 self.kind.write(store, current)
             self._has_to_write = False
 
+    def after_adding(self, store: VectorStore) -> None:
+        """See to it that a store that was made anew has its record, too."""
+        if self._verified is not None and self.kind.loses_record and not self.kind.has_record(store):
+            with langchain_errors():
+                self.kind.write(store, self._verified[1])
+
     def is_ready(self, store: VectorStore, role: Role) -> bool:
         """Whether nothing is left to do that would keep an event loop waiting."""
         is_verified = self._verified is not None and self._verified[0] is (store.embeddings or self._embeddings)
@@ -294,7 +300,10 @@ def _looking_first(method: FunctionType, role: Role) -> Callable[..., Any]:
         if guard is not None:
             guard.before(self, role, (*args, *kwargs.values()))
             check_vector(self, guard, args, kwargs)
-        return method(self, *args, **kwargs)
+        result = method(self, *args, **kwargs)
+        if guard is not None and role == "add":
+            guard.after_adding(self)
+        return result
 
     return looking
 

@@ -27,10 +27,12 @@ class StoreKind:
     Attributes:
         package: With what the name of its module begins.
         saving: The method that writes the store to a disk, if it is kept in memory until then.
+        loses_record: Whether adding may make the store anew, without its record.
     """
 
     package: ClassVar[str] = "langchain_"
     saving: ClassVar[str | None] = None
+    loses_record: ClassVar[bool] = False
 
     def __init__(self, path: Path | None) -> None:
         self.path = path

@@ -21,6 +21,7 @@ from mlx_integrations.adapters.chroma_records import (
 from mlx_integrations.adapters.migration_command import migration_command
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.langchain.errors import InvalidRequestError
+from mlx_integrations.langchain.lancedb_kind import LanceDBTable
 from mlx_integrations.langchain.pgvector_kinds import PgvectorCollection, PgvectorTable
 from mlx_integrations.langchain.qdrant_kind import QdrantCollection
 from mlx_integrations.langchain.store_kind import SAMPLES, Sample, StoreKind
@@ -139,6 +140,7 @@ _KINDS: dict[str, type[StoreKind]] = {
     "FAISS": _Faiss,
     "InMemoryVectorStore": _InMemory,
     "Chroma": _Chroma,
+    "LanceDB": LanceDBTable,
     "QdrantVectorStore": QdrantCollection,
     "PGVector": PgvectorCollection,
     "PGVectorStore": PgvectorTable,

@@ -13,7 +13,7 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.schema import BaseNode, MetadataMode
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
-from mlx_integrations.adapters import qdrant_records
+from mlx_integrations.adapters import lancedb_records, qdrant_records
 from mlx_integrations.adapters.chroma_records import (
     collection_name,
     has_record,
@@ -221,12 +221,68 @@ class _Qdrant(IndexKind):
         return self._store.client, self._store.collection_name
 
 
+class _LanceDB(IndexKind):
+    """LanceDB: the record is part of the metadata of the column of vectors; given a path, it is a file.
+
+    The store keeps the version of its table that it opened, and answers from it: so that is what is looked at. There is
+    no table before its first node is added; the next addition writes the record then.
+    """
+
+    @property
+    def name(self) -> str:
+        return lancedb_records.table_name(self._store._table_name)
+
+    def read(self) -> EmbeddingFingerprint | None:
+        if self._path is not None:
+            return super().read()
+        return None if self._table is None else lancedb_records.read_record(self._table, self._vector)
+
+    def write(self, fingerprint: EmbeddingFingerprint) -> None:
+        if self._path is not None:
+            return super().write(fingerprint)
+        if self._table is not None:
+            lancedb_records.write_record(self._table, self._vector, fingerprint)
+
+    def has_record(self) -> bool:
+        if self._path is not None:
+            return super().has_record()
+        return self._table is not None and lancedb_records.has_record(self._table, self._vector)
+
+    @property
+    def migration(self) -> str | None:
+        store = self._store
+        return lancedb_records.migration_of(store._connection, store._table_name, self._vector, store.text_key)
+
+    def count(self) -> int | None:
+        return 0 if self._table is None else int(self._table.count_rows())
+
+    def dimensions(self) -> int | None:
+        return None if self._table is None else lancedb_records.dimensions_of(self._table, self._vector)
+
+    def samples(self) -> list[Sample]:
+        if self._table is None:
+            return []
+        found = lancedb_records.samples_of(self._table, self._vector, self._store.text_key, _SAMPLES)
+        # A struct has all keys that occur in any row.
+        known = ((text, {key: value for key, value in rest.items() if value is not None}, v) for text, rest, v in found)
+        return [(_chroma_text(text, rest), vector) for text, rest, vector in known]
+
+    @property
+    def _table(self) -> Any:
+        return self._store._table
+
+    @property
+    def _vector(self) -> str:
+        return str(self._store.vector_column_name)
+
+
 _KINDS: dict[str, type[IndexKind]] = {
     "SimpleVectorStore": _Simple,
     "FaissVectorStore": _Faiss,
     "FaissMapVectorStore": _Faiss,
     "ChromaVectorStore": _Chroma,
     "QdrantVectorStore": _Qdrant,
+    "LanceDBVectorStore": _LanceDB,
 }
 
 

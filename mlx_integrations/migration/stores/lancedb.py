@@ -32,7 +32,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlx_integrations.adapters.lancedb_records import record_in
+from mlx_integrations.adapters.lancedb_records import record_in, table_name
 from mlx_integrations.errors import SidecarError, StoreChangedError, StoreError
 from mlx_integrations.migration.files import is_same_file
 from mlx_integrations.migration.likely import likely_model
@@ -103,7 +103,7 @@ class _Reader:
     def describe(self) -> StoreInfo:
         table = self._table()
         try:
-            record = record_in(table.field.metadata or {}, f"the LanceDB table `{self._name}`")
+            record = record_in(table.field.metadata or {}, table_name(self._name))
         except SidecarError:
             record = None
         count = len(table.row_ids())
@@ -305,11 +305,7 @@ class LanceDBStore(_Reader):
             return
         base, home, is_exchanged = self._base(run), self._home(run), self._settle(run)
         if self.state() != base["state"]:
-            raise StoreChangedError(
-                f"`{self.location}` was changed after it was embedded.",
-                store=str(self.location),
-                hint="Take the run back with `mlxi migrate rollback`, and run it again: only what is new is embedded.",
-            )
+            raise StoreChangedError(f"`{self.location}` was changed after it was embedded.", store=str(self.location))
         if is_exchanged:
             self._restore(home / "new", base["built"])
             return
@@ -389,7 +385,7 @@ class LanceDBStore(_Reader):
         return (home / "old").is_dir()
 
     def _has_new(self, run: Run, place: Path) -> bool:
-        """Whether a folder has the new version: not only one of the same number, which another program may have made."""
+        """Whether a folder has the new version, not only one of the same number that another program has made."""
         built, own = self._base(run)["built"], versions(self._home(run) / "new" / self._place.name)
         theirs = versions(place)
         return built in theirs and is_same_file(theirs[built], own[built])

@@ -33,6 +33,10 @@ __all__ = ["RUN", "build_table"]
 RUN: Final = b"mlxi_run"
 """Among the metadata of the column of vectors, beside the record: the id of the run that made them."""
 _READ_ROWS: Final = 1024
+_ROOM: Final = (
+    "Look whether the disk has room and the folder can be written to, and run it again: nothing is embedded a second "
+    "time. The table is as it was."
+)
 
 
 def build_table(folder: Path, name: str, old: LanceTable, run: Run, rows: Iterator[Embedded]) -> None:
@@ -74,7 +78,7 @@ def _filled(folder: Path, name: str, old: LanceTable, run: Run, rows: Iterator[E
             raise
 
     try:
-        with told(old.store):
+        with told(old.store, _ROOM):
             made = connected(folder).create_table(name, schema=schema, mode="overwrite")
             made.add(pa.RecordBatchReader.from_batches(schema, batches()), write_parallelism=1)
     except StoreError:

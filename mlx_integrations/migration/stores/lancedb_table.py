@@ -79,8 +79,12 @@ class Content:
 
 
 @contextmanager
-def told(store: str) -> Iterator[None]:
+def told(store: str, hint: str | None = None) -> Iterator[None]:
     """Say what LanceDB could not do as an error of the store.
+
+    Args:
+        store: For the message.
+        hint: What to do about it.
 
     Raises:
         StoreError: With the first line of LanceDB's own message.
@@ -91,7 +95,7 @@ def told(store: str) -> Iterator[None]:
         raise
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].partition(", /")[0].rstrip(".")
-        raise StoreError(f"LanceDB fails at `{store}`: {reason}.", store=store) from error
+        raise StoreError(f"LanceDB fails at `{store}`: {reason}.", store=store, hint=hint) from error
 
 
 def connected(folder: Path) -> Any:
@@ -122,6 +126,15 @@ def columns_of(schema: Any, store: str, *, vector: str = "", text: str = "") -> 
     import pyarrow as pa
 
     vectors = [field.name for field in schema if _is_vector(field.type)]
+    loose = [
+        field.name for field in schema if pa.types.is_list(field.type) and pa.types.is_floating(field.type.value_type)
+    ]
+    if not vectors and loose:
+        raise StoreError(
+            f"`{store}` keeps lists of any length in `{loose[0]}`, which LanceDB does not take for vectors.",
+            store=store,
+            hint="Make the table anew with lists of one size in it: `pyarrow.list_(pyarrow.float32(), DIMENSIONS)`.",
+        )
     texts = [field.name for field in schema if _is_text(field.type)]
     metadata = _METADATA if _METADATA in schema.names and pa.types.is_struct(schema.field(_METADATA).type) else None
     is_node = metadata is not None and schema.field(metadata).type.get_field_index(_NODE) >= 0
