@@ -40,6 +40,7 @@ def find(name: str) -> LoggingBackend:
     return LoggingBackend(model_id=name, dimensions=16, seed=len(name), max_tokens=64)
 
 
+PARTS = Parts(settings=lambda **values: Settings(**values), embedding_backend=find)
+
 if __name__ == "__main__":
-    parts = Parts(settings=lambda **values: Settings(**values), embedding_backend=find)
-    sys.exit(main(["migrate", *sys.argv[1:]], parts))
+    sys.exit(main(["migrate", *sys.argv[1:]], PARTS))
