@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from uuid import UUID
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -132,7 +133,7 @@ class Backend:
             for each, vector in named.items():
                 length = float(np.linalg.norm(vector)) if each in collection.vectors else 0.0
                 if abs(length**2 - 1) <= _TOLERANCE:
-                    collection.vectors[each][collection.ids[point.id]] = np.asarray(vector, np.float32)
+                    collection.vectors[each][collection.ids[_own(point.id)]] = np.asarray(vector, np.float32)
         return _DONE
 
     def retrieve(self, name: str, body: bytes) -> Any:
@@ -179,6 +180,11 @@ class Backend:
         asked = models.SetPayload.model_validate_json(body)
         self.client.set_payload(self.real(name), asked.payload, points=asked.points or [])
         return _DONE
+
+
+def _own(point_id: Any) -> int | str:
+    """An id as the server spells it."""
+    return point_id if isinstance(point_id, int) else str(UUID(str(point_id)))
 
 
 _DONE = {"operation_id": 0, "status": "completed"}

@@ -9,11 +9,11 @@ import pickle
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import uuid5
 
 import numpy as np
 import pytest
@@ -29,53 +29,12 @@ from mlx_integrations.langchain import MLXEmbeddings, guarded, verify_store
 from mlx_integrations.llama_index import MLXEmbedding, verify_index
 from mlx_integrations.llama_index import guarded as guarded_index
 from mlx_integrations.migration.api import gc, migrate, publish, rollback
-from mlx_integrations.migration.protocol import Store
 from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.migration.stores.qdrant_local import QdrantLocalStore
 from mlx_integrations.testing import FakeEmbeddingBackend
-from tests.migration.contract import Document, StoreContract, documents, snapshot
+from tests.migration.contract import documents, snapshot
+from tests.migration.qdrant_stores import NAMESPACE, FolderAliasContract, FolderContract, alias, filled, point_id
 from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, contents_of, executor, vectors
-
-NAMESPACE = UUID("6c1b2f0e-6d0a-4f43-8a3e-5f2b1f1e0c11")
-
-
-def point_id(document: Document) -> int | str:
-    """A number or a UUID, as Qdrant takes no other ids; every third is a number."""
-    number = int(document.id.removeprefix("doc-"))
-    return number if number % 3 == 0 else str(uuid5(NAMESPACE, document.id))
-
-
-def points(contents: Sequence[Document]) -> list[models.PointStruct]:
-    made = vectors(len(contents), OLD_DIMENSIONS).tolist()
-    return [
-        models.PointStruct(
-            id=point_id(each), vector=vector, payload={"page_content": each.text, "metadata": each.metadata}
-        )
-        for each, vector in zip(contents, made, strict=True)
-    ]
-
-
-def fill(client: QdrantClient, contents: Sequence[Document], name: str = "notes", **options: Any) -> None:
-    """A collection as a program fills it that makes its own vectors."""
-    if not client.collection_exists(name):
-        params = models.VectorParams(size=OLD_DIMENSIONS, distance=models.Distance.DOT)
-        client.create_collection(name, **{"vectors_config": params, **options})
-    if contents:
-        client.upsert(name, points(contents))
-
-
-def filled(folder: Path, contents: Sequence[Document], name: str = "notes", **options: Any) -> Path:
-    client = QdrantClient(path=str(folder))
-    fill(client, contents, name, **options)
-    client.close()
-    return folder
-
-
-def alias(folder: Path, name: str, collection: str) -> None:
-    client = QdrantClient(path=str(folder))
-    made = models.CreateAlias(collection_name=collection, alias_name=name)
-    client.update_collection_aliases([models.CreateAliasOperation(create_alias=made)])
-    client.close()
 
 
 def shown(folder: Path, name: str) -> list[tuple[Any, Any, Any]]:
@@ -94,24 +53,12 @@ def backend() -> FakeEmbeddingBackend:
     return FakeEmbeddingBackend(model_id="new-model", dimensions=16, seed=1, max_tokens=64)
 
 
-class TestQdrantLocal(StoreContract):
-    def make(self, folder: Path, contents: Sequence[Document]) -> None:
-        filled(folder, contents)
-
-    def open(self, folder: Path) -> Store:
-        return QdrantLocalStore(folder, "notes")
-
-    def add(self, folder: Path, contents: Sequence[Document]) -> None:
-        filled(folder, contents)
-
-    def id_of(self, document: Document) -> str:
-        return str(point_id(document))
+class TestQdrantLocal(FolderContract):
+    pass
 
 
-class TestQdrantLocalAlias(TestQdrantLocal):
-    def make(self, folder: Path, contents: Sequence[Document]) -> None:
-        filled(folder, contents, "notes-2025")
-        alias(folder, "notes", "notes-2025")
+class TestQdrantLocalAlias(FolderAliasContract):
+    pass
 
 
 class Words(SparseEmbeddings):
@@ -541,7 +488,7 @@ def test_a_damaged_point_is_told(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_everything_as_it_was(tmp_path: Path) -> None:
-    folder = filled(tmp_path / "db", documents(400))
+    folder = filled(tmp_path / "db", documents(120))
     before = contents_of(folder)
     program = """
 import resource, sys
@@ -550,10 +497,10 @@ from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.api import migrate
 from mlx_integrations.migration.stores.qdrant_local import QdrantLocalStore
 store = QdrantLocalStore(sys.argv[1])
-migrate(store, executor(2000), should_stop=lambda: True)
-resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))
+migrate(store, executor(1000), should_stop=lambda: True)
+resource.setrlimit(resource.RLIMIT_FSIZE, (800_000, 800_000))
 try:
-    migrate(store, executor(2000))
+    migrate(store, executor(1000))
 except StoreError as error:
     print(error)
 """
@@ -564,7 +511,7 @@ except StoreError as error:
     after = contents_of(folder)
     assert {name: content for name, content in after.items() if name in before} == before
     store = QdrantLocalStore(folder)
-    assert migrate(store, executor(2000)).in_use == "new"
+    assert migrate(store, executor(1000)).in_use == "new"
 
 
 def test_its_client_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

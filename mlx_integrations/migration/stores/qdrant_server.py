@@ -297,9 +297,11 @@ class QdrantServer:
                 failure, reason = error, f"it failed with {error.status_code}"
             except ResourceExhaustedResponse as error:
                 failure, reason = error, "too much is asked of it"
+            except json.JSONDecodeError as error:
+                raise self._unknown() from error
             except ResponseHandlingException as error:
                 if isinstance(error.source, ValueError):
-                    raise StoreError(f"What answers at `{self.url}` is no Qdrant.", store=self.url) from error
+                    raise self._unknown() from error
                 failure, reason = error, str(error.source) or type(error.source).__name__
             if pause is None:
                 raise StoreBusyError(
@@ -309,6 +311,9 @@ class QdrantServer:
                 ) from failure
             self._sleep(pause)
         raise AssertionError("the last attempt returns or raises")
+
+    def _unknown(self) -> StoreError:
+        return StoreError(f"What answers at `{self.url}` is no Qdrant.", store=self.url)
 
     def _refused(self, status: int, content: bytes) -> StoreError:
         if status in _FORBIDDEN:
