@@ -9,9 +9,12 @@ from typing import Any, Final
 from uuid import UUID, uuid5
 
 import chromadb
+import psycopg
 from langchain_chroma import Chroma
 from langchain_community.vectorstores import FAISS
+from langchain_core.embeddings import FakeEmbeddings
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
+from langchain_postgres import PGEngine, PGVectorStore
 from langchain_qdrant import QdrantVectorStore
 from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex, load_index_from_storage
 from llama_index.core.schema import MetadataMode, NodeRelationship, RelatedNodeInfo, TextNode
@@ -31,12 +34,15 @@ from mlx_integrations.migration.stores.in_memory import InMemoryDump
 from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
 from mlx_integrations.migration.stores.llama_index_faiss import LlamaIndexFaissStore
 from mlx_integrations.migration.stores.llama_index_simple import LlamaIndexSimpleStore
+from mlx_integrations.migration.stores.pgvector import PgvectorStore
 from mlx_integrations.migration.stores.qdrant_layout import FORMER_ID
 from mlx_integrations.migration.stores.qdrant_local import QdrantLocalStore
 from mlx_integrations.migration.targets.opening import open_target
 from mlx_integrations.testing import FakeEmbeddingBackend
 from tests.migration.contract import Document
+from tests.migration.pgvector_tables import asked
 from tests.migration.stores import OLD_DIMENSIONS, save_faiss, vectors
+from tests.postgres import make_database
 
 NAME: Final = "notes"
 NAMESPACE: Final = UUID("6c1b2f0e-6d0a-4f43-8a3e-5f2b1f1e0c11")
@@ -66,7 +72,7 @@ class Place:
     name: str | None = None
     can_be_made = True
 
-    def at(self, folder: Path) -> Path:
+    def at(self, folder: Path) -> Any:
         """What is named to find it."""
         return folder / "store"
 
@@ -80,7 +86,7 @@ class Place:
         """What has to be there before something is moved there."""
 
     def is_there(self, folder: Path) -> bool:
-        return self.at(folder).exists()
+        return bool(self.at(folder).exists())
 
     def target(self, folder: Path) -> Target:
         return open_target(self.at(folder), self.kind, self.name)
@@ -313,6 +319,53 @@ class LlamaIndexChroma(_LlamaIndex):
             return {node.node_id: shown(node) for node in nodes or ()}
 
 
+class LangChainPgvector(_LangChain):
+    kind, name = "pgvector", NAME
+
+    def at(self, folder: Path) -> Any:
+        return make_database(folder / "store")
+
+    def is_there(self, folder: Path) -> bool:
+        return bool(asked(self.at(folder), f"SELECT to_regclass('public.{NAME}') IS NOT NULL")[0][0])
+
+    def fill(self, folder: Path, contents: Sequence[Document]) -> None:
+        statement = f"INSERT INTO {NAME} VALUES (%s, %s, %s, %s)"
+        with psycopg.connect(self.at(folder), autocommit=True) as connection:
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {NAME} (langchain_id text PRIMARY KEY, content text NOT NULL, "
+                f"embedding vector({OLD_DIMENSIONS}) NOT NULL, langchain_metadata json)"
+            )
+            made = vectors(len(contents), OLD_DIMENSIONS).tolist()
+            rows = [(e.id, e.text, str(v), json.dumps(e.metadata)) for e, v in zip(contents, made, strict=True)]
+            connection.cursor().executemany(statement, rows)
+
+    def source(self, folder: Path) -> Source:
+        return PgvectorStore(self.at(folder), NAME)
+
+    @contextmanager
+    def opened(self, folder: Path, model: Any) -> Iterator[VectorStore]:
+        database = self.at(folder).rpartition("/")[2]
+        engine = PGEngine.from_connection_string(self.at(folder).replace("postgresql:", "postgresql+psycopg:"))
+        assert database
+        try:
+            yield PGVectorStore.create_sync(engine, model, NAME)
+        finally:
+            engine._run_as_sync(engine.close())
+
+    def read(self, folder: Path) -> Read:
+        ids = [row[0] for row in asked(self.at(folder), f"SELECT langchain_id FROM {NAME}")]
+        with self.opened(folder, FakeEmbeddings(size=1)) as store:
+            found = store.get_by_ids(ids) if ids else []
+            return {str(each.id): (each.page_content, each.metadata) for each in found}
+
+    def search(self, folder: Path, texts: Sequence[str]) -> list[str]:
+        model = MLXEmbeddings(model="new-model", backend=backend())
+        with self.opened(folder, model) as opened:
+            store = guarded(opened)
+            verify_store(store)
+            return [str(store.similarity_search(text, k=1)[0].id) for text in texts]
+
+
 def qdrant_id(own_id: str) -> str:
     return str(uuid5(NAMESPACE, own_id))
 
@@ -426,7 +479,7 @@ class Pair:
 
 
 FRAMEWORKS: Final[tuple[tuple[Place, ...], ...]] = (
-    (LangChainFaiss(), LangChainInMemory(), LangChainChroma(), LangChainQdrant()),
+    (LangChainFaiss(), LangChainInMemory(), LangChainChroma(), LangChainQdrant(), LangChainPgvector()),
     (LlamaIndexSimple(), LlamaIndexFaiss(), LlamaIndexFaissMap(), LlamaIndexChroma(), LlamaIndexQdrant()),
 )
 PAIRS: Final = tuple(

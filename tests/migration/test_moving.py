@@ -86,6 +86,12 @@ VALUES: dict[str, Any] = {
     "half \udc00": 1,
 }
 LANGCHAIN, LLAMA_INDEX = FRAMEWORKS
+NAMED = ("chroma", "pgvector", "qdrant")
+
+
+@pytest.fixture(autouse=True)
+def _own_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
 
 
 def same(old: Any, new: Any) -> bool:
@@ -123,7 +129,7 @@ def test_whatever_is_not_read_as_it_was_is_told_before_and_after(tmp_path: Path,
     if told:
         with pytest.raises(RowsError, match="faults"):
             migrate(open_it(), executor())
-        assert not target.at(tmp_path / "there").exists()
+        assert not target.is_there(tmp_path / "there")
     done = migrate(open_it(), executor(), batch_rows=16, accept=True)
     assert done.embedded == len(VALUES)
     assert set(done.accepted) == {finding for finding in plan.info.findings if finding.is_blocking}
@@ -467,7 +473,9 @@ def test_a_target_is_made_of_what_a_person_says(tmp_path: Path) -> None:
     LangChainChroma().fill(tmp_path, documents(1))
     assert open_target(tmp_path / "store", name="more").location.kind == "chroma"
     for kind in KINDS:
-        assert open_target(tmp_path / "x", kind, NAME if kind in ("chroma", "qdrant") else None).location.kind == kind
+        address = "postgresql://ada:secret@localhost/db" if kind == "pgvector" else str(tmp_path / "x")
+        location = open_target(address, kind, NAME if kind in NAMED else None).location
+        assert location.kind == kind and "secret" not in str(location)
     wrong: list[tuple[str, str | None, str | None, str]] = [
         ("somewhere", None, None, "cannot be told"),
         ("https://example.test", None, None, "cannot be told"),

@@ -28,6 +28,11 @@ FEW = (
 CHOSEN = [pair for pair in PAIRS if os.environ.get("MLXI_MOVES") == "all" or str(pair) in FEW]
 
 
+@pytest.fixture(autouse=True)
+def _own_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+
+
 def source_files(folder: Path) -> dict[str, bytes]:
     """The files of a source, without those of the run beside it."""
     return {name: content for name, content in contents_of(folder).items() if not name.startswith(".mlxi-migrate/")}
@@ -56,7 +61,7 @@ def test_documents_arrive_whole_and_are_found(tmp_path: Path, pair: Pair) -> Non
     assert not plan.is_blocked and plan.place_bytes > 30 * 16 * 4
     built = migrate(move(), executor(), batch_rows=8, publishes=False)
     assert (built.phase, built.in_use, source_files(here)) == ("verified", "nothing", before)
-    assert not pair.target.at(there).exists()
+    assert not pair.target.is_there(there)
     done = migrate(move(), executor(), batch_rows=8)
     assert (done.phase, done.in_use, done.embedded, done.unembedded) == ("published", "new", 30, 0)
     assert [check.name for check in done.checks if not check.is_passed] == []
@@ -64,12 +69,12 @@ def test_documents_arrive_whole_and_are_found(tmp_path: Path, pair: Pair) -> Non
     wanted = [f"doc-{number:05d}" for number in (3, 17, 28)]
     assert pair.target.search(there, [old[own_id][0] for own_id in wanted]) == wanted
     assert rollback(move()).in_use == "nothing"
-    assert not pair.target.at(there).exists()
+    assert not pair.target.is_there(there)
     assert migrate(move(), executor()).in_use == "new"
     assert gc(move())
     assert status(move()) is None
     assert pair.target.read(there) == old
-    assert source_files(here) == before
+    assert (source_files(here), pair.source.read(here)) == (before, old)
     assert {path.name for path in tmp_path.iterdir()} == {"here", "there"}
     assert not [path for folder in (here, there) for path in folder.rglob("*") if is_left_over(path.name)]
     with pytest.raises(StoreError, match="something at"):

@@ -19,7 +19,6 @@ from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import (
     Document,
-    Finding,
     Metric,
     Row,
     StoreInfo,
@@ -27,9 +26,11 @@ from mlx_integrations.migration.records import (
     as_document,
 )
 from mlx_integrations.migration.stores.llama_index_nodes import text_of_flat_node
-from mlx_integrations.migration.stores.pgvector_clone import INDEX_LIMITS, dependents, index_limit, wish
+from mlx_integrations.migration.stores.pgvector_clone import INDEX_LIMITS, index_limit, wish
+from mlx_integrations.migration.stores.pgvector_findings import faults, hindrances, sizes_of
 from mlx_integrations.migration.stores.pgvector_server import Server
-from mlx_integrations.migration.stores.pgvector_swap import Swap, column_comment, content_state, read_facts, way_of
+from mlx_integrations.migration.stores.pgvector_shared import content_state
+from mlx_integrations.migration.stores.pgvector_swap import Swap, column_comment, read_facts
 from mlx_integrations.migration.stores.pgvector_tables import (
     PREFIX,
     Table,
@@ -49,7 +50,6 @@ KIND: Final = "pgvector"
 _NODE: Final = "_node_content"  # where LlamaIndex keeps a node, without its text
 _TEXT: Final = "postgresql:text"  # the text of a node, which is not what was embedded, among its metadata
 _READ_ROWS: Final = 512
-_EXAMPLES: Final = 5
 _NO_INDEX: Final = "none"
 _COPY_START: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _COPY_END: Final = b"\xff\xff"
@@ -74,7 +74,7 @@ class _Reader:
         vector = f"t.{quoted(table.vector)}"
         (count,) = server.one(f"SELECT count({vector}) FROM {table.sql} t WHERE {table.rows_of()}")
         indexes = vector_indexes(server, table)
-        sizes = self._sizes(table)
+        sizes = sizes_of(server, table)
         metrics = {index.metric for index in indexes}
         record = self._record(table)
         return StoreInfo(
@@ -86,7 +86,7 @@ class _Reader:
             fingerprint=record,
             likely_model=likely_model(tuple(sizes), fingerprint=record),
             bytes=server.one("SELECT pg_total_relation_size(%s)", [table.oid])[0],
-            findings=() if self._own_name else (*self._faults(table, sizes), *self._hindrances(table)),
+            findings=() if self._own_name else (*faults(server, table, sizes), *hindrances(server, table)),
         )
 
     def rows(self, after: str | None = None) -> Iterator[Row]:
@@ -163,71 +163,6 @@ class _Reader:
             return None if text is None else record_in_metadata(json.loads(text), table.shown)
         except SidecarError:
             return None
-
-    def _sizes(self, table: Table) -> dict[int, int]:
-        """How many vectors there are of each number of coordinates."""
-        vector, where = f"t.{quoted(table.vector)}", f"WHERE {table.rows_of()} AND t.{quoted(table.vector)} IS NOT NULL"
-        if table.dimensions is not None:
-            (is_filled,) = self._server.one(f"SELECT EXISTS (SELECT 1 FROM {table.sql} t {where})")
-            return {table.dimensions: 0} if is_filled else {}
-        size = f"{quoted(table.extension_schema, 'vector_dims')}({vector})"
-        return dict(self._server.all(f"SELECT {size}, count(*) FROM {table.sql} t {where} GROUP BY 1"))
-
-    def _faults(self, table: Table, sizes: dict[int, int]) -> Iterator[Finding]:
-        """What is wrong with the rows."""
-        if len(sizes) > 1:
-            others = sum(sizes.values()) - max(sizes.values())
-            message = "Their vectors have other dimensions than the rest: another model made them."
-            yield Finding(code="mixed-dimensions", message=message, count=others)
-        found = f"FROM {table.sql} t WHERE {table.rows_of()} AND t.{quoted(table.vector)} IS"
-        if without := self._examples(table, f"{found} NULL"):
-            message = "They have no vector, and keep none."
-            yield Finding(code="missing-vectors", message=message, count=without[0], examples=without[1])
-        if table.is_of_nodes:  # what was embedded of a node is more than its text
-            return
-        text = f"t.{quoted(table.text)}"
-        if missing := self._examples(table, f"{found} NOT NULL AND ({text} IS NULL OR {text} !~ '\\S')"):
-            message = "There is no text for them, and so nothing to embed."
-            yield Finding(
-                code="missing-texts", message=message, count=missing[0], examples=missing[1], is_blocking=True
-            )
-
-    def _examples(self, table: Table, found: str) -> tuple[int, tuple[str, ...]] | None:
-        """How many rows there are, and the ids of a few."""
-        (count,) = self._server.one(f"SELECT count(*) {found}")
-        order = f"ORDER BY t.{quoted(table.key)} LIMIT {_EXAMPLES}"
-        ids = self._server.all(f"SELECT t.{quoted(table.id)}::text {found} {order}") if count else []
-        return (count, tuple(row[0] for row in ids)) if count else None
-
-    def _hindrances(self, table: Table) -> Iterator[Finding]:
-        """What keeps the vectors from being replaced, or makes it take long."""
-        (is_standby,) = self._server.one("SELECT pg_is_in_recovery()")
-        if is_standby:
-            message = "The server is a standby, which cannot be written to: name the primary one."
-            yield Finding(code="read-only", message=message, is_blocking=True)
-        query = (
-            "SELECT pg_has_role(c.relowner, 'USAGE'), has_schema_privilege(c.relnamespace, 'CREATE') FROM pg_class c "
-            "WHERE c.oid = %s"
-        )
-        for has_right, message in zip(
-            self._server.one(query, [table.oid]),
-            ("Only the owner of the table may replace it.", "Who migrates needs the right to create in its schema."),
-            strict=True,
-        ):
-            if not has_right:
-                yield Finding(code="missing-privilege", message=message, is_blocking=True)
-        if way_of(self._server, table) == "update":
-            message = (
-                "Its table is not its own: the vectors of its rows are replaced in one transaction, which takes long."
-            )
-            yield Finding(code="shared-table", message=message)
-            if table.dimensions is not None:
-                message = f"The column that it shares holds vectors of {table.dimensions} dimensions only."
-                yield Finding(code="shared-column", message=message, is_blocking=True)
-        elif found := dependents(self._server, table):
-            names = tuple(f"{each.kind} {each.name}" for each in found)
-            message = "These mean the table itself, and would go on meaning the old one: " + ", ".join(names) + "."
-            yield Finding(code="dependents", message=message, count=len(found), examples=names, is_blocking=True)
 
 
 class _OfRun(_Reader):

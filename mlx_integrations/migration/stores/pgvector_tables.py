@@ -15,7 +15,17 @@ from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.records import Metric
 from mlx_integrations.migration.stores.pgvector_server import Server
 
-__all__ = ["COLLECTIONS", "PREFIX", "Collection", "Table", "VectorIndex", "find_table", "own_table", "vector_indexes"]
+__all__ = [
+    "COLLECTIONS",
+    "PREFIX",
+    "Collection",
+    "Table",
+    "VectorIndex",
+    "find_table",
+    "own_table",
+    "table_named",
+    "vector_indexes",
+]
 
 PREFIX: Final = "mlxi_"
 """With what the names of a migration's own tables begin."""
@@ -274,6 +284,18 @@ def _columns(server: Server, oid: int) -> tuple[Column, ...]:
     )
     names = ("name", "type", "kind", "size", "is_required", "is_generated")
     return tuple(Column(**dict(zip(names, row, strict=True))) for row in server.all(query, [oid]))
+
+
+def table_named(server: Server, schema: str, name: str) -> Table:
+    """A table by its own name, whatever that begins with.
+
+    Raises:
+        StoreError: It is not there.
+    """
+    oid = server.one("SELECT to_regclass(%s)::oid", [quoted(schema, name)])[0]
+    if oid is None:
+        raise StoreError(f"`{server.address}` has no table `{schema}.{name}`.", store=server.address)
+    return _read_table(server, oid)
 
 
 def own_table(server: Server, table: Table, name: str) -> Table:

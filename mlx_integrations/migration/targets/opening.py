@@ -29,6 +29,12 @@ def _chroma(address: str, name: str | None) -> Target:
     return ChromaTarget(address, _needed(address, name, "collection"))
 
 
+def _pgvector(address: str, name: str | None) -> Target:
+    from mlx_integrations.migration.targets.pgvector import PgvectorTarget
+
+    return PgvectorTarget(address, _needed(address.rpartition("@")[2], name, "table"))
+
+
 def _qdrant(address: str, name: str | None) -> Target:
     from mlx_integrations.migration.targets.qdrant_local import QdrantLocalTarget
 
@@ -47,12 +53,13 @@ _OPENERS: Final[dict[str, Callable[[str, str | None], Target]]] = {
     "langchain-faiss": _faiss,
     "langchain-in-memory": _in_memory,
     "llama-index-simple": _llama_index_simple,
+    "pgvector": _pgvector,
     "qdrant": _qdrant,
 }
 KINDS: Final = tuple(_OPENERS)
 """What can be moved to."""
 
-_SCHEMES: Final[dict[str, str]] = {}
+_SCHEMES: Final = {"postgresql": "pgvector", "postgres": "pgvector"}
 
 
 def open_target(address: str | Path, kind: str | None = None, name: str | None = None) -> Target:
@@ -68,9 +75,10 @@ def open_target(address: str | Path, kind: str | None = None, name: str | None =
     """
     found = kind or _kind_at(str(address))
     if found is None:
+        shown = str(address).rpartition("@")[2]  # a password is shown nowhere
         raise StoreError(
-            f"It cannot be told from `{address}` which kind of store is to be made.",
-            store=str(address),
+            f"It cannot be told from `{shown}` which kind of store is to be made.",
+            store=shown,
             hint=f"Say it with `--to-kind`: {', '.join(KINDS)}.",
         )
     if found not in _OPENERS:
@@ -82,7 +90,7 @@ def open_target(address: str | Path, kind: str | None = None, name: str | None =
 def _kind_at(address: str) -> str | None:
     scheme, separator, _ = address.partition("://")
     if separator:
-        return _SCHEMES.get(scheme)
+        return _SCHEMES.get(scheme.partition("+")[0])
     path = Path(address).expanduser()
     if (path / "chroma.sqlite3").is_file():
         return "chroma"
