@@ -190,6 +190,15 @@ def test_any_manifest_is_understood_or_refused_with_a_line(
         assert job.wanted.index == entry.get("index", top.get("index", ""))
 
 
+def test_the_example_is_a_manifest() -> None:
+    path = Path(__file__).parent.parent.parent / "config" / "migrate-stores.toml"
+    jobs, _ = jobs_of(path, USUAL)
+    assert [job.wanted.model for job in jobs] == ["bge-small-en-v1.5"] * 2 + ["nomic-embed-text-v1.5"] + [
+        "bge-small-en-v1.5"
+    ]
+    assert [job.name for job in jobs] == [None, "notes", None, "documents"]
+
+
 def test_the_command_for_one_store_goes_on_with_it(folder: Path) -> None:
     wanted = Wanted(model="a b", dimensions=64, long_texts="mean", index="HNSW8", work=Path("/w"))
     job = Job(address=str(folder / "my index"), name="x", wanted=wanted)
