@@ -256,7 +256,11 @@ def _commit(
         if index in refused:
             dead.append(DeadLetter(key=row.key, id=row.id, reason=refused[index]))
             continue
-        is_truncated = position in batch.known_truncated or _is_truncated(batch, index, made, journal)
+        kind, place = batch.places[index]
+        if kind == "fresh":
+            is_truncated = place in made.truncated
+        else:
+            is_truncated = position in batch.known_truncated or _is_truncated(batch, place, made, journal)
         entry = Entry(position=position, key=row.key, text=text, content=content, is_truncated=is_truncated)
         entries.append(entry)
     checksum = staging.write(batch.first, vectors) if len(vectors) else 0
@@ -267,14 +271,14 @@ def _commit(
     return entries
 
 
-def _is_truncated(batch: _Batch, index: int, made: Vectors, journal: Journal) -> bool:
-    """Whether the model read only the beginning of a row's text, wherever its vector is from."""
-    kind, place = batch.places[index]
-    if kind == "staged" and place >= batch.first:
-        kind, place = batch.places[place - batch.first]
-    if kind == "fresh":
-        return place in made.truncated
-    there = journal.text_at(place)  # of a batch that was on its way when this one was planned
+def _is_truncated(batch: _Batch, position: int, made: Vectors, journal: Journal) -> bool:
+    """Whether the model read only the beginning of the text whose vector is at a position."""
+    if position >= batch.first:
+        kind, place = batch.places[position - batch.first]
+        if kind == "fresh":
+            return place in made.truncated
+        position = place
+    there = journal.text_at(position)  # of a batch that was on its way when this one was planned
     return there is not None and there[1]
 
 

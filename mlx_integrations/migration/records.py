@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -220,9 +220,19 @@ def _ordered(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float | bool) else repr(value)
 
 
-# One encoder for all rows: making one takes as long as encoding a short text. Sets have another order in each process.
-_encode: Final = json.JSONEncoder(
-    sort_keys=True,
-    separators=(",", ":"),
-    default=lambda value: _ordered(value) if isinstance(value, Mapping | set | frozenset) else repr(value),
-).encode
+def _encoder() -> Callable[[Any], str]:
+    """Writes JSON with sorted keys; made once, because making one takes as long as encoding a row."""
+    encoder = json.JSONEncoder(
+        sort_keys=True,
+        separators=(",", ":"),
+        # Sets have another order in each process.
+        default=lambda value: _ordered(value) if isinstance(value, Mapping | set | frozenset) else repr(value),
+    )
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:  # an interpreter without it
+        return encoder.encode
+    write = make(None, encoder.default, json.encoder.encode_basestring_ascii, None, ":", ",", True, False, True)
+    return lambda value: "".join(write(value, 0))
+
+
+_encode: Final = _encoder()

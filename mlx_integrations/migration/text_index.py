@@ -39,7 +39,8 @@ class TextIndex:
 
         if not pairs:
             return
-        words = np.array([_key(digest) << _POSITION_BITS | position for digest, position in pairs], np.uint64)
+        positions = np.fromiter((position for _, position in pairs), np.uint64, len(pairs))
+        words = _keys([digest for digest, _ in pairs]) << np.uint64(_POSITION_BITS) | positions
         words.sort()
         self._runs.append(words)
         while len(self._runs) > 1 and len(self._runs[-2]) <= 2 * len(self._runs[-1]) < 2 * _RUN_TEXTS:
@@ -52,8 +53,7 @@ class TextIndex:
         """Digests with positions that they may be at; the caller looks whether they are."""
         import numpy as np
 
-        keys = np.array([_key(digest) for digest in digests], np.uint64)
-        first = keys << np.uint64(_POSITION_BITS)
+        first = _keys(digests) << np.uint64(_POSITION_BITS)
         last = first | np.uint64((1 << _POSITION_BITS) - 1)
         for run in self._runs:
             begins, ends = np.searchsorted(run, first, "left"), np.searchsorted(run, last, "right")
@@ -62,5 +62,8 @@ class TextIndex:
                     yield digests[int(place)], int(word) & ((1 << _POSITION_BITS) - 1)
 
 
-def _key(digest: bytes) -> int:
-    return int.from_bytes(digest[:_KEY_BYTES], "big")
+def _keys(digests: Sequence[bytes]) -> "NDArray[np.uint64]":
+    """The beginnings of digests, as numbers."""
+    import numpy as np
+
+    return np.frombuffer(b"".join([digest[:_KEY_BYTES] for digest in digests]), ">u4").astype(np.uint64)
