@@ -469,7 +469,7 @@ def test_another_index_can_be_wished_for(url: str, index: str, expected: str) ->
 def test_rows_are_read_in_the_order_of_any_key(url: str) -> None:
     keys = ["a", "B", "b", "Z", "z", "é", "É", "-a", "a-", "", " ", "ß", "\U0001f600", "%s", "'", "\\"]
     query = "SELECT collname FROM pg_collation WHERE collprovider IN ('c', 'i') AND collencoding IN (-1, 6)"
-    collations = [row[0] for row in asked(url, f"{query} AND collname ~ '^(C|und-x-icu|en_US.utf8|C.utf8)$'")]
+    collations = [row[0] for row in asked(url, f"{query} AND collname ~ '^(C|C.utf8|en_US.utf8)$'")]
     assert "C" in collations  # which others there are depends on the machine
     for number, kind in enumerate(["varchar(20)", *(f'text COLLATE "{name}"' for name in collations)]):
         done(url, f"CREATE TABLE t{number} (id {kind} PRIMARY KEY, content text, embedding vector(1))")

@@ -10,11 +10,10 @@ one get other vectors instead, and both tables of the run are copies of these ro
 """
 
 import json
-import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from mlx_integrations.adapters.pgvector_records import (
     comment_query,
@@ -28,35 +27,19 @@ from mlx_integrations.errors import StoreBusyError, StoreChangedError, StoreErro
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.protocol import Run
 from mlx_integrations.migration.stores.pgvector_clone import (
-    cast_to,
     create_empty,
     dependents,
     finish,
-    index_limit,
     index_names,
 )
 from mlx_integrations.migration.stores.pgvector_server import LOCK_ATTEMPTS, LOCK_SECONDS, Server
+from mlx_integrations.migration.stores.pgvector_shared import Shared, columns_of, content_state
 from mlx_integrations.migration.stores.pgvector_tables import PREFIX, Table, own_table
 
-__all__ = ["Swap", "Way", "column_comment", "content_state", "read_facts", "way_of"]
+__all__ = ["Swap", "Way", "column_comment", "read_facts", "way_of"]
 
 Way = Literal["rename", "update"]
 """How old vectors are replaced: the whole table by another one, or only the vectors of some of its rows."""
-
-_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-def content_state(server: Server, table: Table) -> str:
-    """A text that is another one after any change of a table's rows.
-
-    Every version of a row has the number of the transaction that wrote it. Counters of the server's statistics would
-    be quicker to read, but come late, and not at all after a crash.
-    """
-    count, total = server.one(
-        f"SELECT count(*), coalesce(sum(hashtextextended((t.{quoted(table.key)}::text || ' ' || t.xmin::text) "
-        f'COLLATE "C", 0)), 0) FROM {table.sql} t WHERE {table.rows_of()}'
-    )
-    return f"{count}:{total}"
 
 
 def way_of(server: Server, table: Table) -> Way:
@@ -125,7 +108,9 @@ class Swap:
             StoreError: The vectors cannot be replaced.
         """
         way = way_of(self.server, self.table)
-        indexes = self._check_updatable() if way == "update" else self._check_renamable()
+        indexes = (
+            self._shared().indexes(self.run.fingerprint.dimensions) if way == "update" else self._check_renamable()
+        )
         with self.server.transaction():
             for part in ("vectors", "new", "old", "facts"):
                 self.server.do(f"DROP TABLE IF EXISTS {self.sql(part)}")
@@ -165,7 +150,7 @@ class Swap:
             if way == "update":
                 create_empty(self.server, table, self.name("old"), table.dimensions)
                 self.server.do(
-                    f"INSERT INTO {self.sql('old')} {self._columns()} FROM {table.sql} t WHERE {table.rows_of()}"
+                    f"INSERT INTO {self.sql('old')} {columns_of(self.table)} FROM {table.sql} t WHERE {table.rows_of()}"
                 )
             self.note(source=source)
 
@@ -215,41 +200,6 @@ class Swap:
             )
         return []
 
-    def _check_updatable(self) -> list[list[str | None]]:
-        """The indexes that have to be made anew: names, definitions before and after.
-
-        Raises:
-            StoreError: The other rows of the table keep it from having vectors of another size.
-        """
-        table, dimensions = self.table, self.run.fingerprint.dimensions
-        if table.dimensions not in (None, dimensions):
-            raise StoreError(
-                f"The column that `{table.shown}` shares holds {table.dimensions} dimensions, and not {dimensions}.",
-                store=table.shown,
-                hint=f"Let it hold any: `ALTER TABLE {table.schema}.{table.name} ALTER COLUMN {table.vector} TYPE "
-                "vector`; its index then has to be one for each collection.",
-            )
-        query = (
-            "SELECT c.relname, pg_get_indexdef(c.oid), p.opcname FROM pg_index i "
-            "JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_opclass p ON p.oid = i.indclass[0] WHERE i.indrelid = %s"
-        )
-        anew: list[list[str | None]] = []
-        assert table.collection is not None
-        for name, definition, opclass in self.server.all(query, [table.oid]):
-            after = cast_to(definition, None, dimensions)
-            if after == definition:
-                continue
-            condition = definition.partition(" WHERE ")[2]
-            if table.collection.uuid in condition:
-                anew.append([name, definition, after if dimensions <= index_limit(opclass) else None])
-            elif not _UUID.search(condition):
-                raise StoreError(
-                    f"The index `{name}` is over all collections, and takes vectors of one size only.",
-                    store=table.shown,
-                    hint="Replace it by one for each collection, with `WHERE collection_id = '...'`.",
-                )
-        return anew
-
     # Switching
 
     def publish(self) -> None:
@@ -264,7 +214,7 @@ class Swap:
             raise StoreError(f"Nothing was built for `{self.table.shown}`.", store=self.table.shown)
         if not facts["in_use"]:
             _patiently(lambda: self._publish(facts))
-        self._make_indexes((name, after) for name, _, after in facts["indexes"])
+        self._shared().make_indexes((name, after) for name, _, after in facts["indexes"])
 
     def rollback(self) -> None:
         """Put the old vectors in use again.
@@ -279,7 +229,7 @@ class Swap:
             raise StoreError(message, store=self.table.shown)
         if facts["in_use"]:
             _patiently(lambda: self._rollback(facts))
-        self._make_indexes((name, before) for name, before, _ in facts["indexes"])
+        self._shared().make_indexes((name, before) for name, before, _ in facts["indexes"])
 
     def discard(self) -> None:
         """Delete what is not in use."""
@@ -303,7 +253,7 @@ class Swap:
                 self._carry_others(self.table.sql, self.sql("new"))
                 self._rename(facts, is_rollback=False)
             else:
-                self._update(facts)
+                self._shared().update(facts)
                 self.note(published=content_state(self.server, self.table))
             if self.table.collection is not None:
                 self.note(record=self._set_record(self.run.fingerprint))
@@ -316,11 +266,14 @@ class Swap:
                 self._carry_others(self.table.sql, self.sql("old"))
                 self._rename(facts, is_rollback=True)
             else:
-                self._restore(facts)
-                self.note(source=content_state(self.server, self.table))
+                is_changed = self._shared().restore(facts) or bool(facts.get("is_changed"))
+                self.note(source=content_state(self.server, self.table), is_changed=is_changed)
             if self.table.collection is not None:
                 self._set_record(None, facts["record"])
             self.note(in_use=False)
+
+    def _shared(self) -> Shared:
+        return Shared(server=self.server, table=self.table, new=self.sql("new"), old=self.sql("old"))
 
     def _lock(self, way: Way) -> None:
         """Keep everybody from writing to the rows; others may read until the names change."""
@@ -348,7 +301,7 @@ class Swap:
         other = f"({self.table.rows_of()}) IS NOT TRUE"
         self.server.do(
             f"DELETE FROM {target} t WHERE {other}",
-            f"INSERT INTO {target} {self._columns()} FROM {source} t WHERE {other}",
+            f"INSERT INTO {target} {columns_of(self.table)} FROM {source} t WHERE {other}",
         )
 
     def _rename(self, facts: Mapping[str, Any], *, is_rollback: bool) -> None:
@@ -366,65 +319,6 @@ class Swap:
                 f"ALTER TABLE {quoted(schema, name)} RENAME TO {quoted(away)}",
                 f"ALTER TABLE {quoted(schema, come)} RENAME TO {quoted(name)}",
             )
-
-    def _update(self, facts: Mapping[str, Any]) -> None:
-        self._drop_indexes(facts)
-        has_vector = f"AND t.{quoted(self.table.vector)} IS NOT NULL"
-        self._replace_rows("new", is_whole=bool(facts.get("is_changed")), concerned=has_vector)
-
-    def _restore(self, facts: Mapping[str, Any]) -> None:
-        table, new = self.table, self.sql("new")
-        is_changed = content_state(self.server, table) != facts["published"]
-        if is_changed:  # what was changed since goes with the new vectors
-            self.server.do(
-                f"DELETE FROM {new}",
-                f"INSERT INTO {new} {self._columns()} FROM {table.sql} t "
-                f"WHERE {table.rows_of()} AND t.{quoted(table.vector)} IS NOT NULL",
-            )
-            self.note(is_changed=True)
-        self._drop_indexes(facts)
-        self._replace_rows("old", is_whole=is_changed)
-
-    def _replace_rows(self, part: str, *, is_whole: bool, concerned: str = "") -> None:
-        """Make the rows in use those of a copy.
-
-        Args:
-            part: Which copy.
-            is_whole: Whether more than vectors may differ.
-            concerned: A condition on those that are deleted if the copy does not have them.
-        """
-        table, key, copy = self.table, quoted(self.table.key), self.sql(part)
-        columns = [each.name for each in table.columns if not each.is_generated and each.name != table.key]
-        values = ", ".join(f"{quoted(name)} = c.{quoted(name)}" for name in (columns if is_whole else [table.vector]))
-        self.server.do(
-            f"DELETE FROM {table.sql} t WHERE {table.rows_of()} {concerned} "
-            f"AND NOT EXISTS (SELECT 1 FROM {copy} c WHERE c.{key} = t.{key})",
-            f"UPDATE {table.sql} t SET {values} FROM {copy} c WHERE c.{key} = t.{key} AND {table.rows_of()}",
-            f"INSERT INTO {table.sql} {self._columns()} FROM {copy} t "
-            f"WHERE NOT EXISTS (SELECT 1 FROM {table.sql} l WHERE l.{key} = t.{key} AND {table.rows_of('l')})",
-        )
-
-    def _columns(self) -> str:
-        """What copies rows as they are, up to where from."""
-        names = [quoted(column.name) for column in self.table.columns if not column.is_generated]
-        return f"({', '.join(names)}) OVERRIDING SYSTEM VALUE SELECT {', '.join(f't.{name}' for name in names)}"
-
-    def _drop_indexes(self, facts: Mapping[str, Any]) -> None:
-        for name, _, _ in facts["indexes"]:
-            self.server.do(f"DROP INDEX IF EXISTS {quoted(self.table.schema, name)}")
-
-    def _make_indexes(self, wanted: Iterable[tuple[str, str | None]]) -> None:
-        """Make the indexes that are not there, or were cut off.
-
-        Those that take vectors of one size can only be made when nobody sees other ones any more: a plain index, made
-        in the same transaction or soon after, would have rows that are just replaced in it, too.
-        """
-        for name, definition in wanted:
-            index = quoted(self.table.schema, name)
-            valid = f"SELECT 1 FROM pg_index WHERE indexrelid = to_regclass({literal(index)}) AND indisvalid"
-            if definition is not None and not self.server.all(valid):
-                concurrent = definition.replace("CREATE INDEX ", "CREATE INDEX CONCURRENTLY ", 1)
-                self.server.do(f"DROP INDEX IF EXISTS {index}", concurrent)
 
     def _set_record(self, fingerprint: EmbeddingFingerprint | None, before: Any = None) -> Any:
         """Write the record into the metadata of the collection, or put back what was there.
