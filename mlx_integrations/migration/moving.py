@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlx_integrations.errors import RowsError, StoreChangedError, StoreError
-from mlx_integrations.migration.protocol import Embedded, Published, Reader, Run, Source, Target
+from mlx_integrations.migration.protocol import Embedded, Published, Reader, Run, Source, Surveys, Target
 from mlx_integrations.migration.records import (
     Document,
     Finding,
@@ -269,12 +269,17 @@ class Move:
     def _checked(self) -> _Fidelity:
         state = self._source_state()
         if self._fidelity is None or self._fidelity.state != state:
+            if isinstance(self.target, Surveys):
+                self.target.survey(self._documents())
             fidelity = _Fidelity(state)
             fidelity.read(self._held(), has_unique_ids=self.target.has_unique_ids)
             self._fidelity = fidelity
         return self._fidelity
 
     def _held(self, after: str | None = None) -> Iterator[tuple[Document, Held]]:
+        return ((document, self.target.held(document)) for document in self._documents(after))
+
+    def _documents(self, after: str | None = None) -> Iterator[Document]:
         for document in self.source.documents(after):
             if document.framework not in self.target.frameworks:
                 raise StoreError(
@@ -283,8 +288,7 @@ class Move:
                     store=str(self.location),
                     hint="Choose a target of the same framework with `--to-kind`.",
                 )
-            made = self._with_texts(document)
-            yield made, self.target.held(made)
+            yield self._with_texts(document)
 
     def _with_texts(self, document: Document) -> Document:
         if not self._as_json or document.framework != "langchain":

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Embedded", "KeepsOld", "Placed", "Published", "Reader", "Run", "Source", "Store", "Target"]
+__all__ = ["Embedded", "KeepsOld", "Placed", "Published", "Reader", "Run", "Source", "Store", "Surveys", "Target"]
 
 Published = Literal["old", "between", "new", "nothing"]
 """What a store's own name stands for: the old vectors, the new ones, neither yet because publishing was cut off, or
@@ -254,8 +254,8 @@ class Target(Protocol):
     def held(self, document: Document) -> Held:
         """What will be read of a document once it is in this store, and what will be lost of it.
 
-        Pure: the same for the same document, whatever came before. A document that cannot be held at all has a row that
-        says so in `refused`.
+        Pure: the same for the same document, whatever came before, but for what a survey has found (see `Surveys`). A
+        document that cannot be held at all has a row that says so in `refused`.
         """
         ...
 
@@ -302,4 +302,13 @@ class Target(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+        ...
+
+
+@runtime_checkable
+class Surveys(Protocol):
+    """A target for which what it holds of a document depends on the others."""
+
+    def survey(self, documents: Iterator[Document]) -> None:
+        """Look at all documents, before the first of them is asked about by `held`; and again if they have changed."""
         ...

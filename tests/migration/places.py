@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 import chromadb
 import psycopg
 from langchain_chroma import Chroma
-from langchain_community.vectorstores import FAISS
+from langchain_community.vectorstores import FAISS, LanceDB
 from langchain_core.embeddings import FakeEmbeddings
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 from langchain_postgres import PGEngine, PGVectorStore
@@ -19,9 +19,11 @@ from langchain_qdrant import QdrantVectorStore
 from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex, load_index_from_storage
 from llama_index.core.schema import MetadataMode, NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
+from llama_index.core.vector_stores.types import VectorStoreQuery
 from llama_index.core.vector_stores.utils import node_to_metadata_dict
 from llama_index.vector_stores.chroma import ChromaVectorStore
 from llama_index.vector_stores.faiss import FaissMapVectorStore, FaissVectorStore
+from llama_index.vector_stores.lancedb import LanceDBVectorStore as LlamaIndexLance
 from llama_index.vector_stores.qdrant import QdrantVectorStore as LlamaIndexQdrantStore
 from qdrant_client import QdrantClient, models
 
@@ -31,6 +33,7 @@ from mlx_integrations.llama_index import guarded as guarded_index
 from mlx_integrations.migration.protocol import Source, Target
 from mlx_integrations.migration.stores.chroma import ChromaStore
 from mlx_integrations.migration.stores.in_memory import InMemoryDump
+from mlx_integrations.migration.stores.lancedb import LanceDBStore
 from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
 from mlx_integrations.migration.stores.llama_index_faiss import LlamaIndexFaissStore
 from mlx_integrations.migration.stores.llama_index_simple import LlamaIndexSimpleStore
@@ -42,6 +45,7 @@ from mlx_integrations.testing import FakeEmbeddingBackend
 from tests.migration.contract import Document
 from tests.migration.pgvector_tables import asked
 from tests.migration.stores import OLD_DIMENSIONS, save_faiss, vectors
+from tests.migration.test_lancedb import filled as fill_lancedb
 from tests.postgres import make_database
 
 NAME: Final = "notes"
@@ -319,6 +323,71 @@ class LlamaIndexChroma(_LlamaIndex):
             return {node.node_id: shown(node) for node in nodes or ()}
 
 
+class LangChainLanceDB(_LangChain):
+    kind, name = "lancedb", NAME
+
+    def is_there(self, folder: Path) -> bool:
+        return bool((self.at(folder) / f"{NAME}.lance").exists())
+
+    def fill(self, folder: Path, contents: Sequence[Document]) -> None:
+        fill_lancedb(self.at(folder), contents)
+
+    def source(self, folder: Path) -> Source:
+        return LanceDBStore(self.at(folder), NAME)
+
+    @contextmanager
+    def opened(self, folder: Path, model: Any) -> Iterator[VectorStore]:
+        yield LanceDB(uri=str(self.at(folder)), embedding=model, table_name=NAME)
+
+    def read(self, folder: Path) -> Read:
+        with self.opened(folder, FakeEmbeddings(size=1)) as store:
+            assert isinstance(store, LanceDB)
+            rows = store.get_table().to_arrow()
+            found = zip(rows["id"].to_pylist(), store.results_to_docs(rows), strict=True)
+            return {own_id: (each.page_content, each.metadata) for own_id, each in found}
+
+    def search(self, folder: Path, texts: Sequence[str]) -> list[str]:
+        model = MLXEmbeddings(model="new-model", backend=backend())
+        with self.opened(folder, model) as opened:
+            store = guarded(opened)
+            verify_store(store)
+            own = {each.page_content: own_id for own_id, each in self._documents(folder)}
+            return [own[store.similarity_search(text, k=1)[0].page_content] for text in texts]
+
+    def _documents(self, folder: Path) -> list[Any]:
+        with self.opened(folder, FakeEmbeddings(size=1)) as store:
+            assert isinstance(store, LanceDB)
+            rows = store.get_table().to_arrow()
+            return list(zip(rows["id"].to_pylist(), store.results_to_docs(rows), strict=True))
+
+
+class LlamaIndexLanceDB(_LlamaIndex):
+    kind, name = "lancedb", NAME
+
+    def is_there(self, folder: Path) -> bool:
+        return bool((self.at(folder) / f"{NAME}.lance").exists())
+
+    def fill(self, folder: Path, contents: Sequence[Document]) -> None:
+        store = LlamaIndexLance(str(self.at(folder)), table_name=NAME, flat_metadata=False)
+        store.add(nodes_of(contents))  # type: ignore[arg-type]
+
+    def source(self, folder: Path) -> Source:
+        return LanceDBStore(self.at(folder), NAME)
+
+    @contextmanager
+    def opened(self, folder: Path, model: Any) -> Iterator[VectorStoreIndex]:
+        store = LlamaIndexLance(str(self.at(folder)), table_name=NAME, mode="append")
+        yield VectorStoreIndex.from_vector_store(store, embed_model=model)
+
+    def read(self, folder: Path) -> Read:
+        store = LlamaIndexLance(str(self.at(folder)), table_name=NAME, mode="append")
+        # Its `get_nodes` writes ids as if they were names of columns, so all are asked for by a search.
+        table: Any = store.table
+        question = [1.0] * table.schema.field("vector").type.list_size
+        found = store.query(VectorStoreQuery(query_embedding=question, similarity_top_k=10_000))
+        return {node.node_id: shown(node) for node in found.nodes or ()}
+
+
 class LangChainPgvector(_LangChain):
     kind, name = "pgvector", NAME
 
@@ -479,8 +548,22 @@ class Pair:
 
 
 FRAMEWORKS: Final[tuple[tuple[Place, ...], ...]] = (
-    (LangChainFaiss(), LangChainInMemory(), LangChainChroma(), LangChainQdrant(), LangChainPgvector()),
-    (LlamaIndexSimple(), LlamaIndexFaiss(), LlamaIndexFaissMap(), LlamaIndexChroma(), LlamaIndexQdrant()),
+    (
+        LangChainFaiss(),
+        LangChainInMemory(),
+        LangChainChroma(),
+        LangChainQdrant(),
+        LangChainPgvector(),
+        LangChainLanceDB(),
+    ),
+    (
+        LlamaIndexSimple(),
+        LlamaIndexFaiss(),
+        LlamaIndexFaissMap(),
+        LlamaIndexChroma(),
+        LlamaIndexQdrant(),
+        LlamaIndexLanceDB(),
+    ),
 )
 PAIRS: Final = tuple(
     Pair(source=source, target=target)

@@ -19,9 +19,14 @@ from tests.migration.stores import contents_of, executor
 FEW = (
     "LangChainFaiss-LangChainChroma",
     "LangChainChroma-LangChainInMemory",
-    "LangChainInMemory-LangChainFaiss",
+    "LangChainInMemory-LangChainQdrant",
+    "LangChainQdrant-LangChainPgvector",
+    "LangChainPgvector-LangChainLanceDB",
+    "LangChainLanceDB-LangChainFaiss",
     "LlamaIndexSimple-LlamaIndexChroma",
-    "LlamaIndexChroma-LlamaIndexSimple",
+    "LlamaIndexChroma-LlamaIndexQdrant",
+    "LlamaIndexQdrant-LlamaIndexLanceDB",
+    "LlamaIndexLanceDB-LlamaIndexSimple",
     "LlamaIndexFaiss-LlamaIndexSimple",
     "LlamaIndexFaissMap-LlamaIndexChroma",
 )

@@ -29,6 +29,12 @@ def _chroma(address: str, name: str | None) -> Target:
     return ChromaTarget(address, _needed(address, name, "collection"))
 
 
+def _lancedb(address: str, name: str | None) -> Target:
+    from mlx_integrations.migration.targets.lancedb import LanceDBTarget
+
+    return LanceDBTarget(address, _needed(address, name, "table"))
+
+
 def _pgvector(address: str, name: str | None) -> Target:
     from mlx_integrations.migration.targets.pgvector import PgvectorTarget
 
@@ -50,6 +56,7 @@ def _llama_index_simple(address: str, name: str | None) -> Target:
 
 _OPENERS: Final[dict[str, Callable[[str, str | None], Target]]] = {
     "chroma": _chroma,
+    "lancedb": _lancedb,
     "langchain-faiss": _faiss,
     "langchain-in-memory": _in_memory,
     "llama-index-simple": _llama_index_simple,
