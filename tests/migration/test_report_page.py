@@ -45,7 +45,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 def side(**changed: Any) -> Side:
     known = Side(
         model="minilm-l6-v2",
-        is_known=True,
+        likely_model=None,
         count=1000,
         dimensions=(384,),
         metric="cosine",
@@ -69,7 +69,7 @@ def full(said: str = "said") -> MigrationReport:
         long_texts="truncate",
         checks=(Check(name="count", is_passed=True, detail=said), Check(name="finite", is_passed=False, detail=said)),
         notes=(Note(code="near-chance", message=said, is_warning=True), Note(code="compressed", message=said)),
-        old=side(model=said, is_known=False, dimensions=(1536,), index=said, is_exact=False),
+        old=side(model=None, likely_model=said, dimensions=(1536,), index=said, is_exact=False),
         new=side(model=said),
         counts=Counts(
             total=1001, embedded=1000, texts=990, shared=10, truncated=120, unembedded=2, passes=2, repeated=1
@@ -129,7 +129,7 @@ class TestPage:
             "New vectors of said", "The new vectors are in use.", "A check failed", "1536 → 384", "60 %",
             "Neighbours, old and new", "Documents whose neighbours have changed most", "For 7 that is the whole",
             "Mean reciprocal rank among the first ten: 0.850", "Score thresholds", "Texts that are longer",
-            "Rows without a new vector", "likely said", "said, compresses", "34 MB", "4 min 10 s, 4 texts a second",
+            "Rows without a new vector", "a model said", "said, compresses", "34 MB", "4 min 10 s, 4 texts a second",
             "2026-11-18", "0123456789ab", "by chance: 1 %",
         ):  # fmt: skip
             assert each in page

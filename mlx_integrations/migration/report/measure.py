@@ -293,8 +293,8 @@ def _report(
 
 def _side(info: StoreInfo, fingerprint: EmbeddingFingerprint | None) -> Side:
     return Side(
-        model=fingerprint.model if fingerprint else info.likely_model,
-        is_known=fingerprint is not None,
+        model=fingerprint.model if fingerprint else None,
+        likely_model=None if fingerprint else info.likely_model,
         count=info.count,
         dimensions=info.dimensions,
         metric=info.metric,

@@ -176,9 +176,9 @@ def _sides(report: MigrationReport) -> Markup:
 
 
 def _model(side: Side | None) -> str:
-    if side is None or side.model is None:
+    if side is None or not (side.model or side.likely_model):
         return "not known"
-    return side.model if side.is_known else f"likely {side.model}"
+    return side.model or f"a model {side.likely_model}"
 
 
 def _index(side: Side | None) -> str:

@@ -52,8 +52,8 @@ class Side:
     """Vectors of a store, old or new.
 
     Attributes:
-        model: That made them, or is likely to have; `None` if nothing is known.
-        is_known: Whether that is from the record that lies with the vectors, and no guess.
+        model: That made them, by the record that lies with them; `None` if there is none.
+        likely_model: A guess where there is no record, to be read after `a model`.
         count: Rows that have one.
         dimensions: Of the vectors, each kind that occurs.
         metric: How they are compared.
@@ -63,7 +63,7 @@ class Side:
     """
 
     model: str | None
-    is_known: bool
+    likely_model: str | None
     count: int
     dimensions: tuple[int, ...]
     metric: Metric
