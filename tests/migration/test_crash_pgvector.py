@@ -1,0 +1,29 @@
+"""Killed at any moment, a migration of a table of PostgreSQL loses nothing either; the server goes on."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.migration import test_crash
+from tests.postgres import server_url
+
+TABLE, COLLECTION, SHARED = (
+    f"tests.migration.test_pgvector:{name}" for name in ("TestTable", "TestCollection", "TestSharedTable")
+)
+CASES = [(TABLE, "migrate"), (TABLE, "publish"), (SHARED, "publish"), (SHARED, "rollback")]
+IS_LONG = "MLXI_CRASH_POINTS" in os.environ
+if IS_LONG:
+    CASES = [
+        (store, verb) for store in (TABLE, COLLECTION, SHARED) for verb in ("migrate", "publish", "rollback", "gc")
+    ]
+
+
+@pytest.mark.parametrize(("store", "verb"), CASES)
+@pytest.mark.timeout(3000)
+def test_nothing_is_lost_or_torn(tmp_path: Path, store: str, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    server_url()  # one for all processes that are killed
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    if not IS_LONG:
+        monkeypatch.setattr(test_crash, "POINTS", 2)
+    test_crash.test_nothing_is_lost_or_torn(tmp_path, store, verb)
