@@ -62,12 +62,12 @@ ToKind: TypeAlias = Annotated[
     typer.Option(
         "--to-kind",
         metavar="KIND",
-        help="Of the new store: chroma, langchain-faiss, langchain-in-memory, llama-index-simple. Left out: told from "
-        "the place, where it can be.",
+        help="Of the new store: chroma, lancedb, langchain-faiss, langchain-in-memory, llama-index-simple, pgvector, "
+        "qdrant. Left out: told from the place, where it can be.",
     ),
 ]
 ToName: TypeAlias = Annotated[
-    str | None, typer.Option("--to-name", help="Of the new store's index or collection, where it has several.")
+    str | None, typer.Option("--to-name", help="Of the new store's index, collection or table, where it has several.")
 ]
 AsText: TypeAlias = Annotated[
     list[str] | None,
