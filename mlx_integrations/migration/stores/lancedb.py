@@ -27,17 +27,14 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlx_integrations.adapters.lancedb_records import record_in, table_name
-from mlx_integrations.errors import SidecarError, StoreChangedError, StoreError
+from mlx_integrations.errors import StoreChangedError, StoreError
 from mlx_integrations.migration.files import is_same_file
-from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run
-from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
+from mlx_integrations.migration.records import StoreLocation
 from mlx_integrations.migration.stores.lancedb_building import RUN, build_table
 from mlx_integrations.migration.stores.lancedb_folders import (
     exchange,
@@ -49,168 +46,25 @@ from mlx_integrations.migration.stores.lancedb_folders import (
     versions,
     write_json,
 )
-from mlx_integrations.migration.stores.lancedb_indexes import index_for, index_of_vectors, indexes_of
+from mlx_integrations.migration.stores.lancedb_indexes import index_for, index_of_vectors
+from mlx_integrations.migration.stores.lancedb_reader import SUFFIX, LanceReader, references
 from mlx_integrations.migration.stores.lancedb_table import (
-    Content,
-    LanceTable,
     connected,
-    embedding_functions,
-    model_of,
     told,
 )
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
-    import numpy as np
-    from numpy.typing import NDArray
+    pass
 
 __all__ = ["KIND", "LanceDBStore"]
 
 KIND: Final = "lancedb"
-_SUFFIX: Final = ".lance"
 _ROLLED_BACK: Final = "rolled-back.json"
 _BASE: Final = "base.json"
-_READ_ROWS: Final = 1024
-_EXAMPLES: Final = 5
-_SPACES: Final = " \t\n\r\x0b\x0c"
 _logger = logging.getLogger(__name__)
 
 
-class _Reader:
-    """A table of a database.
-
-    Args:
-        location: Of the store.
-        folder: The database, which is the store's own or one that a run made.
-        name: The table.
-        columns: Names of the columns of vectors and texts, where they are not to be guessed.
-    """
-
-    def __init__(self, location: StoreLocation, folder: Path, name: str, columns: tuple[str, str]) -> None:
-        self._location = location
-        self._folder = folder
-        self._name = name
-        self._columns = columns
-        self._opened: tuple[str, LanceTable] | None = None
-
-    @property
-    def location(self) -> StoreLocation:
-        return self._location
-
-    @property
-    def _place(self) -> Path:
-        return self._folder / f"{self._name}{_SUFFIX}"
-
-    def describe(self) -> StoreInfo:
-        table = self._table()
-        try:
-            record = record_in(table.field.metadata or {}, table_name(self._name))
-        except SidecarError:
-            record = None
-        count = len(table.row_ids())
-        dimensions = (table.dimensions,) if count else ()
-        index = index_of_vectors(table)
-        functions = [each for each in embedding_functions(table.schema) if table.makes_vectors(each)]
-        return StoreInfo(
-            location=self._location,
-            count=count,
-            dimensions=dimensions,
-            # Without an index it is the distance that LanceDB takes unless a search names another one.
-            metric="euclidean" if index is None else index.metric,
-            index=index_for(index, ""),
-            fingerprint=record,
-            likely_model=likely_model(dimensions, fingerprint=record, hints=[model_of(each) for each in functions]),
-            bytes=sum((self._place / path).stat().st_size for path in files_below(self._place)),
-            findings=tuple(self._findings(table)),
-            extra={"vectors": table.columns.vector, "texts": table.columns.text, "version": table.handle.version},
-        )
-
-    def rows(self, after: str | None = None) -> Iterator[Row]:
-        for each in self._contents(after):
-            yield _row(each)
-
-    def documents(self, after: str | None = None) -> Iterator[Document]:
-        for each in self._contents(after):
-            document = as_document(_row(each))
-            if each.node is None:
-                yield document
-            else:
-                yield replace(document, content=each.own_text or "", metadata=each.node, framework="llama-index")
-
-    def _contents(self, after: str | None) -> Iterator[Content]:
-        begun = self.state()
-        table = self._table()
-        ids = table.row_ids()
-        if after is not None:
-            ids = ids[ids > int(after)]
-        for first in range(0, len(ids), _READ_ROWS):
-            try:
-                part = list(table.contents(ids[first : first + _READ_ROWS].tolist()))
-            except StoreError:
-                if self.state() == begun:
-                    raise
-                return  # its files were cleaned up; whoever reads a store compares its state, and reads it again
-            yield from part
-
-    def vectors(self, keys: Sequence[str]) -> "NDArray[np.float32]":
-        return self._table().vectors([int(key) for key in keys])
-
-    def state(self) -> str:
-        return state_of(self._place)
-
-    def close(self) -> None:
-        self._opened = None
-
-    def _table(self) -> LanceTable:
-        """The table as it is now."""
-        state = state_of(self._place)
-        if state == "missing":
-            raise StoreError(
-                f"`{self._place}` is no table of LanceDB, or was cut off while it was made.", store=str(self._location)
-            )
-        if self._opened is None or self._opened[0] != state:
-            vector, text = self._columns
-            self._opened = state, LanceTable(self._folder, self._name, vector=vector, text=text)
-        return self._opened[1]
-
-    def _findings(self, table: LanceTable) -> Iterator[Finding]:
-        missing = [row.id for row in self._without_text(table)]
-        if missing:
-            yield Finding(
-                code="missing-texts",
-                message="There is no text for them, and so nothing to embed.",
-                count=len(missing),
-                examples=tuple(missing[:_EXAMPLES]),
-                is_blocking=True,
-            )
-        for index in indexes_of(table):
-            if not index.can_be_made:
-                yield Finding(
-                    code="index-lost",
-                    message=f"The index `{index.name}` is a `{index.kind}`, which is not made again.",
-                    examples=(index.column,),
-                )
-        for each in embedding_functions(table.schema):
-            if table.makes_vectors(each):
-                yield Finding(
-                    code="embedding-function",
-                    message=f"LanceDB makes vectors for it with `{model_of(each)}`, and will not do so any more.",
-                )
-        if kept := _references(self._place):
-            yield Finding(
-                code="tags",
-                message="Tags or branches keep earlier versions: deleting the old vectors is left to `optimize`.",
-                count=len(kept),
-                examples=tuple(kept[:_EXAMPLES]),
-            )
-
-    def _without_text(self, table: LanceTable) -> Iterator[Row]:
-        column = table.columns.text
-        found = table.row_ids_where(f"`{column}` IS NULL OR btrim(`{column}`, '{_SPACES}') = ''")
-        rows = (_row(each) for each in table.contents(found))
-        return (row for row in rows if not (row.text or "").strip())
-
-
-class LanceDBStore(_Reader):
+class LanceDBStore(LanceReader):
     """A table of a LanceDB in a folder. Implements `Store`.
 
     Args:
@@ -224,10 +78,10 @@ class LanceDBStore(_Reader):
 
     def __init__(self, folder: str | Path, name: str | None = None) -> None:
         path = Path(os.path.realpath(Path(folder).expanduser()))
-        if path.suffix == _SUFFIX and not name:
+        if path.suffix == SUFFIX and not name:
             path, name = path.parent, path.stem
         table, vector, text = (*(name or "").split(":"), "", "")[:3]
-        tables = sorted(each.stem for each in path.glob(f"*{_SUFFIX}") if each.is_dir())
+        tables = sorted(each.stem for each in path.glob(f"*{SUFFIX}") if each.is_dir())
         if not table and len(tables) == 1:
             table = tables[0]
         if table not in tables:
@@ -243,7 +97,7 @@ class LanceDBStore(_Reader):
 
     def state(self) -> str:
         """A short text that changes with each commit, but for the one by which a rollback goes back to an old one."""
-        state, latest = state_of(self._place), latest_version(self._place)
+        state, latest = state_of(self.table_folder), latest_version(self.table_folder)
         for note in self._folder.glob(f".{self._name}.mlxi-*/{_ROLLED_BACK}"):
             with contextlib.suppress(FileNotFoundError):
                 known = json.loads(note.read_text(encoding="utf-8"))
@@ -262,13 +116,13 @@ class LanceDBStore(_Reader):
 
     def build(self, run: Run, rows: Iterator[Embedded]) -> None:
         """Fill a table of its own with the new vectors and everything else, and make its indexes."""
-        table, base, state = self._table(), latest_version(self._place), self.state()
+        table, base, state = self._table(), latest_version(self.table_folder), self.state()
         if self._settle(run):
             self._forget(run, "new")
         self._delete_parts(run)
         part = self._home(run) / "part"
-        place = part / self._place.name
-        manifest = versions(self._place)[base]
+        place = part / self.table_folder.name
+        manifest = versions(self.table_folder)[base]
         (place / manifest.parent.name).mkdir(parents=True)
         shutil.copy2(manifest, place / manifest.parent.name)
         build_table(part, self._name, table, run, rows)
@@ -278,14 +132,14 @@ class LanceDBStore(_Reader):
         part.rename(self._home(run) / "new")
         flush_below(self._home(run), folders_only=True)
 
-    def built(self, run: Run) -> _Reader:
+    def built(self, run: Run) -> LanceReader:
         """The new table."""
         if self._is_new_in_use(run):
             return self._reader(self._folder)
         self._base(run)
         return self._reader(self._home(run) / "new")
 
-    def replaced(self, run: Run) -> _Reader:
+    def replaced(self, run: Run) -> LanceReader:
         """The old table."""
         if not self._is_new_in_use(run):
             return self._reader(self._folder)
@@ -309,13 +163,13 @@ class LanceDBStore(_Reader):
         if is_exchanged:
             self._restore(home / "new", base["built"])
             return
-        both = home / "both" / self._place.name
-        part = home / "both.part" / self._place.name
-        link_missing(home / "new" / self._place.name, part)
-        link_missing(self._place, part)
+        both = home / "both" / self.table_folder.name
+        part = home / "both.part" / self.table_folder.name
+        link_missing(home / "new" / self.table_folder.name, part)
+        link_missing(self.table_folder, part)
         part.parent.rename(both.parent)
         flush_below(home, folders_only=True)
-        exchange(self._place, both)
+        exchange(self.table_folder, both)
         if not self._settle(run):
             self.publish(run)  # which says that it was changed
 
@@ -329,7 +183,7 @@ class LanceDBStore(_Reader):
             raise self._no_longer_there()
         base, home = self._base(run), self._home(run)
         self._restore(home / "old", base["version"])
-        made = [*self._rolled_back(run), latest_version(self._place)]
+        made = [*self._rolled_back(run), latest_version(self.table_folder)]
         write_json(home / _ROLLED_BACK, {"versions": made, "state": base["state"]})
 
     def discard(self, run: Run) -> None:
@@ -345,20 +199,20 @@ class LanceDBStore(_Reader):
     def _forget(self, run: Run, which: str) -> None:
         """Delete what only the versions of one of the two folders consist of: of the one that is not in use."""
         base, home, rolled_back = self._base(run), self._home(run), self._rolled_back(run)
-        if which == "old" and _references(self._place):
-            _logger.warning("Tags or branches of `%s` keep its old vectors.", self._place)
+        if which == "old" and references(self.table_folder):
+            _logger.warning("Tags or branches of `%s` keep its old vectors.", self.table_folder)
             return
         last = max(rolled_back, default=base["built"] + 1)
         # Manifests first: what they name may then be missing, and not the other way round.
-        for number, path in versions(self._place).items():
+        for number, path in versions(self.table_folder).items():
             is_old = number <= base["version"] or number in rolled_back
             is_own = is_old if which == "old" else base["version"] < number < last
-            if is_own and number != latest_version(self._place):
+            if is_own and number != latest_version(self.table_folder):
                 path.unlink(missing_ok=True)
-        other = home / ("new" if which == "old" else "old") / self._place.name
-        for path in files_below(home / which / self._place.name):
+        other = home / ("new" if which == "old" else "old") / self.table_folder.name
+        for path in files_below(home / which / self.table_folder.name):
             if path.suffix not in (".json", ".manifest") and not (other / path).exists():
-                (self._place / path).unlink(missing_ok=True)
+                (self.table_folder / path).unlink(missing_ok=True)
 
     def _rolled_back(self, run: Run) -> list[int]:
         """The versions by which rollbacks went back to the old one."""
@@ -371,11 +225,11 @@ class LanceDBStore(_Reader):
         """Finish an exchange that was cut off, or take back what was to be exchanged; whether there was one."""
         home = self._home(run)
         shutil.rmtree(home / "both.part", ignore_errors=True)
-        both = home / "both" / self._place.name
+        both = home / "both" / self.table_folder.name
         if both.is_dir():
             is_exchanged = not self._has_new(run, both)
             if is_exchanged and latest_version(both) != self._base(run)["version"]:
-                exchange(self._place, both)  # somebody's commit came just before the first time
+                exchange(self.table_folder, both)  # somebody's commit came just before the first time
                 is_exchanged = False
             if is_exchanged:
                 both.parent.rename(home / "old")
@@ -386,18 +240,18 @@ class LanceDBStore(_Reader):
 
     def _has_new(self, run: Run, place: Path) -> bool:
         """Whether a folder has the new version, not only one of the same number that another program has made."""
-        built, own = self._base(run)["built"], versions(self._home(run) / "new" / self._place.name)
+        built, own = self._base(run)["built"], versions(self._home(run) / "new" / self.table_folder.name)
         theirs = versions(place)
         return built in theirs and is_same_file(theirs[built], own[built])
 
     def _restore(self, kept: Path, version: int) -> None:
         """Make an earlier version the latest one, after its files have their names again."""
-        link_missing(kept / self._place.name, self._place)
+        link_missing(kept / self.table_folder.name, self.table_folder)
         with told(str(self._location)):
             handle = connected(self._folder).open_table(self._name)
             handle.checkout(version)
             handle.restore()
-        flush_below(self._place, folders_only=True)
+        flush_below(self.table_folder, folders_only=True)
 
     def _base(self, run: Run) -> dict[str, Any]:
         """What the run's folder says of the versions before and after.
@@ -414,8 +268,8 @@ class LanceDBStore(_Reader):
     def _is_new_in_use(self, run: Run) -> bool:
         return (self._table().field.metadata or {}).get(RUN) == run.id.encode()
 
-    def _reader(self, folder: Path) -> _Reader:
-        return _Reader(self._location, folder, self._name, self._columns)
+    def _reader(self, folder: Path) -> LanceReader:
+        return LanceReader(self._location, folder, self._name, self._columns)
 
     def _home(self, run: Run) -> Path:
         return self._folder / f".{self._name}.mlxi-{run.id}"
@@ -426,12 +280,3 @@ class LanceDBStore(_Reader):
 
     def _no_longer_there(self) -> StoreError:
         return StoreError(f"The old vectors of `{self.location}` are no longer there.", store=str(self.location))
-
-
-def _references(place: Path) -> list[str]:
-    """Names of the tags and branches of a table."""
-    return sorted(path.stem for path in (place / "_refs").rglob("*.json"))
-
-
-def _row(content: Content) -> Row:
-    return Row(key=str(content.number), id=content.id, text=content.text, metadata=content.values)

@@ -18,6 +18,7 @@ from mlx_integrations.migration.stores.lancedb_indexes import (
 )
 from mlx_integrations.migration.stores.lancedb_table import (
     EMBEDDING_FUNCTIONS,
+    READ_ROWS,
     LanceTable,
     connected,
     embedding_functions,
@@ -32,7 +33,6 @@ __all__ = ["RUN", "build_table"]
 
 RUN: Final = b"mlxi_run"
 """Among the metadata of the column of vectors, beside the record: the id of the run that made them."""
-_READ_ROWS: Final = 1024
 _ROOM: Final = (
     "Look whether the disk has room and the folder can be written to, and run it again: nothing is embedded a second "
     "time. The table is as it was."
@@ -117,8 +117,8 @@ def _batches(old: LanceTable, schema: Any, rows: Iterator[Embedded]) -> Iterator
     others = [field.name for field in schema if field.name != old.columns.vector]
     waiting: dict[int, NDArray[np.float32]] = {}
     ids, last = old.all_row_ids(), -1
-    for first in range(0, len(ids), _READ_ROWS):
-        wanted = ids[first : first + _READ_ROWS].tolist()
+    for first in range(0, len(ids), READ_ROWS):
+        wanted = ids[first : first + READ_ROWS].tolist()
         while last < wanted[-1] and (given := next(rows, None)) is not None:
             waiting.update(zip((int(row.key) for row in given.rows), given.vectors, strict=True))
             last = int(given.rows[-1].key)

@@ -5,7 +5,7 @@ by row id, some hundred at a time; the ids of all of them are kept, in 8 bytes e
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
 
 __all__ = [
     "EMBEDDING_FUNCTIONS",
+    "READ_ROWS",
     "Columns",
     "Content",
     "LanceTable",
@@ -32,6 +33,8 @@ __all__ = [
 
 EMBEDDING_FUNCTIONS: Final = b"embedding_functions"
 """In the metadata of a schema: the models by which LanceDB itself makes vectors."""
+READ_ROWS: Final = 1024
+"""Rows that are asked for at once."""
 _NODE: Final = "_node_content"  # where LlamaIndex keeps a node
 _METADATA: Final = "metadata"
 _ROW_ID: Final = "_rowid"
@@ -252,33 +255,48 @@ class LanceTable:
 
     def all_row_ids(self) -> "NDArray[np.uint64]":
         """The ids of all rows, ascending."""
-        return self._row_ids(self.handle.search())
-
-    def row_ids(self) -> "NDArray[np.uint64]":
-        """The ids of the rows that have a vector, ascending."""
-        import numpy as np
-
-        if self._with_vectors is None:
-            found = self.all_row_ids()
-            if self.field.nullable:
-                without = self._row_ids(self.handle.search().where(f"`{self.columns.vector}` IS NULL"))
-                found = np.setdiff1d(found, without, assume_unique=True)
-            self._with_vectors = found
-        return self._with_vectors
-
-    def row_ids_where(self, condition: str) -> list[int]:
-        """The ids of the rows that have a vector and of which a condition in SQL holds, ascending."""
-        import numpy as np
-
-        found = self._row_ids(self.handle.search().where(condition))
-        return [int(each) for each in np.intersect1d(found, self.row_ids(), assume_unique=True)]
-
-    def _row_ids(self, query: Any) -> "NDArray[np.uint64]":
         import numpy as np
 
         with told(self.store):
-            parts = [batch.column(_ROW_ID).to_numpy() for batch in query.select([_ROW_ID]).to_batches()]
+            parts = [batch.column(_ROW_ID).to_numpy() for batch in self.handle.search().select([_ROW_ID]).to_batches()]
         return np.sort(np.concatenate([np.empty(0, np.uint64), *parts]))
+
+    def row_ids(self) -> "NDArray[np.uint64]":
+        """The ids of the rows that have a vector, ascending."""
+        if self._with_vectors is None:
+            found = self.all_row_ids()
+            vector = self.columns.vector
+            self._with_vectors = (
+                self._where(found, vector, lambda column: column.is_valid()) if self.field.nullable else found
+            )
+        return self._with_vectors
+
+    def row_ids_without_text(self) -> "NDArray[np.uint64]":
+        """The ids of the rows that have a vector, and in their column of texts nothing, ascending."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        def is_blank(column: Any) -> Any:
+            trimmed = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
+            return pc.fill_null(pc.equal(trimmed, ""), fill_value=True)
+
+        return self._where(self.row_ids(), self.columns.text, is_blank)
+
+    def _where(
+        self, row_ids: "NDArray[np.uint64]", column: str, condition: Callable[[Any], Any]
+    ) -> "NDArray[np.uint64]":
+        """Those of some rows of which a condition holds.
+
+        LanceDB can be asked for them in SQL, and then reads hundreds of megabytes ahead.
+        """
+        import numpy as np
+
+        found = [np.empty(0, np.uint64)]
+        for first in range(0, len(row_ids), READ_ROWS):
+            some = row_ids[first : first + READ_ROWS]
+            holds = condition(self.part(some.tolist(), [column]).column(column).combine_chunks())
+            found.append(some[holds.to_numpy(zero_copy_only=False)])
+        return np.concatenate(found)
 
     def part(self, row_ids: Sequence[int], columns: Sequence[str]) -> Any:
         """Some rows as a table of Arrow, in the order of their ids, which are its last column."""
