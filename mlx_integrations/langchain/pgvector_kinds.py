@@ -5,6 +5,7 @@ its vectors.
 """
 
 import json
+import logging
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mlx_integrations.adapters.pgvector_records import (
     comment_query,
     comment_statement,
     comment_with,
+    literal,
     metadata_with,
     quoted,
     record_in_comment,
@@ -26,6 +28,8 @@ from mlx_integrations.langchain.errors import InvalidRequestError
 from mlx_integrations.langchain.store_kind import SAMPLES, Sample, StoreKind
 
 __all__ = ["PgvectorCollection", "PgvectorTable"]
+
+_logger = logging.getLogger(__name__)
 
 
 class _Pgvector(StoreKind):
@@ -133,6 +137,11 @@ class PgvectorTable(_Pgvector):
         return record_in_comment(self._comment(store), self.name(store))
 
     def _write(self, store: VectorStore, fingerprint: EmbeddingFingerprint) -> None:
+        owned = f"SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = {literal(_table(store))}::regclass"
+        ((is_owner,),) = _asked(store, owned)
+        if not is_owner:
+            _logger.warning("No fingerprint is written for %s: only the owner of the table may.", self.name(store))
+            return
         comment = comment_with(self._comment(store), fingerprint)
         _asked(store, comment_statement(_table(store), _inner(store).embedding_column, comment))
 

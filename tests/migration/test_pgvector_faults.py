@@ -466,6 +466,13 @@ def test_another_index_can_be_wished_for(url: str, index: str, expected: str) ->
         store.index_for(16, "flat")
 
 
+def test_an_index_cannot_be_wished_for_where_vectors_may_have_any_size(url: str) -> None:
+    store = PgvectorStore(fill_collection(url, documents(3)))
+    with pytest.raises(StoreError, match="any size"):
+        migrate(store, executor(), index="hnsw")
+    assert leftovers(url) == []
+
+
 def test_rows_are_read_in_the_order_of_any_key(url: str) -> None:
     keys = ["a", "B", "b", "Z", "z", "é", "É", "-a", "a-", "", " ", "ß", "\U0001f600", "%s", "'", "\\"]
     query = "SELECT collname FROM pg_collation WHERE collprovider IN ('c', 'i') AND collencoding IN (-1, 6)"

@@ -18,6 +18,7 @@ from mlx_integrations.migration.api import gc, migrate, rollback
 from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.testing import FakeEmbeddingBackend
 from tests.migration.contract import documents
+from tests.migration.pgvector_tables import asked, done
 from tests.migration.stores import OLD_DIMENSIONS, executor
 from tests.postgres import database_of, make_database, url_of
 
@@ -156,3 +157,24 @@ def test_a_store_of_another_event_loop_needs_a_file_for_its_record(tmp_path: Pat
     with pytest.raises(InvalidRequestError, match="event loop") as caught:
         verify_store(guarded(store))
     assert caught.value.hint is not None and "path=" in caught.value.hint
+
+
+def test_who_does_not_own_a_table_may_fill_it_without_a_record(
+    url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = PGEngine.from_connection_string(url_of(database_of(tmp_path), driver="+psycopg"))
+    engine.init_vectorstore_table("cards", 16)
+    role = "mlxi_test_filler"
+    if not asked(url, f"SELECT 1 FROM pg_roles WHERE rolname = '{role}'"):
+        done(url, f"CREATE ROLE {role} LOGIN")
+    done(url, f"GRANT SELECT, INSERT, UPDATE ON cards TO {role}")
+    other = PGEngine.from_connection_string(url_of(database_of(tmp_path), user=role, driver="+psycopg"))
+    store = guarded(PGVectorStore.create_sync(other, model(), "cards"))
+    store.add_texts(["One."])
+    store.add_texts(["Two."])
+    assert "only the owner" in caplog.text
+    assert asked(url, "SELECT count(*) FROM cards") == [(2,)]
+    assert open_store(url).describe().fingerprint is None
+    done(url, f"DROP OWNED BY {role}")
+    for each in (engine, other):
+        each._run_as_sync(each.close())

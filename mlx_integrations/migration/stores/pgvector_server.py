@@ -222,14 +222,15 @@ class Server:
         if error.sqlstate is None and error.pgconn is not None and error.pgconn.used_password:
             return StoreError(f"`{store}` refuses the connection: {said}", store=store, hint=_PASSWORD)
         if isinstance(error, psycopg.OperationalError) and (self._connection is None or self._connection.closed):
-            return StoreError(f"`{store}` cannot be reached: {said}", store=store, hint=_AGAIN)
+            hint = f"See that the server is there, and that the address is right. {_AGAIN}"
+            return StoreError(f"`{store}` cannot be reached: {said}", store=store, hint=hint)
         return StoreError(f"`{store}` refuses it: {said}", store=store, hint="The store is as it was.")
 
 
 def _said(error: Any) -> str:
-    """What the server says, on one line; its messages never have a password."""
+    """What the server says, as one sentence; its messages never have a password."""
     text = error.diag.message_primary or str(error)
-    return " ".join(text.split())
+    return " ".join(text.split()).rstrip(".") + "."
 
 
 def _client() -> Any:

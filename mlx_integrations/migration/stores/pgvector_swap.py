@@ -31,6 +31,7 @@ from mlx_integrations.migration.stores.pgvector_clone import (
     dependents,
     finish,
     index_names,
+    wish,
 )
 from mlx_integrations.migration.stores.pgvector_server import LOCK_ATTEMPTS, LOCK_SECONDS, Server
 from mlx_integrations.migration.stores.pgvector_shared import Shared, columns_of, content_state
@@ -108,6 +109,13 @@ class Swap:
             StoreError: The vectors cannot be replaced.
         """
         way = way_of(self.server, self.table)
+        if wish(self.run.index)[0] not in ("", "none") and (way == "update" or self.table.dimensions is None):
+            raise StoreError(
+                f"The vectors of `{self.table.shown}` share a column, or may have any size: `{self.run.index}` cannot be "
+                "built over it.",
+                store=self.table.shown,
+                hint="Leave `--index` out, and make an index over an expression, such as `embedding::vector(384)`.",
+            )
         indexes = (
             self._shared().indexes(self.run.fingerprint.dimensions) if way == "update" else self._check_renamable()
         )
