@@ -111,8 +111,8 @@ class Swap:
         way = way_of(self.server, self.table)
         if wish(self.run.index)[0] not in ("", "none") and (way == "update" or self.table.dimensions is None):
             raise StoreError(
-                f"The vectors of `{self.table.shown}` share a column, or may have any size: `{self.run.index}` cannot be "
-                "built over it.",
+                f"The vectors of `{self.table.shown}` share a column, or may have any size: `{self.run.index}` cannot "
+                "be built over it.",
                 store=self.table.shown,
                 hint="Leave `--index` out, and make an index over an expression, such as `embedding::vector(384)`.",
             )
