@@ -38,6 +38,7 @@ from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStor
 from mlx_integrations.migration.stores.llama_index_faiss import LlamaIndexFaissStore
 from mlx_integrations.migration.stores.llama_index_simple import LlamaIndexSimpleStore
 from mlx_integrations.migration.stores.pgvector import PgvectorStore
+from mlx_integrations.migration.stores.qdrant import QdrantServerStore
 from mlx_integrations.migration.stores.qdrant_layout import FORMER_ID
 from mlx_integrations.migration.stores.qdrant_local import QdrantLocalStore
 from mlx_integrations.migration.targets.opening import open_target
@@ -440,8 +441,8 @@ def qdrant_id(own_id: str) -> str:
 
 
 @contextmanager
-def qdrant_at(folder: Path) -> Iterator[QdrantClient]:
-    client = QdrantClient(path=str(folder))
+def qdrant_at(place: Any) -> Iterator[QdrantClient]:
+    client = QdrantClient(path=str(place)) if isinstance(place, Path) else QdrantClient(url=place)
     try:
         yield client
     finally:
@@ -502,6 +503,29 @@ class LangChainQdrant(_LangChain):
             verify_store(store)
             found = [store.similarity_search(text, k=1)[0].metadata["_id"] for text in texts]
             return [(opened.client.retrieve(NAME, [each])[0].payload or {})[FORMER_ID] for each in found]
+
+
+class LangChainQdrantServer(LangChainQdrant):
+    """A collection of a server, whatever the folder.
+
+    Args:
+        url: Of the server.
+    """
+
+    kind = "qdrant-server"
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def at(self, folder: Path) -> Any:
+        return self._url
+
+    def is_there(self, folder: Path) -> bool:
+        with qdrant_at(self._url) as client:
+            return client.collection_exists(NAME)
+
+    def source(self, folder: Path) -> Source:
+        return QdrantServerStore(self._url, NAME)
 
 
 class LlamaIndexQdrant(_LlamaIndex):

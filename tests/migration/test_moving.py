@@ -87,7 +87,7 @@ VALUES: dict[str, Any] = {
     "half \udc00": 1,
 }
 LANGCHAIN, LLAMA_INDEX = FRAMEWORKS
-NAMED = ("chroma", "lancedb", "pgvector", "qdrant")
+NAMED = ("chroma", "lancedb", "pgvector", "qdrant", "qdrant-server")
 
 
 @pytest.fixture(autouse=True)
@@ -475,12 +475,14 @@ def test_a_target_is_made_of_what_a_person_says(tmp_path: Path) -> None:
     LangChainChroma().fill(tmp_path, documents(1))
     assert open_target(tmp_path / "store", name="more").location.kind == "chroma"
     for kind in KINDS:
-        address = "postgresql://ada:secret@localhost/db" if kind == "pgvector" else str(tmp_path / "x")
+        urls = {"pgvector": "postgresql://ada:secret@localhost/db", "qdrant-server": "http://:secret@localhost:1"}
+        address = urls.get(kind, str(tmp_path / "x"))
         location = open_target(address, kind, NAME if kind in NAMED else None).location
         assert location.kind == kind and "secret" not in str(location)
     wrong: list[tuple[str, str | None, str | None, str]] = [
         ("somewhere", None, None, "cannot be told"),
-        ("https://example.test", None, None, "cannot be told"),
+        ("ftp://example.test", None, None, "cannot be told"),
+        ("https://:secret@example.test", None, None, "`example.test` needs a name"),
         ("x", "word", None, "kind `word`"),
         ("x", "chroma", None, "needs a name"),
         ("x.json", None, "n", "no name"),

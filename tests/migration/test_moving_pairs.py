@@ -13,8 +13,9 @@ from mlx_integrations.migration.api import gc, migrate, plan_migration, rollback
 from mlx_integrations.migration.moving import Move
 from mlx_integrations.migration.protocol import KeepsOld, Placed, Source, Store, Target
 from tests.migration.contract import documents
-from tests.migration.places import PAIRS, Pair
+from tests.migration.places import PAIRS, LangChainFaiss, LangChainInMemory, LangChainQdrantServer, Pair
 from tests.migration.stores import contents_of, executor
+from tests.qdrant_server import serving
 
 FEW = (
     "LangChainFaiss-LangChainChroma",
@@ -87,3 +88,11 @@ def test_documents_arrive_whole_and_are_found(tmp_path: Path, pair: Pair) -> Non
     with pytest.raises(StoreError, match="something at"):
         plan_migration(move(), executor())
     assert pair.target.read(there) == old
+
+
+@pytest.mark.parametrize(("is_source", "is_target"), [(True, False), (False, True)])
+def test_documents_arrive_on_a_server_and_come_back(tmp_path: Path, is_source: bool, is_target: bool) -> None:
+    with serving() as first, serving() as second:
+        source = LangChainQdrantServer(first.url) if is_source else LangChainFaiss()
+        target = LangChainQdrantServer(second.url) if is_target else LangChainInMemory()
+        test_documents_arrive_whole_and_are_found(tmp_path, Pair(source=source, target=target))

@@ -29,9 +29,11 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from mlx_integrations.adapters.qdrant_records import record_in, with_record
 from mlx_integrations.errors import SidecarError, StoreChangedError, StoreError
+from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.qdrant_layout import (
+    CONTENT,
     DETECTED_POINTS,
     METRICS,
     UNNAMED,
@@ -41,6 +43,7 @@ from mlx_integrations.migration.stores.qdrant_layout import (
     chosen_vector,
     content_key_of,
     missing_texts,
+    models_of,
     others_of,
     split_name,
     without_vector,
@@ -51,7 +54,7 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["KIND", "QdrantServerStore"]
+__all__ = ["KIND", "MadeCollection", "QdrantServerStore", "address_and_key"]
 
 KIND: Final = "qdrant-server"
 _EXAMPLES: Final = 5
@@ -88,6 +91,9 @@ class _Reader:
             metric=METRICS.get(str(params.distance.value), "unknown"),
             index="HNSW",
             fingerprint=record,
+            likely_model=likely_model(
+                (int(params.size),) if count else (), fingerprint=record, hints=models_of(layout.vector)
+            ),
             is_exact=str(getattr(params.datatype, "value", "float32")) == "float32",
             findings=tuple(self._findings(layout, count)),
             extra={"vector": layout.vector, "content_key": layout.content_key},
@@ -175,8 +181,8 @@ class QdrantServerStore(_Reader):
         content_key: str = "",
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        address, key = _without_key(url)
-        server = QdrantServer(address, api_key or key or environ.get("QDRANT_API_KEY"))
+        address, key = address_and_key(url, api_key, environ)
+        server = QdrantServer(address, key)
         wanted, vector = split_name(name)
         chosen = chosen_name(wanted, server.collections(), server.aliases(), address)
         shown = chosen if vector is None else f"{chosen}:{vector}"
@@ -320,6 +326,28 @@ class _Lent(_Reader):
     """A collection that is read over the connection of the store."""
 
     def close(self) -> None: ...
+
+
+class MadeCollection(_Reader):
+    """A collection that a run made, by its own name.
+
+    Args:
+        location: Of the store that it is to be.
+        url: The address, without a key.
+        api_key: The key of the server.
+        name: Of the collection.
+    """
+
+    def __init__(self, location: StoreLocation, url: str, api_key: str | None, name: str) -> None:
+        super().__init__(location, QdrantServer(url, api_key), name, None, CONTENT)
+
+
+def address_and_key(
+    url: str, api_key: str | None = None, environ: Mapping[str, str] = os.environ
+) -> tuple[str, str | None]:
+    """The address of a server without the key in it, and the key that is to be used."""
+    address, key = _without_key(url)
+    return address, api_key or key or environ.get("QDRANT_API_KEY")
 
 
 def _without_key(url: str) -> tuple[str, str | None]:

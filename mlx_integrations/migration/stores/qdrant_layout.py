@@ -16,6 +16,7 @@ from mlx_integrations.migration.records import Document, Finding, Metric, Row, a
 from mlx_integrations.migration.stores.llama_index_nodes import node_with_text, text_of_flat_node
 
 __all__ = [
+    "CONTENT",
     "DETECTED_POINTS",
     "FORMER_ID",
     "METRICS",
@@ -27,6 +28,7 @@ __all__ = [
     "chosen_vector",
     "content_key_of",
     "missing_texts",
+    "models_of",
     "others_of",
     "shown_names",
     "split_name",
@@ -37,6 +39,8 @@ UNNAMED: Final = ""
 """The name of the vector of a collection that names none."""
 OTHER_VECTORS: Final = "qdrant:vectors"
 """Among the metadata of a row, the vectors of its point that are not embedded anew, by name."""
+CONTENT: Final = "page_content"
+"""The key of texts in payloads of LangChain."""
 FORMER_ID: Final = "mlxi:id"
 """Beside the metadata of a document that was moved here, the id that it had, where that is none of Qdrant's."""
 METRICS: Final[Mapping[str, Metric]] = {
@@ -50,11 +54,11 @@ DETECTED_POINTS: Final = 20
 """Points whose payloads tell under which key their texts are."""
 
 _NODE: Final = "_node_content"
-_CONTENT: Final = "page_content"
 _METADATA: Final = "metadata"
 _EXAMPLES: Final = 5
 _OF_A_RUN: Final = ".mlxi-"
 _KEPT: Final = ".kept"
+_NAMED_AFTER: Final = "fast-"
 _LONGEST_NAME: Final = 220  # of 255, with what a run adds to it
 _VECTOR_MARK: Final = ":"  # no name of a collection may have it
 
@@ -238,17 +242,25 @@ def content_key_of(payloads: Sequence[Mapping[str, Any]], store: str) -> str:
         StoreError: It could be one of several.
     """
     plain = [payload for payload in payloads if payload and _NODE not in payload]
-    if not plain or any(_CONTENT in payload for payload in plain):
-        return _CONTENT
+    if not plain or any(CONTENT in payload for payload in plain):
+        return CONTENT
     texts = set.intersection(*({name for name, value in each.items() if isinstance(value, str)} for each in plain))
     if len(texts) == 1:
         return texts.pop()
     told = ", ".join(f"`{name}`" for name in sorted(texts)) or "none is a text in all of them"
     raise StoreError(
-        f"The payloads of `{store}` have no `{_CONTENT}`, and it is not clear where their texts are ({told}).",
+        f"The payloads of `{store}` have no `{CONTENT}`, and it is not clear where their texts are ({told}).",
         store=store,
         hint="Say so from Python: `content_key` of the store is the `content_payload_key` that LangChain was given.",
     )
+
+
+def models_of(vector: str) -> list[str]:
+    """The model that a vector is named after, as Qdrant's own client does it: `fast-bge-small-en`.
+
+    https://github.com/qdrant/qdrant-client/blob/master/qdrant_client/qdrant_fastembed.py
+    """
+    return [vector.removeprefix(_NAMED_AFTER)] if vector.startswith(_NAMED_AFTER) else []
 
 
 def missing_texts(count: int, examples: Sequence[str]) -> Finding:

@@ -111,6 +111,19 @@ class QdrantServer:
         """The settings of a collection, as the client has them."""
         return self._ask(lambda client: client.get_collection(name))
 
+    def create(self, name: str, size: int, distance: str, metadata: Mapping[str, Any]) -> None:
+        """Make a collection with the settings that the server has for all, instead of one of that name.
+
+        Args:
+            name: Of the new one.
+            size: Coordinates of its vectors, which have no name.
+            distance: How it compares them, in Qdrant's words.
+            metadata: Of the new one.
+        """
+        params = self._models.VectorParams(size=size, distance=self._models.Distance(distance))
+        self.delete(name)
+        self._ask(lambda client: client.create_collection(name, vectors_config=params, metadata=dict(metadata)))
+
     def create_like(self, name: str, known: Any, vectors: Any, metadata: Mapping[str, Any]) -> None:
         """Make a collection with all settings of another one, instead of one of that name.
 

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from mlx_integrations.migration.files import flush
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Metric, Row, StoreInfo, StoreLocation
-from mlx_integrations.migration.stores.faiss_index import FLAT, choose_factory, write_flat, write_trained
+from mlx_integrations.migration.stores.faiss_index import FLAT, choose_factory, is_plain_list, write_flat, write_trained
 from mlx_integrations.migration.stores.langchain_faiss import KIND, LangChainFaissStore
 from mlx_integrations.migration.targets.place import FolderPlace, existing_folder
 from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, survivors
@@ -102,7 +102,7 @@ class FaissTarget:
                 count = write_flat(index, run.fingerprint.dimensions, run.metric, vectors)
                 writer.finish()
                 flush(file.fileno())
-            if factory != FLAT and count:
+            if count and not is_plain_list(factory, run.metric):
                 trained = folder / "trained"
                 write_trained(trained, index, factory, run.metric, None)
                 trained.replace(index)

@@ -47,6 +47,12 @@ def _qdrant(address: str, name: str | None) -> Target:
     return QdrantLocalTarget(address, _needed(address, name, "collection"))
 
 
+def _qdrant_server(address: str, name: str | None) -> Target:
+    from mlx_integrations.migration.targets.qdrant import QdrantServerTarget
+
+    return QdrantServerTarget(address, _needed(address.rpartition("@")[2], name, "collection"))
+
+
 def _llama_index_simple(address: str, name: str | None) -> Target:
     from mlx_integrations.migration.targets.llama_index_simple import LlamaIndexSimpleTarget
 
@@ -62,11 +68,17 @@ _OPENERS: Final[dict[str, Callable[[str, str | None], Target]]] = {
     "llama-index-simple": _llama_index_simple,
     "pgvector": _pgvector,
     "qdrant": _qdrant,
+    "qdrant-server": _qdrant_server,
 }
 KINDS: Final = tuple(_OPENERS)
 """What can be moved to."""
 
-_SCHEMES: Final = {"postgresql": "pgvector", "postgres": "pgvector"}
+_SCHEMES: Final = {
+    "http": "qdrant-server",
+    "https": "qdrant-server",
+    "postgres": "pgvector",
+    "postgresql": "pgvector",
+}
 
 
 def open_target(address: str | Path, kind: str | None = None, name: str | None = None) -> Target:

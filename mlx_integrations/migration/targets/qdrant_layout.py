@@ -6,12 +6,12 @@ from uuid import UUID, uuid5
 
 from mlx_integrations.migration.records import Document, Held, Loss, Metric, Row
 from mlx_integrations.migration.stores.llama_index_nodes import NODE, with_text
-from mlx_integrations.migration.stores.qdrant_layout import FORMER_ID, METRICS, OTHER_VECTORS, UNNAMED, Layout
+from mlx_integrations.migration.stores.qdrant_layout import CONTENT, FORMER_ID, METRICS, OTHER_VECTORS, UNNAMED, Layout
 from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, is_unicode, survivors, through_strict_json
 
 __all__ = ["DISTANCES", "LAYOUT", "held_by_qdrant", "point_id"]
 
-LAYOUT: Final = Layout(vector=UNNAMED, content_key="page_content")
+LAYOUT: Final = Layout(vector=UNNAMED, content_key=CONTENT)
 """What LangChain and LlamaIndex make when they are told nothing else."""
 DISTANCES: Final[Mapping[Metric, str]] = {metric: name for name, metric in METRICS.items()}
 
