@@ -63,7 +63,7 @@ ToKind: TypeAlias = Annotated[
         "--to-kind",
         metavar="KIND",
         help="Of the new store: chroma, lancedb, langchain-faiss, langchain-in-memory, llama-index-simple, pgvector, "
-        "qdrant. Left out: told from the place, where it can be.",
+        "qdrant, qdrant-server. Left out: told from the place, where it can be.",
     ),
 ]
 ToName: TypeAlias = Annotated[
