@@ -26,9 +26,10 @@ UNREADABLE: Final = "folder"
 _MOST_DEPTH: Final = 12
 _READ_BYTES: Final = 64_000_000  # about a second
 _SKIPPED: Final = frozenset(
-    ".git .hg .svn .mlxi-migrate .Trash __pycache__ .mypy_cache .pytest_cache .ruff_cache .tox .nox node_modules "
+    ".git .hg .svn .Trash __pycache__ .mypy_cache .pytest_cache .ruff_cache .tox .nox node_modules "
     "site-packages".split()
 )
+_OURS: Final = ".mlxi-"  # in the name of whatever a migration makes
 _ENVIRONMENT: Final = "pyvenv.cfg"
 _TABLE: Final = ".lance"
 _WORDS: Final = {
@@ -257,7 +258,7 @@ def _not_seen(folder: Path, reason: str) -> Found:
 
 
 def _is_worth_it(name: str) -> bool:
-    return name not in _SKIPPED and not name.endswith(_TABLE)
+    return name not in _SKIPPED and not name.endswith(_TABLE) and _OURS not in name
 
 
 def _listed(folder: Path) -> Listing:

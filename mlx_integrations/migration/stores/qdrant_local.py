@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mlx_integrations.adapters.qdrant_records import record_in, with_record
 from mlx_integrations.errors import SidecarError, StoreChangedError, StoreError
 from mlx_integrations.migration.files import flush_folder
+from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.qdrant_folder import Meta, Point, QdrantFolder, write_json, write_points
@@ -39,6 +40,7 @@ from mlx_integrations.migration.stores.qdrant_layout import (
     chosen_vector,
     content_key_of,
     missing_texts,
+    models_of,
     others_of,
     split_name,
     without_vector,
@@ -150,6 +152,7 @@ class _Reader:
             metric=METRICS.get(_params(settings)[layout.vector]["distance"], "unknown"),
             index="exact search",
             fingerprint=record,
+            likely_model=likely_model(tuple(sizes), fingerprint=record, hints=models_of(layout.vector)),
             bytes=points.path.stat().st_size,
             findings=tuple(found),
             extra={"vector": layout.vector, "content_key": layout.content_key, "collection": collection},
