@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlx_integrations.cli.console import print_json, say
-from mlx_integrations.cli.migrate.options import Address, Name, To, ToKind, ToName, WorkDir
+from mlx_integrations.cli.migrate.options import Address, AsText, Name, To, ToKind, ToName, WorkDir
 from mlx_integrations.cli.migrate.parts import executor_for, open_at
 from mlx_integrations.cli.migrate.printing import amount, print_facts
 from mlx_integrations.cli.options import AsJson, Offline
@@ -28,6 +28,7 @@ def report(
     to: To = None,
     to_kind: ToKind = None,
     to_name: ToName = None,
+    as_text: AsText = None,
     work_dir: WorkDir = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write a page of HTML: it needs nothing else.")
@@ -43,7 +44,7 @@ def report(
     from mlx_integrations.migration.report.measure import measure_migration
     from mlx_integrations.migration.workspace import no_run
 
-    store = open_at(address, name, to=to, to_kind=to_kind, to_name=to_name)
+    store = open_at(address, name, to=to, to_kind=to_kind, to_name=to_name, as_json=as_text)
     known = status(store, work=work_dir)
     if known is None:
         raise no_run(address)
@@ -78,7 +79,8 @@ def _told(made: "MigrationReport") -> list[tuple[str, str]]:
     """The report in a few lines."""
     from mlx_integrations.migration.report.words import percent
 
-    told = [("in use", f"the {made.in_use} vectors"), ("rows", f"{amount(made.counts.embedded)} have a new vector")]
+    in_use = f"the {made.in_use} vectors" if made.in_use in ("old", "new") else made.in_use
+    told = [("in use", in_use), ("rows", f"{amount(made.counts.embedded)} have a new vector")]
     failed = sum(not check.is_passed for check in made.checks)
     told.append(("checks", f"{len(made.checks) - failed} of {len(made.checks)} hold" if made.checks else "none yet"))
     if made.overlap is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mlx_integrations import __version__
-from mlx_integrations.errors import MigrationError, StoreError
+from mlx_integrations.errors import MigrationError, RowsError, StoreError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.journal import Journal
 from mlx_integrations.migration.moving import Move
@@ -195,7 +195,7 @@ class _Measuring:
                 usable = np.isfinite(vectors).all(axis=1, keepdims=True)
                 search, counts = _search(np.where(usable, vectors, np.float32(0)), info.metric, names)
                 seen = search_all(reader, [search], share, self._journal)
-            except StoreError as error:
+            except (StoreError, RowsError) as error:
                 self._note("old-vectors", f"{_NOT_COMPARED}: {error}")
                 return None
         if seen.unusable:
