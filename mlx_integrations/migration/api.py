@@ -8,6 +8,7 @@ A phase is written down before its work begins or after it is done, never in bet
 says how far a cut-off `publish`, `rollback` or `gc` came.
 """
 
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.engine import DEFAULT_BATCH_ROWS, Progress, embed_rows, embedded_rows
 from mlx_integrations.migration.executors.protocol import Executor, LongTexts
 from mlx_integrations.migration.journal import Journal, Phase
-from mlx_integrations.migration.protocol import Placed, Published, Store
+from mlx_integrations.migration.protocol import Placed, Published, Store, WatchesOld
 from mlx_integrations.migration.records import Finding, StoreInfo
 from mlx_integrations.migration.verify import Check, verify_contents, verify_vectors
 from mlx_integrations.migration.workspace import Workspace, no_run, work_folder
@@ -40,6 +41,7 @@ _COUNTED_ROWS: Final = 2_000
 _FLOAT_BYTES: Final = 4
 _EXAMPLES: Final = 10
 _IN_USE: Final = ("publishing", "published")
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,8 +226,7 @@ def migrate(
                 return _status(store, place)
             if place.journal.phase == "embedding":
                 place.journal.set_phase("embedded")
-            if not accept:
-                _check_dead(store, place.journal)
+            _check_dead(store, place.journal, accept=accept)
             if place.journal.fact("built") != _contents(place.journal):
                 place.journal.set_phase("building")
                 store.build(place.run, embedded_rows(store, place.journal, staging))
@@ -290,7 +291,8 @@ def rollback(store: Store, *, work: Path | None = None) -> MigrationStatus:
         phase = place.journal.phase
         if phase not in (*_IN_USE, "rolling back", "rolled back"):
             raise MigrationError(f"`{store.location}` has its old vectors in use.", store=str(store.location), hint="")
-        if phase == "published" and store.state() != place.journal.fact("published_state"):
+        published = place.journal.fact("published_state")
+        if phase in _IN_USE and published is not None and store.state() != published:
             raise StoreChangedError(
                 f"`{store.location}` was changed since its new vectors are in use: the old ones do not have all of it.",
                 store=str(store.location),
@@ -302,11 +304,20 @@ def rollback(store: Store, *, work: Path | None = None) -> MigrationStatus:
         return _status(store, place)
 
 
-def gc(store: Store, *, work: Path | None = None) -> bool:
+def gc(store: Store, *, work: Path | None = None, accept: bool = False) -> bool:
     """Delete what a migration keeps: after publishing the old vectors, otherwise everything that it made.
+
+    Args:
+        store: The store.
+        work: The folder of all runs, if not `.mlxi-migrate` beside the store.
+        accept: Delete the old vectors also if something was written to them since they are not in use.
 
     Returns:
         Whether there was something to delete.
+
+    Raises:
+        MigrationError: The migration is in the midst of publishing, or of a rollback.
+        StoreChangedError: Something was written to the old vectors, and that was not accepted.
     """
     if not work_folder(store.location, work).exists():
         if work is None:
@@ -320,11 +331,26 @@ def gc(store: Store, *, work: Path | None = None) -> bool:
                     store=str(store.location),
                     hint="Finish it first, with `mlxi migrate publish` or `mlxi migrate rollback`.",
                 )
+            if place.journal.phase == "published" and not accept:
+                _check_kept(store, place)
             place.journal.set_phase("discarding")
         _finish_cut_off(store, place)
         place.journal.close()
         Workspace.delete(store.location, work)  # the lock with the rest: while it is held, nobody takes it for theirs
     return True
+
+
+def _check_kept(store: Store, place: Workspace) -> None:
+    """See to it that nobody went on writing to the old vectors: that would be deleted with them."""
+    before = place.journal.fact("kept_state")
+    if before is not None and isinstance(store, WatchesOld) and store.kept_state(place.run) not in (None, before):
+        raise StoreChangedError(
+            f"Something was written to the old vectors of `{store.location}` although new ones are in use: a program "
+            "has had it open all the time.",
+            store=str(store.location),
+            hint="End that program, put the old vectors back with `mlxi migrate rollback`, and migrate again: that "
+            "takes in what was added. `mlxi migrate gc --accept` deletes it.",
+        )
 
 
 _GO_ON: Final = "Go on with `mlxi migrate run`."
@@ -379,12 +405,20 @@ def _check_findings(info: StoreInfo, journal: Journal, *, accept: bool) -> None:
     )
 
 
-def _check_dead(store: Store, journal: Journal) -> None:
+def _check_dead(store: Store, journal: Journal, *, accept: bool) -> None:
     count = journal.count_dead()
-    if not count:
+    if not count or (accept and journal.count()):
         return
     dead = list(islice(journal.dead_letters(), _EXAMPLES))
     told = "; ".join(f"`{each.id}`: {each.reason}" for each in dead[:3])
+    if not journal.count():  # the model is at fault, or the options: nobody means an empty store
+        raise RowsError(
+            f"Not one of {count} rows of `{store.location}` can be embedded: {told}.",
+            store=str(store.location),
+            count=count,
+            ids=[each.id for each in dead],
+            hint="See to the reason, and start afresh with `--restart`.",
+        )
     raise RowsError(
         f"{count} rows of `{store.location}` cannot be embedded, such as {told}.",
         store=str(store.location),
@@ -430,13 +464,15 @@ def _publish(store: Store, place: Workspace) -> MigrationStatus:
     """Put the new vectors in use, and read them back from there."""
     journal, run = place.journal, place.run
     if journal.phase == "published":
+        _check_in_use(store, place)
         return _status(store, place)
-    if journal.phase == "verified":
+    if journal.phase == "verified" or store.published(run) in ("old", "nothing"):
         if store.state() != journal.fact("state"):
+            journal.set_phase("verified")  # from which a run goes on, also if publishing was cut off before
             raise StoreChangedError(f"`{store.location}` was changed after it was embedded.", store=str(store.location))
         if isinstance(store, Placed):
             store.check_place(run)
-        journal.set_phase("publishing")
+        journal.set_phase("publishing", published_state=None, kept_state=None)
     try:
         store.publish(run)
     except StoreChangedError:
@@ -445,17 +481,52 @@ def _publish(store: Store, place: Workspace) -> MigrationStatus:
         raise
     if (shown := store.published(run)) != "new":
         raise StoreError(f"`{store.location}` shows `{shown}` vectors after publishing.", store=str(store.location))
+    if journal.fact("published_state") is None:
+        _note_state(store, place)
     built = store.built(run)
     try:
         checks, _ = verify_contents(built, journal, run.fingerprint.dimensions)
     finally:
         built.close()
     if not all(check.is_passed for check in checks):
-        journal.set_phase("rolling back")
-        _finish_cut_off(store, place)
-        _judge(store, place, checks)
-    journal.set_phase("published", published_state=store.state())
+        # What programs have written to it since it is in use makes it another one, and must not be taken back.
+        if store.state() == journal.fact("published_state"):
+            journal.set_phase("rolling back")
+            _finish_cut_off(store, place)
+            _judge(store, place, checks)
+        _logger.warning("`%s` was changed as soon as its new vectors were in use; they stay in use.", store.location)
+    journal.set_phase("published")
     return _status(store, place)
+
+
+def _note_state(store: Store, place: Workspace) -> None:
+    """Remember what was published, and what is kept, so that later changes of them are not lost."""
+    journal, run = place.journal, place.run
+    kept = store.kept_state(run) if isinstance(store, WatchesOld) else None
+    with journal.transaction():
+        journal.set_fact("published_state", store.state())
+        # Somebody may have written to the old vectors in the moment before they were replaced.
+        journal.set_fact("kept_state", None if kept is None else journal.fact("state"))
+
+
+def _check_in_use(store: Store, place: Workspace) -> None:
+    """See to it that a store which is published still has those vectors, and was not made anew since."""
+    run = place.run
+    if store.published(run) == "new":
+        if isinstance(store, Placed):
+            return
+        info = store.describe()
+        record = info.fingerprint
+        is_same_model = record is not None and not record.differences(run.fingerprint)
+        if is_same_model and set(info.dimensions) <= {run.fingerprint.dimensions}:
+            return
+    if store.state() != place.journal.fact("published_state"):
+        raise JournalError(
+            f"`{store.location}` does not have the vectors any more that its migration has put in use: it was made "
+            "anew since, or has no record of its model.",
+            store=str(store.location),
+            hint="Forget that migration with `mlxi migrate gc`, which deletes what it has kept, and run it again.",
+        )
 
 
 def _status(store: Store, place: Workspace) -> MigrationStatus:

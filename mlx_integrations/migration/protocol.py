@@ -25,7 +25,19 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Embedded", "KeepsOld", "Placed", "Published", "Reader", "Run", "Source", "Store", "Surveys", "Target"]
+__all__ = [
+    "Embedded",
+    "KeepsOld",
+    "Placed",
+    "Published",
+    "Reader",
+    "Run",
+    "Source",
+    "Store",
+    "Surveys",
+    "Target",
+    "WatchesOld",
+]
 
 Published = Literal["old", "between", "new", "nothing"]
 """What a store's own name stands for: the old vectors, the new ones, neither yet because publishing was cut off, or
@@ -159,6 +171,15 @@ class KeepsOld(Protocol):
         Raises:
             StoreError: They were discarded.
         """
+        ...
+
+
+@runtime_checkable
+class WatchesOld(Protocol):
+    """What a store has to offer besides if programs that had it open may go on writing to the old vectors."""
+
+    def kept_state(self, run: Run) -> str | None:
+        """What `state` would say if the old vectors, which are kept, were in use; `None` if there are none."""
         ...
 
 

@@ -4,9 +4,9 @@ import contextlib
 import hashlib
 import logging
 import re
-import shutil
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ _FOLDER: Final = ".mlxi-migrate"
 _JOURNAL: Final = "journal.sqlite"
 _VECTORS: Final = "vectors.f32"
 _LOCK: Final = "lock"
+_FILES: Final = (_JOURNAL, f"{_JOURNAL}-wal", f"{_JOURNAL}-shm", _VECTORS)
 _LOCKS: Final = "migration-locks"
 _PORTS: Final = {"http": 80, "https": 443, "postgres": 5432, "postgresql": 5432}
 _ID_LENGTH: Final = 12
@@ -46,17 +47,24 @@ def work_folder(location: StoreLocation, base: Path | None = None) -> Path:
     if location.is_remote:
         return (base or migrations_folder()) / _name_of(location)
     path = location.path
-    name = path.name if location.name is None else f"{path.name}.{location.name}"
-    if location.target is not None:
-        name = f"{name}.to-{_name_of(location.target)}"
-    return (base or path.parent / _FOLDER) / name
+    if base is not None:  # where runs of stores of several folders may be, and stores themselves
+        return base / _name_of(location)
+    if location.name is None and location.target is None:
+        return path.parent / _FOLDER / path.name
+    # Without the folder that both are in, which may be moved with the store.
+    own = replace(location, address=path.name)
+    return path.parent / _FOLDER / _name_of(own)
 
 
 def _name_of(location: StoreLocation) -> str:
-    """A folder's name for a store on a server, or for one that is moved to: readable, and another one for each."""
-    whole = str(location)
-    digest = hashlib.blake2b(whole.encode(), digest_size=4).hexdigest()
-    shown = whole.partition("://")[2] if location.is_remote else location.path.name
+    """A folder's name for a store: readable, and another one for each."""
+    parts = [location.address, location.name or "", "" if location.target is None else str(location.target)]
+    digest = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    shown = str(location).partition("://")[2] if location.is_remote else location.path.name
+    if location.name is not None and not location.is_remote:
+        shown = f"{shown}.{location.name}"
+    if location.target is not None:
+        shown = f"{shown[: _LONGEST_NAME // 2]}.to-{location.target.path.name}"
     return f"{_NO_NAME.sub('-', shown)[:_LONGEST_NAME]}-{digest}"
 
 
@@ -126,7 +134,7 @@ class Workspace:
     def forget(self) -> None:
         """Delete journal and vectors; the lock stays as long as it is held."""
         self.journal.close()
-        for name in (_JOURNAL, f"{_JOURNAL}-wal", f"{_JOURNAL}-shm", _VECTORS):
+        for name in _FILES:
             (self.folder / name).unlink(missing_ok=True)
 
     @staticmethod
@@ -164,8 +172,11 @@ class Workspace:
     def delete(location: StoreLocation, base: Path | None = None) -> None:
         """Delete what a run left, and the folder of runs if this was the last one."""
         folder = work_folder(location, base)
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # there are others
+        with contextlib.suppress(OSError):  # there is something else in it, or there are others
+            for name in (*_FILES, _LOCK):
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
+        with contextlib.suppress(OSError):
             folder.parent.rmdir()
 
 
@@ -215,7 +226,7 @@ def _lock(path: Path, location: StoreLocation) -> Iterator[None]:
 @contextlib.contextmanager
 def _lock_of_user(location: StoreLocation) -> Iterator[None]:
     """A second lock, where runs that are kept in other folders see it; one for each store, by whatever name it goes."""
-    digest = hashlib.blake2b(_identity(location).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(_identity(location).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     path = state_folder() / _LOCKS / f"{digest}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -160,6 +160,12 @@ def gc(
     to_kind: ToKind = None,
     to_name: ToName = None,
     work_dir: WorkDir = None,
+    accept: Annotated[
+        bool,
+        typer.Option(
+            "--accept", help="Also if programs that had the store open have written to the old vectors, which is lost."
+        ),
+    ] = False,
     bulk: Bulk = False,
     yes: Yes = False,
 ) -> None:
@@ -181,7 +187,7 @@ def gc(
         if not ask(f"Delete {what}?"):
             say("Nothing was deleted.")
             raise typer.Exit
-    say("Deleted." if collect(store, work=work_dir) else "There is nothing to delete.")
+    say("Deleted." if collect(store, work=work_dir, accept=accept) else "There is nothing to delete.")
 
 
 def _deleted(known: "MigrationStatus", *, is_move: bool) -> str:

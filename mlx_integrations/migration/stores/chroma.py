@@ -238,6 +238,11 @@ class ChromaStore(_Reader):
             raise self._no_longer_there()
         return _Reader(self.location, self._name)
 
+    def kept_state(self, run: Run) -> str | None:
+        """The state of the old collection: a client that had it open knows it by its id, and goes on writing to it."""
+        found = self._file.collections().get(self._old(run))
+        return None if found is None else f"{found.id}:{self._file.last_change(found)}"
+
     def published(self, run: Run) -> Published:
         """Which vectors are in use, by the names of the collections."""
         names = self._file.collections()

@@ -21,6 +21,7 @@ __all__ = [
     "choose_factory",
     "empty_index",
     "factory_of",
+    "is_plain_list",
     "load_faiss",
     "write_flat",
     "write_trained",
@@ -165,6 +166,11 @@ def empty_index(factory: str, dimensions: int, metric: Metric) -> Any:
         return None
 
 
+def is_plain_list(factory: str, metric: Metric) -> bool:
+    """Whether `write_flat` writes all that there is to an index."""
+    return factory == FLAT and metric != "manhattan"
+
+
 def write_flat(path: Path, dimensions: int, metric: Metric, parts: "Iterable[NDArray[np.float32]]") -> int:
     """Write vectors as an index of the kind `Flat`, without holding them in memory; on the disk when it returns.
 
@@ -269,8 +275,11 @@ def choose_factory(wanted: str, current: str, dimensions: int, metric: Metric, s
         store: The store, for messages.
 
     Raises:
-        StoreError: Another kind is wanted, and FAISS makes none.
+        StoreError: Another kind is wanted, and FAISS makes none; or it compares in a way that is not kept.
     """
+    if metric not in _METRIC_NUMBERS:
+        message = f"The index of `{store}` compares vectors in a way of FAISS that is not known here, and not kept."
+        raise StoreError(message, store=store, hint="Those by inner product, L2 and L1 can be migrated.")
     factory = wanted or current
     if factory == FLAT or empty_index(factory, dimensions, metric) is not None:
         return factory

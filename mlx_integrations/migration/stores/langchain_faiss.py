@@ -16,7 +16,13 @@ from mlx_integrations.errors import RowsError, StoreError
 from mlx_integrations.migration.likely import SAMPLED_ROWS, likely_model
 from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
-from mlx_integrations.migration.stores.faiss_index import FLAT, IndexFile, choose_factory, write_flat, write_trained
+from mlx_integrations.migration.stores.faiss_index import (
+    IndexFile,
+    choose_factory,
+    is_plain_list,
+    write_flat,
+    write_trained,
+)
 from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state
 from mlx_integrations.migration.stores.langchain_pickle import STREAMED_BYTES, Documents, read_documents
 from mlx_integrations.sidecar import sidecar_of
@@ -169,7 +175,7 @@ class LangChainFaissStore(SwappedStore, _Index):
         factory = self.index_for(run.fingerprint.dimensions, run.index)
         with self._swap.placing(run) as part:
             count = write_flat(part, run.fingerprint.dimensions, run.metric, self._in_order(rows))
-            if factory != FLAT and count:
+            if count and not is_plain_list(factory, run.metric):
                 trained = part.with_name(f"{part.name}.trained")
                 write_trained(trained, part, factory, run.metric, self._index)
                 trained.replace(part)

@@ -20,11 +20,11 @@ from mlx_integrations.migration.likely import SAMPLED_ROWS, likely_model
 from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Document, Finding, Metric, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.faiss_index import (
-    FLAT,
     IndexFile,
     choose_factory,
     factory_of,
     is_exact,
+    is_plain_list,
     load_faiss,
     write_flat,
     write_trained,
@@ -44,7 +44,7 @@ _VECTORS: Final = "default__vector_store.json"
 _INDEX_STORE: Final = "index_store.json"
 _ID_MAP: Final = "id_map.json"
 _MAPS: Final = (b"IxMp", b"IxM2")  # the first letters of an index with numbers of its own for its vectors
-_METRICS: Final[dict[int, Metric]] = {0: "dot", 1: "euclidean"}
+_METRICS: Final[dict[int, Metric]] = {0: "dot", 1: "euclidean", 2: "manhattan"}
 _FACTS_END: Final = 37  # four letters, dimensions, count, two numbers that mean nothing, is_trained, metric
 _EXAMPLES: Final = 5
 
@@ -246,7 +246,7 @@ class LlamaIndexFaissStore(SwappedStore, _Index):
             positions: list[int] = []
             parts = self._given(rows, positions, may_leave_out=isinstance(source, _Mapped))
             count = write_flat(part, run.fingerprint.dimensions, run.metric, parts)
-            if factory != FLAT and count:
+            if count and not is_plain_list(factory, run.metric):
                 trained = part.with_name(f"{part.name}.trained")
                 write_trained(trained, part, factory, run.metric, self._settings(source, part))
                 trained.replace(part)

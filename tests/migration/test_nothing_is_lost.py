@@ -1,0 +1,213 @@
+"""What users may do at the wrong moment, and what they may have where runs are kept: nothing of theirs is lost."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlx_integrations.errors import JournalError, RowsError, StoreChangedError, StoreError
+from mlx_integrations.migration.api import gc, migrate, publish, rollback, status
+from mlx_integrations.migration.protocol import Run
+from mlx_integrations.migration.records import StoreLocation
+from mlx_integrations.migration.stores.chroma import ChromaStore
+from mlx_integrations.migration.stores.in_memory import InMemoryDump
+from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
+from mlx_integrations.migration.workspace import work_folder
+from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, executor, save_faiss, texts, vectors
+
+
+def dump(path: Path, count: int, dimensions: int = OLD_DIMENSIONS) -> Path:
+    """A file as `InMemoryVectorStore.dump` writes it, in place."""
+    made = vectors(count, dimensions).tolist()
+    entries = {
+        f"doc-{number}": {"id": f"doc-{number}", "vector": vector, "text": text, "metadata": {}}
+        for number, (text, vector) in enumerate(zip(texts(count), made, strict=True))
+    }
+    path.write_text(json.dumps(entries))
+    return path
+
+
+# Where runs are kept
+
+
+def test_a_store_that_lies_where_runs_are_kept_is_not_deleted(tmp_path: Path) -> None:
+    folder = save_faiss(tmp_path / "store", texts(10))
+    assert migrate(LangChainFaissStore(folder), executor(), work=tmp_path).in_use == "new"
+    assert not (folder / "journal.sqlite").exists()
+    assert gc(LangChainFaissStore(folder), work=tmp_path)
+    assert LangChainFaissStore(folder).describe().count == 10
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_what_somebody_has_put_beside_a_journal_stays(tmp_path: Path) -> None:
+    store = LangChainFaissStore(save_faiss(tmp_path / "store", texts(10)))
+    migrate(store, executor())
+    (work_folder(store.location) / "notes.txt").write_text("mine")
+    assert gc(store)
+    assert [path.name for path in work_folder(store.location).iterdir()] == ["notes.txt"]
+
+
+def test_stores_of_one_name_have_runs_of_their_own_in_one_folder(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    first, second = (LangChainFaissStore(save_faiss(tmp_path / name / "db", texts(10))) for name in "ab")
+    assert migrate(first, executor(), work=work).in_use == "new"
+    assert status(second, work=work) is None
+    assert migrate(second, executor(), work=work).in_use == "new"
+    assert gc(second, work=work)
+    assert rollback(first, work=work).in_use == "old"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("/here/db", "notes.v2"), ("/here/db.notes", "v2")),
+        (("/here/db", "notes"), ("/here/db.notes", None)),
+        (("/here/db", "Notes"), ("/here/db", "notes")),
+        (("/here/db", "a/b"), ("/here/db", "a b")),
+        (("/here/" + "d" * 250, "a"), ("/here/" + "d" * 250, "b")),
+        (("/here/db", "c" * 400 + "a"), ("/here/db", "c" * 400 + "b")),
+        (("/here/db", "../../other"), ("/here/db", "../other")),
+        (("/here/db", "Ünïcode 名 \ud800"), ("/here/db", "Ünïcode 名 \udfff")),
+    ],
+)
+def test_stores_of_one_folder_have_runs_of_their_own(
+    first: tuple[str, str | None], second: tuple[str, str | None]
+) -> None:
+    places = [work_folder(StoreLocation(kind="any", address=address, name=name)) for address, name in (first, second)]
+    assert len({str(place).casefold() for place in places}) == 2
+    assert {place.parent for place in places} == {Path("/here/.mlxi-migrate")}
+    assert all(len(place.name.encode()) <= 255 for place in places)
+
+
+# Stores that are made anew
+
+
+def test_a_store_that_was_made_anew_is_not_taken_for_the_published_one(tmp_path: Path) -> None:
+    folder = save_faiss(tmp_path / "store", texts(10))
+    migrate(LangChainFaissStore(folder), executor())
+    shutil.rmtree(folder)
+    save_faiss(folder, texts(12))
+    for verb in (lambda store: migrate(store, executor()), publish):
+        with pytest.raises(JournalError, match="made anew") as caught:
+            verb(LangChainFaissStore(folder))
+        assert "mlxi migrate gc" in caught.value.hint
+    assert gc(LangChainFaissStore(folder))
+    done = migrate(LangChainFaissStore(folder), executor())
+    assert (done.in_use, done.embedded) == ("new", 12)
+
+
+def test_a_published_store_without_its_record_is_still_the_published_one(tmp_path: Path) -> None:
+    folder = save_faiss(tmp_path / "store", texts(10))
+    migrate(LangChainFaissStore(folder), executor())
+    (folder / "mlxi-embedding.json").unlink()
+    assert migrate(LangChainFaissStore(folder), executor()).phase == "published"
+
+
+# What comes between
+
+
+class _Interrupted(InMemoryDump):
+    """Is interrupted at a moment of publishing."""
+
+    before = True
+
+    def publish(self, run: Run) -> None:
+        if not self.before:
+            super().publish(run)
+            self.built = self._interrupt  # type: ignore[method-assign,assignment]
+            return
+        raise KeyboardInterrupt
+
+    def _interrupt(self, run: Run) -> None:
+        raise KeyboardInterrupt
+
+
+def test_what_is_added_after_publishing_was_cut_off_is_taken_in(tmp_path: Path) -> None:
+    path = dump(tmp_path / "store.json", 10)
+    with pytest.raises(KeyboardInterrupt):
+        migrate(_Interrupted(path), executor())
+    dump(path, 15)
+    with pytest.raises(StoreChangedError, match="after it was embedded"):
+        publish(InMemoryDump(path))
+    assert InMemoryDump(path).describe().count == 15
+    done = migrate(InMemoryDump(path), executor())
+    assert (done.in_use, done.embedded) == ("new", 15)
+
+
+@pytest.mark.parametrize("verb", [rollback, publish])
+def test_what_is_added_while_the_new_vectors_are_looked_at_is_not_taken_back(tmp_path: Path, verb: object) -> None:
+    path = dump(tmp_path / "store.json", 10)
+    store = _Interrupted(path)
+    store.before = False
+    with pytest.raises(KeyboardInterrupt):
+        migrate(store, executor())
+    dump(path, 12, NEW_DIMENSIONS)
+    if verb is publish:
+        assert publish(InMemoryDump(path)).phase == "published"
+    with pytest.raises(StoreChangedError):
+        rollback(InMemoryDump(path))
+    info = InMemoryDump(path).describe()
+    assert (info.count, info.dimensions) == (12, (NEW_DIMENSIONS,))
+
+
+_LATE: str = """
+import sys, chromadb
+collection = chromadb.PersistentClient(sys.argv[1]).create_collection("notes", embedding_function=None)
+def add(first, count):
+    ids = [f"doc-{number}" for number in range(first, first + count)]
+    collection.add(ids=ids, documents=[f"{each} in words" for each in ids], embeddings=[[1.0, 2.0, 3.0]] * count)
+add(0, 5)
+print("there", flush=True)
+input()
+add(5, 1)
+"""
+
+
+def test_what_a_program_goes_on_writing_to_old_vectors_is_not_deleted(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", _LATE, str(tmp_path / "store")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "there\n"
+        assert migrate(ChromaStore(tmp_path / "store"), executor()).in_use == "new"
+        program.communicate("now\n")
+    store = ChromaStore(tmp_path / "store", "notes")
+    assert store.describe().count == 5
+    with pytest.raises(StoreChangedError, match="old vectors") as caught:
+        gc(store)
+    assert "mlxi migrate rollback" in caught.value.hint
+    rollback(store)
+    done = migrate(store, executor())
+    assert (done.in_use, done.embedded) == ("new", 6)
+    assert gc(store)
+    assert store.describe().count == 6
+
+
+# What is accepted
+
+
+def test_an_empty_store_is_not_made_of_one_whose_rows_were_all_refused(tmp_path: Path) -> None:
+    path = dump(tmp_path / "store.json", 10)
+    with pytest.raises(RowsError, match="Not one of 10 rows"):
+        migrate(InMemoryDump(path), executor(max_tokens=2, long_texts="error"), accept=True)
+    assert InMemoryDump(path).describe().dimensions == (OLD_DIMENSIONS,)
+
+
+@pytest.mark.parametrize("factory", ["Flat", "HNSW8"])
+def test_how_faiss_compares_is_kept_or_the_store_is_refused(tmp_path: Path, factory: str) -> None:
+    import faiss
+
+    def with_metric(name: str, metric: int) -> Path:
+        folder = save_faiss(tmp_path / name, texts(10))
+        index = faiss.index_factory(OLD_DIMENSIONS, factory, metric)
+        index.add(vectors(10, OLD_DIMENSIONS))
+        faiss.write_index(index, str(folder / "index.faiss"))
+        return folder
+
+    folder = with_metric("known", faiss.METRIC_L1)
+    assert migrate(LangChainFaissStore(folder), executor()).in_use == "new"
+    assert faiss.read_index(str(folder / "index.faiss")).metric_type == faiss.METRIC_L1
+    with pytest.raises(StoreError, match="compares vectors in a way"):
+        migrate(LangChainFaissStore(with_metric("other", faiss.METRIC_Linf)), executor())
