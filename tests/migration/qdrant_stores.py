@@ -1,5 +1,6 @@
 """How Qdrants are made for tests: folders of its local mode, and collections of a server, by their own client."""
 
+import functools
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -75,14 +76,36 @@ class FolderContract(StoreContract):
         return str(point_id(document))
 
 
-class FolderAliasContract(FolderContract):
+class OfAliasContract(StoreContract):
+    """What an alias of a collection has to be tried with besides: it is read as the collection is."""
+
+    test_it_is_a_store = None  # type: ignore[assignment]
+    test_every_document_is_read = None  # type: ignore[assignment]
+    test_metadata_is_read = None  # type: ignore[assignment]
+    test_reading_goes_on_after_any_key = None  # type: ignore[assignment]
+    test_vectors_are_those_of_the_keys = None  # type: ignore[assignment]
+    test_an_unknown_key_has_no_vector = None  # type: ignore[assignment]
+    test_an_empty_store_is_one = None  # type: ignore[assignment]
+    test_nothing_is_no_store = None  # type: ignore[assignment]
+    test_nothing_is_built_at_first = None  # type: ignore[assignment]
+    test_a_build_that_was_cut_off_is_made_again = None  # type: ignore[assignment]
+    test_nothing_can_be_published_that_was_not_built = None  # type: ignore[assignment]
+    test_what_is_added_meanwhile_is_taken_in = None  # type: ignore[assignment]
+
+
+class FolderAliasContract(OfAliasContract, FolderContract):
     def make(self, folder: Path, contents: Sequence[Document]) -> None:
         filled(folder, contents, "notes-2025")
         alias(folder, "notes", "notes-2025")
 
 
 def client() -> QdrantClient:
-    return QdrantClient(url=os.environ[URL_VARIABLE], check_compatibility=False)
+    return _client_of(os.environ[URL_VARIABLE])
+
+
+@functools.cache
+def _client_of(url: str) -> QdrantClient:
+    return QdrantClient(url=url, check_compatibility=False)
 
 
 def name_of(folder: Path) -> str:
@@ -133,7 +156,7 @@ class KilledServerContract(ServerContract):
         return EvenBetween(os.environ[URL_VARIABLE], name_of(folder))
 
 
-class ServerAliasContract(ServerContract):
+class ServerAliasContract(OfAliasContract, ServerContract):
     def make(self, folder: Path, contents: Sequence[Document]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         fill(client(), contents, f"{name_of(folder)}-2025")
