@@ -11,7 +11,7 @@ from tests.postgres import server_url
 TABLE, COLLECTION, SHARED = (
     f"tests.migration.test_pgvector:{name}" for name in ("TestTable", "TestCollection", "TestSharedTable")
 )
-CASES = [(TABLE, "migrate"), (TABLE, "publish"), (SHARED, "publish"), (SHARED, "rollback")]
+CASES = [(TABLE, "publish"), (SHARED, "publish")]
 IS_LONG = "MLXI_CRASH_POINTS" in os.environ
 if IS_LONG:
     CASES = [
