@@ -236,7 +236,7 @@ class Move:
 
     def replaced(self, run: Run) -> Reader:
         """The source, which keeps its vectors."""
-        return Move(self.source, self.target, as_json=self._as_json)
+        return _Lent(self.source, self.target, as_json=self._as_json)
 
     def build(self, run: Run, rows: Iterator[Embedded]) -> None:
         """Make the target, beside its place."""
@@ -297,6 +297,12 @@ class Move:
             name: _as_text(value) if name in self._as_json else value for name, value in document.metadata.items()
         }
         return replace(document, metadata=metadata)
+
+
+class _Lent(Move):
+    """The source, for whoever reads it and lets go of it: the connections are the move's."""
+
+    def close(self) -> None: ...
 
 
 def open_move(store: Reader, target: Target, *, as_json: Collection[str] = ()) -> Move:

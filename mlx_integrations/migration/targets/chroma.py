@@ -120,13 +120,13 @@ class ChromaTarget:
         self.check(run)
         if self._is_in_folder(run):
             with self._place.filling(run) as folder, opened_client(folder, is_new=True) as client:
-                self._fill(client, self._name, run, source, rows)
+                self._fill(client, self._name, run, rows)
             return
         with opened_client(self._location.path) as client:
             for name in (self._part(run), self._built(run)):
                 if name in self._collections():
                     client.delete_collection(name)
-            self._fill(client, self._part(run), run, source, rows, {_RUN: run.id}).modify(name=self._built(run))
+            self._fill(client, self._part(run), run, rows, {_RUN: run.id}).modify(name=self._built(run))
 
     def built(self, run: Run) -> BuiltCollection:
         """The collection."""
@@ -200,16 +200,11 @@ class ChromaTarget:
         client: Any,
         name: str,
         run: Run,
-        source: StoreInfo,
         rows: Iterator[Embedded],
-        metadata: Mapping[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> Any:
-        settings = source.extra if source.location.kind == KIND else {}
         made = client.create_collection(
-            name,
-            metadata={**settings.get("metadata", {}), **(metadata or {})} or None,
-            configuration={"hnsw": {**settings.get("hnsw", {}), "space": _SPACES[run.metric]}},
-            embedding_function=None,
+            name, metadata=metadata, configuration={"hnsw": {"space": _SPACES[run.metric]}}, embedding_function=None
         )
         write_record(made, run.fingerprint)
         at_once = client.get_max_batch_size()
