@@ -85,7 +85,7 @@ class Outcome:
         elif is_dataclass(result) and not isinstance(result, type):
             result = asdict(result)
         return {
-            "address": self.job.address,
+            "address": self.job.shown_address,
             "name": self.job.name,
             "model": self.job.wanted.model,
             "state": self.state,

@@ -71,9 +71,14 @@ class Job:
     folder: Path | None = field(default=None, compare=False)
 
     @property
+    def shown_address(self) -> str:
+        """The address without passwords and keys."""
+        return _without_secrets(self.address) if "://" in self.address else self.address
+
+    @property
     def label(self) -> str:
         """What to call it: its address below the folder that all are in, and its name."""
-        address = self.address
+        address = self.shown_address
         if self.folder is not None and "://" not in address and Path(address).is_relative_to(self.folder):
             address = str(Path(address).relative_to(self.folder))
         return address if self.name is None else f"{address}: {self.name}"
@@ -89,7 +94,7 @@ class Job:
 
     def command(self, verb: str = "run") -> str:
         """The command that does this for this store alone, and goes on with what was begun."""
-        words = ["mlxi", "migrate", verb, self.address]
+        words = ["mlxi", "migrate", verb, self.shown_address]
         options: dict[str, Any] = {"--name": self.name, "--work-dir": self.wanted.work}
         if verb == "run":
             long_texts = None if self.wanted.long_texts == "truncate" else self.wanted.long_texts
@@ -134,6 +139,15 @@ def jobs_of(
 def _job(place: Place, wanted: Wanted, folder: Path) -> Job:
     path = place.path.resolve()
     return Job(address=str(path), name=place.name, wanted=wanted, place=place, folder=folder.resolve())
+
+
+def _without_secrets(url: str) -> str:
+    """A URL with no more of it than scheme, host and path; of databases the user, too. Elsewhere that is a key."""
+    scheme, _, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    user, _, host = place.rpartition("@")
+    name = user.partition(":")[0] if user and scheme.startswith("postgres") else ""
+    return f"{scheme}://{name}{'@' if name else ''}{host}{slash}{path.partition('?')[0]}"
 
 
 def _once(jobs: list[Job]) -> list[Job]:

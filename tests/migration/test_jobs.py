@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlx_integrations.errors import ConfigurationError, StoreError
+from mlx_integrations.migration.bulk import Outcome
 from mlx_integrations.migration.contract import documents
 from mlx_integrations.migration.jobs import Job, Wanted, jobs_of
 from tests.migration.stores import save_faiss, texts
@@ -207,6 +208,22 @@ def test_the_command_for_one_store_goes_on_with_it(folder: Path) -> None:
         *("--model", "a b", "--dimensions", "64", "--long-texts", "mean", "--index", "HNSW8"),
     ]
     assert shlex.split(Job(address="x", name=None, wanted=USUAL).command("gc")) == ["mlxi", "migrate", "gc", "x"]
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me:secret@host:5432/db?password=secret", "postgresql://me@host:5432/db"),
+        ("postgresql://me:sec@ret@host/db", "postgresql://me@host/db"),
+        ("https://secret@qdrant.example:6333", "https://qdrant.example:6333"),
+        ("http://key:secret@host", "http://host"),
+    ],
+)
+def test_secrets_are_shown_nowhere(tmp_path: Path, address: str, shown: str) -> None:
+    (job,) = listed(tmp_path, f'[[stores]]\naddress = "{address}"\nname = "notes"\n')
+    assert job.address == address and job.shown_address == shown
+    told = f"{job.label} {job.command()} {Outcome(job=job, state='failed').to_dict()}"
+    assert "secret" not in told and "sec@ret" not in told and shown in told
 
 
 def test_a_damaged_store_is_still_a_job(folder: Path) -> None:
