@@ -52,10 +52,11 @@ def guarded(
     Nothing is loaded or compared yet. The first addition or question compares, before it embeds or writes anything, and
     raises `EmbeddingMismatchError` if another model made the store's vectors. `verify_store` does it at once.
 
-    The first addition writes the fingerprint: for Chroma, Qdrant and pgvector into their own database, for FAISS and
-    `InMemoryVectorStore` when they are saved (`save_local`, `dump`), for any other store at `path`. Questions write
-    nothing. A store that has vectors but no fingerprint is known by them: a few of its own texts are embedded again and
-    have to come out as they did. Where a store cannot show its vectors, it is adopted, and a line of log says so.
+    The first addition writes the fingerprint: for Chroma, Qdrant, LanceDB and pgvector into their own database, for
+    FAISS and `InMemoryVectorStore` when they are saved (`save_local`, `dump`), for any other store at `path`. Questions
+    write nothing. A store that has vectors but no fingerprint is known by them: a few of its own texts are embedded
+    again and have to come out as they did. Where a store cannot show its vectors, it is adopted, and a line of log says
+    so.
 
     Args:
         store: It is changed, and returned.

@@ -45,9 +45,9 @@ def guarded(index: IndexT, *, path: str | Path | None = None, adopt: bool = Fals
     anything, and raises `EmbeddingMismatchError` if another model made the vectors. `verify_index` does it at once.
 
     `index.storage_context.persist(folder)` writes the fingerprint into the folder. For a vector store that keeps
-    itself, the first insertion writes it: for Chroma and Qdrant into the collection's metadata, where a store of
+    itself, the first insertion writes it: for Chroma, Qdrant and LanceDB into its own metadata, where a store of
     LangChain finds it too, for any other at `path`. Questions write nothing. An index without a fingerprint is known by
-    its vectors, if they are in a `SimpleVectorStore`, in FAISS, in Chroma or in Qdrant: a few of its own texts are
+    its vectors, if they are in a `SimpleVectorStore`, in FAISS, Chroma, Qdrant or LanceDB: a few of its own texts are
     embedded again and have to come out as they did. Any other is adopted, and a line of log says so.
 
     Args:

@@ -91,7 +91,8 @@ class LanceDBStore(LanceReader):
                 store=str(folder),
                 hint=f"Say which: {listed}." if tables else "Name the folder that `lancedb.connect` was given.",
             )
-        location = StoreLocation(kind=KIND, address=str(path), name=table if not (vector or text) else name)
+        whole = f"{table}:{vector}:{text}".rstrip(":")
+        location = StoreLocation(kind=KIND, address=str(path), name=whole)
         super().__init__(location, path, table, (vector, text))
         self._table()
 
@@ -143,10 +144,10 @@ class LanceDBStore(LanceReader):
         """The old table."""
         if not self._is_new_in_use(run):
             return self._reader(self._folder)
-        self._settle(run)
-        if not (self._home(run) / "old").is_dir():
-            raise self._no_longer_there()
-        return self._reader(self._home(run) / "old")
+        for name in ("old", "both"):  # the second one after an exchange that was cut off
+            if (self._home(run) / name).is_dir():
+                return self._reader(self._home(run) / name)
+        raise self._no_longer_there()
 
     def published(self, run: Run) -> Published:
         """Which vectors are in use, by what the table says of its column."""
