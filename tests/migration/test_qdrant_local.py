@@ -28,7 +28,7 @@ from mlx_integrations.errors import EmbeddingMismatchError, MissingExtraError, R
 from mlx_integrations.langchain import MLXEmbeddings, guarded, verify_store
 from mlx_integrations.llama_index import MLXEmbedding, verify_index
 from mlx_integrations.llama_index import guarded as guarded_index
-from mlx_integrations.migration.api import gc, migrate, publish, rollback
+from mlx_integrations.migration.api import gc, migrate, plan_migration, publish, rollback
 from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.migration.stores.qdrant_local import QdrantLocalStore
 from mlx_integrations.testing import FakeEmbeddingBackend
@@ -251,6 +251,29 @@ def test_text_indexes_are_kept(tmp_path: Path) -> None:
     assert meta["text_indexes"] == {meta["aliases"]["notes"]: known}
     rollback(store)
     assert (folder / "meta.json").read_bytes() == before
+
+
+def test_settings_that_are_changed_after_it_was_built_are_kept(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "db", documents(10))
+    store = QdrantLocalStore(folder)
+    migrate(store, executor(), publishes=False)
+    client = QdrantClient(path=str(folder))
+    client.update_collection("notes", metadata={"owner": "ada"})
+    client.close()
+    publish(store)
+    client = QdrantClient(path=str(folder))
+    assert (client.get_collection("notes").config.metadata or {})["owner"] == "ada"
+    client.close()
+    assert store.describe().fingerprint == executor().fingerprint()
+
+
+def test_no_other_index_can_be_asked_for(tmp_path: Path) -> None:
+    store = QdrantLocalStore(filled(tmp_path / "db", documents(10)))
+    assert plan_migration(store, executor()).index == "exact search"
+    with pytest.raises(StoreError, match="cannot have the index `Flat`"):
+        plan_migration(store, executor(), index="Flat")
+    with pytest.raises(StoreError, match="cannot have the index `Flat`"):
+        migrate(store, executor(), index="Flat")
 
 
 def test_a_folder_that_is_open_elsewhere_is_told(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from mlx_integrations.migration.stores.qdrant_layout import (
     chosen_name,
     chosen_vector,
     content_key_of,
+    index_of,
     missing_texts,
     models_of,
     others_of,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
 __all__ = ["KIND", "MadeCollection", "QdrantServerStore", "address_and_key"]
 
 KIND: Final = "qdrant-server"
+_INDEX: Final = "HNSW"
 _EXAMPLES: Final = 5
 
 
@@ -89,7 +91,7 @@ class _Reader:
             count=count,
             dimensions=(int(params.size),) if count else (),
             metric=METRICS.get(str(params.distance.value), "unknown"),
-            index="HNSW",
+            index=_INDEX,
             fingerprint=record,
             likely_model=likely_model(
                 (int(params.size),) if count else (), fingerprint=record, hints=models_of(layout.vector)
@@ -189,8 +191,17 @@ class QdrantServerStore(_Reader):
         location = StoreLocation(kind=KIND, address=address, name=shown)
         super().__init__(location, server, chosen, vector, content_key)
 
+    def index_for(self, dimensions: int, wanted: str = "") -> str:
+        """The kind of index that `build` makes: a server has one only, with settings of the collection.
+
+        Raises:
+            StoreError: Another one is wanted.
+        """
+        return index_of(_INDEX, wanted, str(self.location))
+
     def build(self, run: Run, rows: Iterator[Embedded]) -> None:
         """Fill a collection of its own with the new vectors and everything else of the old one."""
+        self.index_for(run.fingerprint.dimensions, run.index)
         server, names, known = self._server, self._names(run), self._server.info(self._name)
         if str(getattr(known.config.params.sharding_method, "value", "auto")) == "custom":
             raise StoreError(f"`{self.location}` has shards of its owner's own making.", store=str(self.location))

@@ -27,6 +27,7 @@ __all__ = [
     "chosen_name",
     "chosen_vector",
     "content_key_of",
+    "index_of",
     "missing_texts",
     "models_of",
     "others_of",
@@ -261,6 +262,19 @@ def models_of(vector: str) -> list[str]:
     https://github.com/qdrant/qdrant-client/blob/master/qdrant_client/qdrant_fastembed.py
     """
     return [vector.removeprefix(_NAMED_AFTER)] if vector.startswith(_NAMED_AFTER) else []
+
+
+def index_of(known: str, wanted: str, store: str) -> str:
+    """The kind of index of a collection.
+
+    Raises:
+        StoreError: Another one is wanted.
+    """
+    if wanted in ("", known):
+        return known
+    raise StoreError(
+        f"`{store}` cannot have the index `{wanted}`.", store=store, hint=f"It has `{known}`: leave `--index` out."
+    )
 
 
 def missing_texts(count: int, examples: Sequence[str]) -> Finding:

@@ -39,6 +39,7 @@ from mlx_integrations.migration.stores.qdrant_layout import (
     chosen_name,
     chosen_vector,
     content_key_of,
+    index_of,
     missing_texts,
     models_of,
     others_of,
@@ -54,6 +55,7 @@ __all__ = ["KIND", "QdrantLocalStore"]
 
 KIND: Final = "qdrant"
 _NOTE: Final = "mlxi.json"
+_INDEX: Final = "exact search"
 
 Settings = dict[str, Any]
 """Of a collection, as `meta.json` has them."""
@@ -150,7 +152,7 @@ class _Reader:
             count=sizes.total(),
             dimensions=tuple(sorted(sizes)),
             metric=METRICS.get(_params(settings)[layout.vector]["distance"], "unknown"),
-            index="exact search",
+            index=_INDEX,
             fingerprint=record,
             likely_model=likely_model(tuple(sizes), fingerprint=record, hints=models_of(layout.vector)),
             bytes=points.path.stat().st_size,
@@ -194,8 +196,17 @@ class QdrantLocalStore(_Reader):
         super().__init__(StoreLocation(kind=KIND, address=str(path), name=shown), opened, vector, content_key)
         _vector_of(self._target()[1], vector, str(self._location))
 
+    def index_for(self, dimensions: int, wanted: str = "") -> str:
+        """The kind of index that `build` makes: the local mode has one only.
+
+        Raises:
+            StoreError: Another one is wanted.
+        """
+        return index_of(_INDEX, wanted, str(self.location))
+
     def build(self, run: Run, rows: Iterator[Embedded]) -> None:
         """Fill a collection of its own with the new vectors and everything else of the old one."""
+        self.index_for(run.fingerprint.dimensions, run.index)
         collection, settings = self._target()
         state, names = self.state(), self._names(run)
         layout = self._layout_of(collection, settings)
@@ -213,10 +224,7 @@ class QdrantLocalStore(_Reader):
         write_points(part, points(), old.raw(row for row, point in old.read() if point.dense(layout.vector) is None))
         if self.state() != state:
             raise StoreChangedError(f"`{self.location}` was changed while it was migrated.", store=str(self.location))
-        note = {
-            "settings": _changed(settings, layout.vector, run),
-            "text_indexes": self._folder.meta().get("text_indexes", {}).get(collection),
-        }
+        note = {"settings": _changed(settings, layout.vector, run), "vector": layout.vector}
         write_json(part / _NOTE, note)
         part.rename(self._folder.collection(names.new))
         flush_folder(part.parent)
@@ -251,7 +259,8 @@ class QdrantLocalStore(_Reader):
             target = meta["aliases"].get(self._name)
             kept = {"alias": target} if target is not None else _listed(meta, self._name)
             write_json(self._folder.collection(new) / _NOTE, {**note, "before": kept})
-            entry = {"settings": note["settings"], "text_indexes": note["text_indexes"]}
+            entry = _listed(meta, target or self._name)  # as it is now: settings may have been changed since
+            entry["settings"] = _changed(entry["settings"], note["vector"], run)
             if target is None:
                 _replace(meta, self._name, new, entry)
             else:
