@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mlx_integrations.cli.text import Column, table
+from mlx_integrations.cli.text import Column, printable, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,17 +35,17 @@ def is_interactive() -> bool:
 
 def say(text: str = "", *, style: str | None = None) -> None:
     """One line of talk."""
-    errors().print(text, style=style, markup=False, soft_wrap=True)
+    errors().print(printable(text), style=style, markup=False, soft_wrap=True)
 
 
 def ask(question: str, *, default: bool = False) -> bool:
     """A yes or no from a person; the default where there is none to ask."""
-    return typer.confirm(question, default=default, err=True) if is_interactive() else default
+    return typer.confirm(printable(question), default=default, err=True) if is_interactive() else default
 
 
 def print_json(value: Any) -> None:
     """One JSON document."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    typer.echo(printable(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
 
 
 def print_names(names: Iterable[str]) -> None:
@@ -57,7 +57,11 @@ def print_names(names: Iterable[str]) -> None:
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """A table that fits the terminal."""
     console = output()
-    heading, *lines = table(columns, rows, width=console.width if console.is_terminal else None)
+    heading, *lines = table(
+        columns,
+        [[printable(cell) for cell in row] for row in rows],
+        width=console.width if console.is_terminal else None,
+    )
     console.print(heading, style="bold", markup=False, soft_wrap=True)
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)

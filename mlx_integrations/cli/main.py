@@ -23,6 +23,7 @@ from mlx_integrations.cli.parts import Invocation, Parts
 from mlx_integrations.cli.route import app as route_app
 from mlx_integrations.cli.run import run as run_model
 from mlx_integrations.cli.setup import setup
+from mlx_integrations.cli.text import printable
 from mlx_integrations.errors import MLXIntegrationsError
 from mlx_integrations.types import SamplingParams
 
@@ -111,9 +112,9 @@ def main(argv: Sequence[str], parts: Parts | None = None) -> int:
 
 
 def _complain(message: str, hint: str) -> None:
-    typer.echo(f"mlxi: {message}", err=True)
+    typer.echo(f"mlxi: {printable(message)}", err=True)
     if hint:
-        typer.echo(f"hint: {hint}", err=True)
+        typer.echo(f"hint: {printable(hint)}", err=True)
 
 
 def run() -> None:

@@ -1,15 +1,25 @@
 """Numbers and times as people read them, and tables that fit the terminal. Pure."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-__all__ = ["Column", "ago", "disk", "duration", "fitted", "memory", "table"]
+__all__ = ["Column", "ago", "disk", "duration", "fitted", "memory", "printable", "table"]
 
 _GAP: Final = 2
 _MINIMUM_CELL: Final = 8
 _UNITS: Final = (("year", 365), ("month", 30), ("week", 7), ("day", 1))
+
+
+# Control characters but tabs and ends of lines, marks that turn the direction of what follows, halves of characters.
+_UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """A text that does nothing to a terminal but stand there, whoever has written it; also right within JSON."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def disk(size_bytes: float) -> str:

@@ -151,3 +151,21 @@ def test_ctrl_c_leaves_a_run_to_go_on_with(
     assert "goes on from here" in mlxi.err
     assert mlxi("run", str(folder), "--json") == 0
     assert mlxi.json["in_use"] == "new"
+
+
+def test_ids_of_a_store_do_nothing_to_a_terminal(mlxi: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "store.json"
+    entries: dict[str, dict[str, Any]] = {
+        name: {"id": name, "vector": [1.0, 2.0], "metadata": {}} for name in ("half \ud800 \x1b[2J", "whole")
+    }
+    entries["whole"]["text"] = "A text."
+    path.write_text(json.dumps(entries))
+    assert mlxi("plan", str(path)) == 0
+    assert "half \\ud800 \\u001b[2J" in mlxi.out
+    assert mlxi("plan", str(path), "--json") == 0
+    assert mlxi.json["info"]["findings"][0]["examples"] == ["half \ud800 \x1b[2J"]
+    assert mlxi("run", str(path), "--accept", "--json") == 0
+    assert mlxi.json["unembedded"] == 1
+    assert mlxi("status", str(path)) == 0
+    assert "\x1b" not in mlxi.out + mlxi.err
+    mlxi.out.encode()

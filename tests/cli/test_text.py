@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_integrations.cli.text import Column, ago, disk, duration, memory, table
+from mlx_integrations.cli.text import Column, ago, disk, duration, memory, printable, table
 
 NOW = datetime(2026, 11, 21, 12)
 
@@ -86,3 +86,18 @@ def test_no_line_is_wider_than_the_terminal(rows: list[tuple[str, str, str]], wi
     from rich.cells import cell_len
 
     assert all(cell_len(line) <= max(width, 8) for line in table(COLUMNS, rows, width=width))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b]52;c;cm0=\x07b", "a\\u001b]52;c;cm0=\\u0007b"),
+        ("gone\rhere\x9b2J", "gone\\u000dhere\\u009b2J"),
+        ("half \ud800", "half \\ud800"),
+        ("turned \u202etxt", "turned \\u202etxt"),
+        ("kept:\tÜñï 名 🙂\n", "kept:\tÜñï 名 🙂\n"),
+    ],
+)
+def test_no_text_does_anything_to_a_terminal(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    assert shown.encode()

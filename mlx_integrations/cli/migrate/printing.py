@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mlx_integrations.cli.console import output, print_json
-from mlx_integrations.cli.text import disk, duration
+from mlx_integrations.cli.text import disk, duration, printable
 
 if TYPE_CHECKING:
     from mlx_integrations.migration.api import MigrationStatus, Plan
@@ -67,7 +67,7 @@ def print_facts(facts: list[tuple[str, str]]) -> None:
     """Print names and what they stand for, in two columns."""
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
-        output().print(f"{name:<{width}}  {value}", markup=False, soft_wrap=True)
+        output().print(printable(f"{name:<{width}}  {value}"), markup=False, soft_wrap=True)
 
 
 def amount(count: float) -> str:
