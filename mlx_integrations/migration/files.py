@@ -2,8 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Final
 
-__all__ = ["copy_whole", "flush", "flush_folder", "is_same_file"]
+__all__ = ["WHEN_FULL", "copy_whole", "flush", "flush_folder", "is_same_file"]
+
+WHEN_FULL: Final = "Make room, or the folder writable, and run it again: it goes on where it stopped. Nothing is lost."
+"""The hint of whatever cannot write."""
 
 
 def flush(descriptor: int) -> None:

@@ -12,8 +12,16 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from mlx_integrations.errors import JournalError, MigrationError, MLXIntegrationsError, StoreBusyError, StoreError
+from mlx_integrations.errors import (
+    JournalError,
+    MigrationError,
+    MLXIntegrationsError,
+    SidecarError,
+    StoreBusyError,
+    StoreError,
+)
 from mlx_integrations.fingerprint import EmbeddingFingerprint
+from mlx_integrations.migration.files import WHEN_FULL
 from mlx_integrations.migration.journal import Journal
 from mlx_integrations.migration.protocol import Run
 from mlx_integrations.migration.records import StoreInfo, StoreLocation
@@ -252,14 +260,15 @@ def _identity(location: StoreLocation) -> str:
 @contextlib.contextmanager
 def told(location: StoreLocation) -> Iterator[None]:
     """Say what a disk that is full, or a folder that cannot be written to, means for a migration."""
-    hint = "Make room, or the folder writable, and run it again: it goes on where it stopped. The store is as it was."
     try:
         yield
-    except (OSError, sqlite3.OperationalError) as error:
+    except (OSError, sqlite3.OperationalError, SidecarError) as error:
+        if isinstance(error, SidecarError) and isinstance(error.__cause__, OSError):
+            error = error.__cause__
         if isinstance(error, MLXIntegrationsError):  # an endpoint that does not answer is also an `OSError`
             raise
         reason = getattr(error, "strerror", None) or str(error)
         place = f" (`{error.filename}`)" if isinstance(error, OSError) and error.filename else ""
         raise StoreError(
-            f"The migration of `{location}` cannot write: {reason}{place}.", store=str(location), hint=hint
+            f"The migration of `{location}` cannot write: {reason}{place}.", store=str(location), hint=WHEN_FULL
         ) from error

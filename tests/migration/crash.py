@@ -256,11 +256,18 @@ def run(contract: StoreContract, folder: Path, verb: str, points: int, moments: 
     return {"failures": failures, "operations": count, "kills": len(deaths)}
 
 
-def main(arguments: Sequence[str]) -> None:
-    place, folder, verb, points, moments, *seed = arguments
+def contract_of(place: str) -> StoreContract:
+    """The contract at a place such as `tests.migration.test_chroma:TestChroma`."""
     module, name = place.split(":")
     __import__(module)
-    contract = getattr(sys.modules[module], name)()
+    found: StoreContract = getattr(sys.modules[module], name)()
+    return found
+
+
+def main(arguments: Sequence[str]) -> None:
+    place, folder, verb, points, moments, *seed = arguments
+    os.environ["XDG_STATE_HOME"] = str(Path(folder) / "state")  # which keeps a lock for each store
+    contract = contract_of(place)
     done = run(contract, Path(folder), verb, int(points), int(moments), int(seed[0]) if seed else 0)
     print(json.dumps(done))  # noqa: T201 -- the parent reads it
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlx_integrations.adapters.chroma_records import record_in, write_record
 from mlx_integrations.errors import MissingExtraError, SidecarError, StoreBusyError, StoreError
+from mlx_integrations.migration.files import WHEN_FULL
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
@@ -39,6 +40,7 @@ _SEGMENT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LEVELS: Final = "data_level0.bin"  # in the folder of a collection's vectors
 _EXAMPLES: Final = 5
 _ASKED_ROWS: Final = 500
+_PRIMARY: Final = 0xFF  # of SQLite's codes: the rest says more of the same
 _LONGEST_NAME: Final = 480  # of 512, with what a run adds to it
 
 
@@ -282,6 +284,8 @@ class ChromaStore(_Reader):
         try:
             self._file.swap_names(renames)
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise  # a disk that is full
             raise StoreBusyError(
                 f"`{self.location}` cannot be written to: {error}.",
                 store=str(self.location),
@@ -346,16 +350,19 @@ def opened_client(folder: Path, *, is_new: bool = False) -> Iterator[Any]:
 
     Raises:
         MissingExtraError: Chroma is not installed.
-        StoreError: There is none.
+        StoreError: There is none, or its disk takes nothing more.
     """
     try:
-        import chromadb
+        import chromadb.errors
     except ImportError as error:
         raise MissingExtraError("Chroma's collections need `chromadb`.", extra="chroma") from error
     if not is_new and not (folder / DATABASE).is_file():  # the client would make an empty one
         raise StoreError(f"`{folder / DATABASE}` is missing.", store=str(folder))
-    client: Any = chromadb.PersistentClient(str(folder))
     try:
-        yield client
-    finally:
-        client.close()
+        client: Any = chromadb.PersistentClient(str(folder))
+        try:
+            yield client
+        finally:
+            client.close()
+    except chromadb.errors.InternalError as error:  # of its database: a full disk, or a damaged one
+        raise StoreError(f"Chroma cannot write to `{folder}`: {error}.", store=str(folder), hint=WHEN_FULL) from error
