@@ -18,7 +18,6 @@ from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStor
 from mlx_integrations.migration.targets.chroma import ChromaTarget
 from mlx_integrations.migration.targets.in_memory import InMemoryTarget
 from mlx_integrations.migration.targets.langchain_faiss import FaissTarget
-from mlx_integrations.migration.targets.llama_index_simple import LlamaIndexSimpleTarget
 from mlx_integrations.migration.targets.opening import KINDS, open_target
 from tests.migration.contract import Document, documents
 from tests.migration.memory_store import ListReader
@@ -514,16 +513,13 @@ def test_columns_are_of_the_kind_that_all_documents_need(tmp_path: Path) -> None
 
 
 def test_an_empty_store_is_moved(tmp_path: Path) -> None:
-    for number, source in enumerate(LANGCHAIN):
-        here = tmp_path / str(number)
+    pairs = [(LangChainFaiss(), target) for target in LANGCHAIN] + [
+        (source, LangChainInMemory()) for source in LANGCHAIN
+    ]
+    for number, (source, target) in enumerate([*pairs, (LlamaIndexSimple(), LlamaIndexSimple())]):
+        here, there = tmp_path / str(number), tmp_path / f"{number} there"
         here.mkdir()
+        there.mkdir()
         source.fill(here, [])
-        for target in LANGCHAIN:
-            there = here / target.kind
-            there.mkdir()
-            move = Move(source.source(here), target.target(there))
-            assert migrate(move, executor()).embedded == 0
-            assert target.read(there) == {}
-    LlamaIndexSimple().fill(tmp_path, [])
-    move = Move(LlamaIndexSimple().source(tmp_path), LlamaIndexSimpleTarget(tmp_path / "new"))
-    assert migrate(move, executor()).in_use == "new"
+        assert migrate(Move(source.source(here), target.target(there)), executor()).embedded == 0
+        assert target.read(there) == {}
