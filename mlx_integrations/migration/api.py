@@ -250,7 +250,7 @@ def verify(store: Store, executor: Executor, *, work: Path | None = None) -> tup
         VerificationError: Something differs.
     """
     with Workspace.locked(store.location, work) as place:
-        _known(place)
+        _known(store, place)
         if place.journal.phase in ("embedding", "embedded", "building"):
             raise MigrationError(
                 f"Nothing is built yet for `{store.location}`.", store=str(store.location), hint=_GO_ON
@@ -267,7 +267,7 @@ def publish(store: Store, *, work: Path | None = None) -> MigrationStatus:
         VerificationError: What is published is not what was built; it was taken back.
     """
     with Workspace.locked(store.location, work) as place:
-        _known(place)
+        _known(store, place)
         _finish_cut_off(store, place)
         if place.journal.phase not in ("verified", *_IN_USE):
             phase = place.journal.phase
@@ -287,7 +287,7 @@ def rollback(store: Store, *, work: Path | None = None) -> MigrationStatus:
         StoreChangedError: The store was changed since it was published.
     """
     with Workspace.locked(store.location, work) as place:
-        _known(place)
+        _known(store, place)
         phase = place.journal.phase
         if phase not in (*_IN_USE, "rolling back", "rolled back"):
             raise MigrationError(f"`{store.location}` has its old vectors in use.", store=str(store.location), hint="")
@@ -356,9 +356,9 @@ def _check_kept(store: Store, place: Workspace) -> None:
 _GO_ON: Final = "Go on with `mlxi migrate run`."
 
 
-def _known(place: Workspace) -> None:
+def _known(store: Store, place: Workspace) -> None:
     if not place.has_run:
-        raise no_run(place.folder.name)
+        raise no_run(str(store.location))
 
 
 def _finish_cut_off(store: Store, place: Workspace) -> None:
@@ -466,7 +466,7 @@ def _publish(store: Store, place: Workspace) -> MigrationStatus:
     if journal.phase == "published":
         _check_in_use(store, place)
         return _status(store, place)
-    if journal.phase == "verified" or store.published(run) in ("old", "nothing"):
+    if is_first := journal.phase == "verified" or store.published(run) in ("old", "nothing"):
         if store.state() != journal.fact("state"):
             journal.set_phase("verified")  # from which a run goes on, also if publishing was cut off before
             raise StoreChangedError(f"`{store.location}` was changed after it was embedded.", store=str(store.location))
@@ -482,7 +482,7 @@ def _publish(store: Store, place: Workspace) -> MigrationStatus:
     if (shown := store.published(run)) != "new":
         raise StoreError(f"`{store.location}` shows `{shown}` vectors after publishing.", store=str(store.location))
     if journal.fact("published_state") is None:
-        _note_state(store, place)
+        _note_state(store, place, takes_back=is_first)
     built = store.built(run)
     try:
         checks, _ = verify_contents(built, journal, run.fingerprint.dimensions)
@@ -499,14 +499,21 @@ def _publish(store: Store, place: Workspace) -> MigrationStatus:
     return _status(store, place)
 
 
-def _note_state(store: Store, place: Workspace) -> None:
-    """Remember what was published, and what is kept, so that later changes of them are not lost."""
+def _note_state(store: Store, place: Workspace, *, takes_back: bool) -> None:
+    """Remember what was published, and what is kept, so that later changes of them are not lost.
+
+    Raises:
+        StoreChangedError: Somebody wrote to the store in the moment before it was published; that was taken back.
+    """
     journal, run = place.journal, place.run
     kept = store.kept_state(run) if isinstance(store, WatchesOld) else None
     with journal.transaction():
         journal.set_fact("published_state", store.state())
-        # Somebody may have written to the old vectors in the moment before they were replaced.
         journal.set_fact("kept_state", None if kept is None else journal.fact("state"))
+    if takes_back and kept not in (None, journal.fact("state")):
+        journal.set_phase("rolling back")
+        _finish_cut_off(store, place)
+        raise StoreChangedError(f"`{store.location}` was changed after it was embedded.", store=str(store.location))
 
 
 def _check_in_use(store: Store, place: Workspace) -> None:

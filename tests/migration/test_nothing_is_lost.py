@@ -15,6 +15,7 @@ from mlx_integrations.migration.records import StoreLocation
 from mlx_integrations.migration.stores.chroma import ChromaStore
 from mlx_integrations.migration.stores.in_memory import InMemoryDump
 from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
+from mlx_integrations.migration.targets.opening import open_target
 from mlx_integrations.migration.workspace import work_folder
 from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, executor, save_faiss, texts, vectors
 
@@ -153,6 +154,53 @@ def test_what_is_added_while_the_new_vectors_are_looked_at_is_not_taken_back(tmp
     assert (info.count, info.dimensions) == (12, (NEW_DIMENSIONS,))
 
 
+class _Late(InMemoryDump):
+    """Somebody writes in the moment between the last look at the store and its publishing."""
+
+    def publish(self, run: Run) -> None:
+        dump(self.location.path, 11)
+        super().publish(run)
+
+
+def test_what_is_added_in_the_last_moment_is_not_replaced(tmp_path: Path) -> None:
+    path = dump(tmp_path / "store.json", 10)
+    with pytest.raises(StoreChangedError, match="after it was embedded"):
+        migrate(_Late(path), executor())
+    assert InMemoryDump(path).describe().count == 11
+    done = migrate(InMemoryDump(path), executor())
+    assert (done.in_use, done.embedded) == ("new", 11)
+    assert gc(InMemoryDump(path))
+
+
+def test_a_point_that_is_added_in_the_last_moment_is_not_replaced(tmp_path: Path) -> None:
+    from qdrant_client import QdrantClient
+    from qdrant_client.models import Distance, PointStruct, VectorParams
+
+    from mlx_integrations.migration.stores.qdrant_local import QdrantLocalStore
+
+    def add(first: int, count: int) -> None:
+        client = QdrantClient(path=str(tmp_path / "store"))
+        if not client.collection_exists("notes"):
+            client.create_collection("notes", VectorParams(size=4, distance=Distance.COSINE))
+        points = [
+            PointStruct(id=number, vector=[1.0, 2.0, 3.0, number], payload={"page_content": f"Text {number}."})
+            for number in range(first, first + count)
+        ]
+        client.upsert("notes", points)
+        client.close()
+
+    class Late(QdrantLocalStore):
+        def publish(self, run: Run) -> None:
+            add(5, 1)
+            super().publish(run)
+
+    add(0, 5)
+    with pytest.raises(StoreChangedError, match="after it was embedded"):
+        migrate(Late(tmp_path / "store"), executor())
+    done = migrate(QdrantLocalStore(tmp_path / "store"), executor())
+    assert (done.in_use, done.embedded) == ("new", 6)
+
+
 _LATE: str = """
 import sys, chromadb
 collection = chromadb.PersistentClient(sys.argv[1]).create_collection("notes", embedding_function=None)
@@ -211,3 +259,14 @@ def test_how_faiss_compares_is_kept_or_the_store_is_refused(tmp_path: Path, fact
     assert faiss.read_index(str(folder / "index.faiss")).metric_type == faiss.METRIC_L1
     with pytest.raises(StoreError, match="compares vectors in a way"):
         migrate(LangChainFaissStore(with_metric("other", faiss.METRIC_Linf)), executor())
+
+
+@pytest.mark.parametrize("kind", ["chroma", "qdrant", "langchain-faiss"])
+def test_an_address_of_a_server_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match="address of a server") as caught:
+        open_target("https://:SECRET@host", kind, "notes")
+    with pytest.raises(StoreError, match="Nothing can be moved") as unknown:
+        open_target("postgresql://ann:SECRET@host/db", "other", "notes")
+    assert "SECRET" not in repr([vars(each.value) for each in (caught, unknown)]) + str(caught.value)
+    assert not list(tmp_path.iterdir())

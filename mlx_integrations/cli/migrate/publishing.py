@@ -85,7 +85,7 @@ def verify(
     store = open_at(address, name, to=to, to_kind=to_kind, to_name=to_name)
     known = status_of(store, work=work_dir)
     if known is None:
-        raise no_run(address)
+        raise no_run(str(store.location))  # an address may have a password
     executor = executor_for(context, known.target.model, known.target.dimensions, known.long_texts, offline)
     try:
         checks = verify_store(store, executor, work=work_dir)

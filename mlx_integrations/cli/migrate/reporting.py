@@ -47,7 +47,7 @@ def report(
     store = open_at(address, name, to=to, to_kind=to_kind, to_name=to_name, as_json=as_text)
     known = status(store, work=work_dir)
     if known is None:
-        raise no_run(address)
+        raise no_run(str(store.location))
     backend = _asked(context, known.target.model, offline)
     made = measure_migration(store, backend, work=work_dir, documents=documents, against=against)
     if output is not None:

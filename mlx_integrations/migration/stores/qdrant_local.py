@@ -224,7 +224,7 @@ class QdrantLocalStore(_Reader):
         write_points(part, points(), old.raw(row for row, point in old.read() if point.dense(layout.vector) is None))
         if self.state() != state:
             raise StoreChangedError(f"`{self.location}` was changed while it was migrated.", store=str(self.location))
-        note = {"settings": _changed(settings, layout.vector, run), "vector": layout.vector}
+        note = {"settings": _changed(settings, layout.vector, run), "vector": layout.vector, "state": state}
         write_json(part / _NOTE, note)
         part.rename(self._folder.collection(names.new))
         flush_folder(part.parent)
@@ -256,6 +256,9 @@ class QdrantLocalStore(_Reader):
             if self.published(run) == "new":
                 return
             new, meta, note = self._names(run).new, self._folder.meta(), self._note(run)
+            if self.state() != note["state"]:  # by somebody who had it open a moment ago
+                message = f"`{self.location}` was changed after it was embedded."
+                raise StoreChangedError(message, store=str(self.location))
             target = meta["aliases"].get(self._name)
             kept = {"alias": target} if target is not None else _listed(meta, self._name)
             write_json(self._folder.collection(new) / _NOTE, {**note, "before": kept})

@@ -93,8 +93,8 @@ def open_target(address: str | Path, kind: str | None = None, name: str | None =
         StoreError: The kind cannot be told, or is unknown, or something is missing.
     """
     found = kind or _kind_at(str(address))
+    shown = str(address).rpartition("@")[2] if "://" in str(address) else str(address)  # a password is shown nowhere
     if found is None:
-        shown = str(address).rpartition("@")[2]  # a password is shown nowhere
         raise StoreError(
             f"It cannot be told from `{shown}` which kind of store is to be made.",
             store=shown,
@@ -102,7 +102,10 @@ def open_target(address: str | Path, kind: str | None = None, name: str | None =
         )
     if found not in _OPENERS:
         message = f"Nothing can be moved to a store of the kind `{found}`."
-        raise StoreError(message, store=str(address), hint=f"These can be made: {', '.join(KINDS)}.")
+        raise StoreError(message, store=shown, hint=f"These can be made: {', '.join(KINDS)}.")
+    if "://" in str(address) and found not in _SCHEMES.values():  # a folder of that name would be made
+        message = f"A store of the kind `{found}` is files, and `{shown}` is an address of a server."
+        raise StoreError(message, store=shown, hint="Name a place on this disk, or another kind with `--to-kind`.")
     return _OPENERS[found](str(address), name)
 
 
