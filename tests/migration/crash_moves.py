@@ -68,8 +68,12 @@ class Scene:
     def act(self) -> None:
         if self.verb == "migrate":
             migrate(self.move(), self.executor(), batch_rows=BATCH_ROWS)
+        elif self.verb == "publish":
+            publish(self.move())
+        elif self.verb == "rollback":
+            rollback(self.move())
         else:
-            {"publish": publish, "rollback": rollback, "gc": gc}[self.verb](self.move())
+            gc(self.move())
 
     def source_files(self) -> dict[str, str]:
         names = contents_of(self.here).items()
