@@ -53,3 +53,11 @@ def test_a_package_brings_its_store_to_the_command_line(monkeypatch: pytest.Monk
         opening.open_store(tmp_path / "other")
     with pytest.raises(StoreError, match="lacks a method"):
         opening.open_store(tmp_path / "a.list")
+
+
+def test_a_package_that_is_broken_keeps_nobody_from_his_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    entry = EntryPoint(name="broken", group=opening.ENTRY_POINTS, value="a_package_that_is_not_there:open_store")
+    monkeypatch.setattr(opening, "entry_points", lambda group: EntryPoints([entry]).select(group=group))
+    path = tmp_path / "store.json"
+    path.write_text("{}")
+    assert opening.open_store(path).location.kind == "langchain-in-memory"

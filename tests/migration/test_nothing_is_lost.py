@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -270,3 +271,16 @@ def test_an_address_of_a_server_is_no_folder(tmp_path: Path, monkeypatch: pytest
         open_target("postgresql://ann:SECRET@host/db", "other", "notes")
     assert "SECRET" not in repr([vars(each.value) for each in (caught, unknown)]) + str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+# Who may read it
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_what_takes_the_place_of_a_file_has_its_rights(tmp_path: Path, mode: int) -> None:
+    path, folder = dump(tmp_path / "store.json", 10), save_faiss(tmp_path / "store", texts(300), factory="IVF2,Flat")
+    for file in (path, folder / "index.faiss"):
+        file.chmod(mode)
+    for store in (InMemoryDump(path), LangChainFaissStore(folder)):
+        assert migrate(store, executor()).in_use == "new"
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (path, folder / "index.faiss")} == {mode}

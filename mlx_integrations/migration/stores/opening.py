@@ -1,5 +1,6 @@
 """Finds out what kind of store is at a place."""
 
+import logging
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ ENTRY_POINTS: Final = "mlx_integrations.stores"
 """The group of entry points in which other packages name a function that opens their stores: it is given the address
 and the name, and returns a `Store`, or `None` if it is not one of its own."""
 
+_logger = logging.getLogger(__name__)
 _KNOWN: Final = (
     "These can be migrated: a folder that `FAISS.save_local` of LangChain or `persist` of LlamaIndex wrote, a file of "
     "`InMemoryVectorStore.dump`, the folder of a persistent Chroma, of LanceDB or of `QdrantClient(path=...)`, and "
@@ -49,7 +51,14 @@ def open_store(address: str | Path, name: str | None = None) -> Store:
 
 def _of_another_package(address: str, name: str | None) -> Store | None:
     for entry in entry_points(group=ENTRY_POINTS):
-        store = entry.load()(address, name)
+        try:
+            opened = entry.load()
+        except Exception:  # the other stores can be opened, migrated and rolled back without it
+            _logger.warning(
+                "`%s`, which opens stores of another package, cannot be loaded.", entry.value, exc_info=True
+            )
+            continue
+        store = opened(address, name)
         if store is not None:
             if not isinstance(store, Store):
                 message = f"What `{entry.value}` opened at `{address}` is no store: it lacks a method of `Store`."
