@@ -113,14 +113,18 @@ class Workspace:
             JournalError: It was begun with others.
         """
         known = self.journal.fact("run")
+        metric = "cosine" if info.metric == "unknown" else info.metric
         if known is None:
             run_id = uuid4().hex[:_ID_LENGTH]
-            metric = "cosine" if info.metric == "unknown" else info.metric
             facts = {"id": run_id, "metric": metric, "index": index, "long_texts": long_texts, "total": info.count}
             with self.journal.transaction():
                 self.journal.set_fact("run", {**facts, "fingerprint": fingerprint.to_dict()})
             return self.run
-        if different := _differences(known, fingerprint, long_texts, index):
+        different = _differences(known, fingerprint, long_texts, index)
+        if known["metric"] != metric and self.journal.phase not in ("publishing", "published"):
+            # The store was made anew meanwhile. One that has new vectors may be without the index that told its metric.
+            different.append(f"the store's `metric` was `{known['metric']}` and is `{metric}`")
+        if different:
             raise JournalError(
                 f"A migration of `{info.location}` was begun otherwise: {'; '.join(different)}.",
                 store=str(info.location),

@@ -101,6 +101,20 @@ def test_a_store_that_was_made_anew_is_not_taken_for_the_published_one(tmp_path:
     assert (done.in_use, done.embedded) == ("new", 12)
 
 
+def test_a_store_that_compares_in_another_way_since_is_not_gone_on_with(tmp_path: Path) -> None:
+    import faiss
+
+    folder = save_faiss(tmp_path / "store", texts(20))
+    migrate(LangChainFaissStore(folder), executor(), batch_rows=8, should_stop=lambda: True)
+    index = faiss.IndexFlatIP(OLD_DIMENSIONS)
+    index.add(vectors(20, OLD_DIMENSIONS))
+    faiss.write_index(index, str(folder / "index.faiss"))
+    with pytest.raises(JournalError, match="`metric` was `euclidean` and is `dot`"):
+        migrate(LangChainFaissStore(folder), executor())
+    migrate(LangChainFaissStore(folder), executor(), restart=True)
+    assert faiss.read_index(str(folder / "index.faiss")).metric_type == faiss.METRIC_INNER_PRODUCT
+
+
 def test_a_published_store_without_its_record_is_still_the_published_one(tmp_path: Path) -> None:
     folder = save_faiss(tmp_path / "store", texts(10))
     migrate(LangChainFaissStore(folder), executor())

@@ -170,7 +170,9 @@ class FileSwap:
             self.sidecar.unlink(missing_ok=True)
             old.replace(self.file)
             flush_folder(built.parent)
-        if self._old_record(run).exists():
+        if self.sidecar.exists():  # publishing was cut off before it was taken away, and it may be a later one
+            self._old_record(run).unlink(missing_ok=True)
+        elif self._old_record(run).exists():
             self._old_record(run).replace(self.sidecar)
         old.unlink(missing_ok=True)  # after a publish that was cut off: a second name of the file in use
         flush_folder(built.parent)
