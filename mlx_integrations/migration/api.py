@@ -439,7 +439,8 @@ def _verify(store: Store, place: Workspace, executor: Executor) -> tuple[Check, 
     built = store.built(run)
     try:
         seed = random.getrandbits(32)  # other rows each time: verifying again says more
-        checks, sample = verify_contents(built, place.journal, run.fingerprint.dimensions, seed=seed)
+        with place.staging() as staging:
+            checks, sample = verify_contents(built, place.journal, staging, seed=seed)
         checks.append(verify_vectors(built, sample, executor))
     finally:
         built.close()
@@ -487,7 +488,8 @@ def _publish(store: Store, place: Workspace) -> MigrationStatus:
         _note_state(store, place, takes_back=is_first)
     built = store.built(run)
     try:
-        checks, _ = verify_contents(built, journal, run.fingerprint.dimensions)
+        with place.staging() as staging:
+            checks, _ = verify_contents(built, journal, staging)
     finally:
         built.close()
     if not all(check.is_passed for check in checks):

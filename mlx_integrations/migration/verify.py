@@ -1,7 +1,7 @@
 """Compares what was built with what the store holds. Nothing is published before all of it holds."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from mlx_integrations.migration.executors.protocol import Executor
 from mlx_integrations.migration.journal import Journal
 from mlx_integrations.migration.protocol import Reader
-from mlx_integrations.migration.records import Row, content_digest
+from mlx_integrations.migration.records import Row, content_digest, text_digest
+from mlx_integrations.migration.staging import Staging
+from mlx_integrations.migration.text_index import TextIndex
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
@@ -51,27 +53,32 @@ class _Seen:
     count: int = 0
     digest: int = 0
     unusable: int = 0
+    misplaced: int = 0
     dimensions: frozenset[int] = frozenset()
 
 
 def verify_contents(
-    built: Reader, journal: Journal, dimensions: int, *, seed: int = 0
+    built: Reader, journal: Journal, staging: Staging, *, seed: int = 0
 ) -> tuple[list[Check], list[Row]]:
     """Read every row and every vector of what was built.
 
     Args:
         built: What was built, or what is published.
         journal: Says what has to be in it.
-        dimensions: Of the new vectors.
+        staging: Has the vectors that were made. An index that compresses has others, and is not compared with them.
         seed: Of the sample.
 
     Returns:
         The checks, and a sample of the rows for `verify_vectors`.
     """
     seen, sample = _Seen(), _Sample(SAMPLE_ROWS, random.Random(seed))
+    made = _Made(journal, staging) if built.describe().is_exact else None
     rows = built.rows()
     while batch := list(islice(rows, _READ_ROWS)):
-        _look(seen, batch, built.vectors([row.key for row in batch]))
+        vectors = built.vectors([row.key for row in batch])
+        _look(seen, batch, vectors)
+        if made is not None:
+            seen.misplaced += made.count_others(batch, vectors)
         for row in batch:
             sample.feed(row)
     count, digest = journal.count(), journal.content_sum()
@@ -84,11 +91,14 @@ def verify_contents(
         ),
         Check(
             name="dimensions",
-            is_passed=seen.dimensions <= {dimensions},
+            is_passed=seen.dimensions <= {staging.dimensions},
             detail=", ".join(map(str, sorted(seen.dimensions))) or "no vectors",
         ),
         Check(name="finite", is_passed=not seen.unusable, detail=f"{seen.unusable} vectors that no search can use"),
     ]
+    if made is not None:
+        right = f"{seen.count - seen.misplaced} of {seen.count} rows have the vector that was made of their text"
+        checks.append(Check(name="vectors", is_passed=not seen.misplaced, detail=right))
     return checks, sample.rows
 
 
@@ -123,6 +133,36 @@ def _look(seen: _Seen, batch: Sequence[Row], vectors: "NDArray[np.float32]") -> 
     seen.digest = (seen.digest + sum(int.from_bytes(content_digest(row), "big") for row in batch)) % (1 << 128)
     seen.unusable += int((~np.isfinite(vectors).all(axis=1) | ~vectors.any(axis=1)).sum())
     seen.dimensions |= {vectors.shape[1]}
+
+
+class _Made:
+    """The vectors that were made, by the texts of which they were made."""
+
+    def __init__(self, journal: Journal, staging: Staging) -> None:
+        self._journal = journal
+        self._staging = staging
+        self._texts = TextIndex(journal.texts())
+
+    def count_others(self, rows: Sequence[Row], vectors: "NDArray[np.float32]") -> int:
+        """How many rows do not have the vector of their text. Stores may shorten vectors, and round them a little."""
+        import numpy as np
+
+        if vectors.shape[1] != self._staging.dimensions:
+            return len(rows)
+        digests = [text_digest(row.text or "") for row in rows]
+        places = self._places(set(digests))
+        known = [index for index, digest in enumerate(digests) if digest in places]
+        made = self._staging.read([places[digests[index]] for index in known])
+        with np.errstate(invalid="ignore"):  # one that is not finite is like no other
+            cosines = (_unit(vectors[known]) * _unit(made)).sum(axis=1)
+            return len(rows) - int((cosines >= LEAST_COSINE).sum())
+
+    def _places(self, digests: Set[bytes]) -> dict[bytes, int]:
+        places: dict[bytes, int] = {}
+        for digest, position in self._texts.find(list(digests)):
+            if digest not in places and (there := self._journal.text_at(position)) is not None and there[0] == digest:
+                places[digest] = position
+        return places
 
 
 class _Sample:

@@ -78,6 +78,7 @@ def test_nothing_is_put_in_use_before_it_is_asked_for(store: LangChainFaissStore
         "contents",
         "dimensions",
         "finite",
+        "vectors",
         "alignment",
     ]
     assert publish(store).in_use == "new"
@@ -210,6 +211,21 @@ def test_vectors_in_the_wrong_order_are_found(store: LangChainFaissStore) -> Non
     row = 16 * 4
     built.write_bytes(content[:45] + content[45 + row :] + content[45 : 45 + row])
     with pytest.raises(VerificationError, match=": 0 of 40 rows"):
+        verify(store, executor())
+
+
+def test_two_vectors_that_are_exchanged_are_found_among_thousands(tmp_path: Path) -> None:
+    """Embedding a sample again would miss them."""
+    contents = [f"The {number} of spades" for number in range(2000)]
+    store = LangChainFaissStore(save_faiss(tmp_path / "store", contents))
+    migrate(store, executor(), publishes=False)
+    (built,) = store.location.path.glob("index.faiss.mlxi-*")
+    content, row = built.read_bytes(), 16 * 4
+    first, second = (slice(45 + place * row, 45 + (place + 1) * row) for place in (700, 701))
+    exchanged = bytearray(content)
+    exchanged[first], exchanged[second] = content[second], content[first]
+    built.write_bytes(exchanged)
+    with pytest.raises(VerificationError, match="vectors: 1998 of 2000 rows have the vector"):
         verify(store, executor())
 
 

@@ -36,6 +36,7 @@ _CHECKS: Final = {
     "contents": "Ids, texts and metadata",
     "dimensions": "Dimensions",
     "finite": "Vectors that can be used",
+    "vectors": "Each vector beside its own text",
     "alignment": "Vectors that were made a second time",
 }
 _IN_USE: Final = {
