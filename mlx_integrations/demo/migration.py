@@ -89,7 +89,7 @@ def show_migration(page: Page, passages: Sequence[Document], model: str) -> Migr
         ModelNotFoundError: The embedding model is not.
     """
     from mlx_integrations.migration.api import migrate, rollback, status
-    from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
+    from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
 
     with tempfile.TemporaryDirectory(prefix="mlxi-tour-") as parent:
         folder = Path(parent, "store")
@@ -175,7 +175,7 @@ def _digest(folder: Path) -> str:
 
 def _migrate_and_tell(folder: str, model: str) -> None:
     from mlx_integrations.migration.api import migrate
-    from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
+    from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
 
     store = LangChainFaissStore(Path(folder))
     migrate(

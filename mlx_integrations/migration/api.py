@@ -27,13 +27,13 @@ from mlx_integrations.errors import (
     VerificationError,
 )
 from mlx_integrations.fingerprint import EmbeddingFingerprint
-from mlx_integrations.migration.engine import DEFAULT_BATCH_ROWS, Progress, embed_rows, embedded_rows
+from mlx_integrations.migration.checks import Check, verify_contents, verify_vectors
+from mlx_integrations.migration.engine.journal import Journal, Phase
+from mlx_integrations.migration.engine.passes import DEFAULT_BATCH_ROWS, Progress, embed_rows, embedded_rows
+from mlx_integrations.migration.engine.workspace import Workspace, no_run, work_folder
 from mlx_integrations.migration.executors.protocol import Executor, LongTexts
-from mlx_integrations.migration.journal import Journal, Phase
 from mlx_integrations.migration.protocol import Placed, Published, Store, WatchesOld
 from mlx_integrations.migration.records import Finding, StoreInfo
-from mlx_integrations.migration.verify import Check, verify_contents, verify_vectors
-from mlx_integrations.migration.workspace import Workspace, no_run, work_folder
 
 __all__ = ["MigrationStatus", "Plan", "gc", "migrate", "plan_migration", "publish", "rollback", "status", "verify"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from mlx_integrations.errors import ConfigurationError
+from mlx_integrations.migration.engine.workspace import Workspace
 from mlx_integrations.migration.records import StoreLocation
-from mlx_integrations.migration.workspace import Workspace
 from mlx_integrations.settings.edit import read_text, remove_setting, write_setting
 from mlx_integrations.settings.sources import PROJECT_FILE
 

@@ -27,14 +27,14 @@ import psutil
 from mlx_integrations import assembly
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.api import migrate, publish
-from mlx_integrations.migration.engine import DEFAULT_BATCH_ROWS, Progress, embed_rows, embedded_rows
+from mlx_integrations.migration.engine.journal import Journal
+from mlx_integrations.migration.engine.passes import DEFAULT_BATCH_ROWS, Progress, embed_rows, embedded_rows
+from mlx_integrations.migration.engine.staging import Staging
 from mlx_integrations.migration.executors.local import LocalExecutor
 from mlx_integrations.migration.executors.protocol import LongTexts, Vectors
 from mlx_integrations.migration.files import flush
-from mlx_integrations.migration.journal import Journal
 from mlx_integrations.migration.protocol import Store
 from mlx_integrations.migration.records import Row, StoreInfo, StoreLocation, content_digest
-from mlx_integrations.migration.staging import Staging
 from tests.benchmarks.common import machine
 from tests.migration.contract import documents
 

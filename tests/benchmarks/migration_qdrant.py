@@ -20,14 +20,14 @@ import psutil
 
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.api import gc, migrate, publish, rollback
-from mlx_integrations.migration.engine import Progress
+from mlx_integrations.migration.engine.passes import Progress
 from mlx_integrations.migration.executors.protocol import LongTexts, Vectors
 from mlx_integrations.migration.protocol import Store
 from mlx_integrations.migration.records import content_digest
-from mlx_integrations.migration.stores.qdrant import QdrantServerStore
-from mlx_integrations.migration.stores.qdrant_folder import write_json, write_points
-from mlx_integrations.migration.stores.qdrant_local import QdrantLocalStore
-from mlx_integrations.migration.stores.qdrant_server import Point, QdrantServer
+from mlx_integrations.migration.stores.qdrant.collection import QdrantServerStore
+from mlx_integrations.migration.stores.qdrant.folder import write_json, write_points
+from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
+from mlx_integrations.migration.stores.qdrant.server import Point, QdrantServer
 from tests.benchmarks.common import machine
 from tests.benchmarks.migration import DIMENSIONS, MIB, _Generated
 

@@ -23,7 +23,7 @@ from mlx_integrations.migration.api import migrate
 from mlx_integrations.migration.executors.protocol import LongTexts, Vectors
 from mlx_integrations.migration.report.measure import measure_migration
 from mlx_integrations.migration.report.page import page_of
-from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
+from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
 from tests.benchmarks.common import machine
 
 OLD_DIMENSIONS, NEW_DIMENSIONS = 1536, 384

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlx_integrations.migration.bulk import migrate_all
 from mlx_integrations.migration.choice import project_of, remember_choice
 from mlx_integrations.migration.contract import StoreContract, documents, snapshot
-from mlx_integrations.migration.jobs import Job, Wanted, jobs_of
+from mlx_integrations.migration.many.bulk import migrate_all
+from mlx_integrations.migration.many.jobs import Job, Wanted, jobs_of
 from mlx_integrations.migration.stores.opening import open_store
 from tests.migration.crash import BATCH_ROWS, LoggingExecutor, in_child
 from tests.migration.test_chroma import TestChroma as Chroma

@@ -31,16 +31,16 @@ from mlx_integrations.langchain import MLXEmbeddings, guarded, verify_store
 from mlx_integrations.llama_index import MLXEmbedding, verify_index
 from mlx_integrations.llama_index import guarded as guarded_index
 from mlx_integrations.migration.protocol import Source, Target
-from mlx_integrations.migration.stores.chroma import ChromaStore
+from mlx_integrations.migration.stores.chroma.store import ChromaStore
+from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
+from mlx_integrations.migration.stores.faiss.llama_index import LlamaIndexFaissStore
 from mlx_integrations.migration.stores.in_memory import InMemoryDump
-from mlx_integrations.migration.stores.lancedb import LanceDBStore
-from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
-from mlx_integrations.migration.stores.llama_index_faiss import LlamaIndexFaissStore
+from mlx_integrations.migration.stores.lancedb.store import LanceDBStore
 from mlx_integrations.migration.stores.llama_index_simple import LlamaIndexSimpleStore
-from mlx_integrations.migration.stores.pgvector import PgvectorStore
-from mlx_integrations.migration.stores.qdrant import QdrantServerStore
-from mlx_integrations.migration.stores.qdrant_layout import FORMER_ID
-from mlx_integrations.migration.stores.qdrant_local import QdrantLocalStore
+from mlx_integrations.migration.stores.pgvector.store import PgvectorStore
+from mlx_integrations.migration.stores.qdrant.collection import QdrantServerStore
+from mlx_integrations.migration.stores.qdrant.layout import FORMER_ID
+from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
 from mlx_integrations.migration.targets.opening import open_target
 from mlx_integrations.testing import FakeEmbeddingBackend
 from tests.migration.contract import Document

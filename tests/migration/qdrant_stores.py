@@ -14,8 +14,8 @@ from qdrant_client import QdrantClient, models
 
 from mlx_integrations.migration.protocol import Store
 from mlx_integrations.migration.records import Row, StoreInfo
-from mlx_integrations.migration.stores.qdrant import QdrantServerStore
-from mlx_integrations.migration.stores.qdrant_local import QdrantLocalStore
+from mlx_integrations.migration.stores.qdrant.collection import QdrantServerStore
+from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
 from tests.migration.contract import Document, StoreContract
 from tests.migration.stores import OLD_DIMENSIONS, vectors
 

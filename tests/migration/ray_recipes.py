@@ -14,7 +14,7 @@ from mlx_integrations.migration.api import migrate
 from mlx_integrations.migration.executors.local import LocalExecutor
 from mlx_integrations.migration.executors.protocol import Executor, LongTexts, Vectors
 from mlx_integrations.migration.executors.ray_data import Cluster, RayExecutor
-from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
+from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
 from mlx_integrations.testing import FakeEmbeddingBackend
 
 

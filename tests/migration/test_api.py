@@ -22,10 +22,10 @@ from mlx_integrations.errors import (
     VerificationError,
 )
 from mlx_integrations.migration.api import gc, migrate, plan_migration, publish, rollback, status, verify
-from mlx_integrations.migration.engine import Progress
+from mlx_integrations.migration.engine.passes import Progress
+from mlx_integrations.migration.engine.workspace import Workspace, work_folder
 from mlx_integrations.migration.executors.protocol import Vectors
-from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
-from mlx_integrations.migration.workspace import Workspace, work_folder
+from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
 from tests.migration.memory_store import InstantExecutor
 from tests.migration.stores import contents_of, executor, save_faiss, texts
 
@@ -151,7 +151,7 @@ def test_a_damaged_journal_can_be_started_afresh(store: LangChainFaissStore) -> 
 def test_a_second_run_at_the_same_time_is_refused(store: LangChainFaissStore, folder: Path) -> None:
     script = (
         "from mlx_integrations.migration.api import migrate\n"
-        "from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore\n"
+        "from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore\n"
         "from tests.migration.stores import executor\n"
         f"migrate(LangChainFaissStore({str(folder)!r}), executor())"
     )
@@ -276,7 +276,7 @@ def child(folder: Path, preparation: str) -> dict[str, Any]:
 import json, os, resource, signal
 from mlx_integrations.errors import MLXIntegrationsError
 from mlx_integrations.migration.api import migrate
-from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
+from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
 from tests.migration.stores import executor
 store, model = LangChainFaissStore({str(folder)!r}), executor()
 model.fingerprint()

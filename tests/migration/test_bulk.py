@@ -9,7 +9,9 @@ import pytest
 from mlx_integrations.errors import ModelNotFoundError
 from mlx_integrations.migration import api
 from mlx_integrations.migration.api import MigrationStatus
-from mlx_integrations.migration.bulk import (
+from mlx_integrations.migration.contract import documents
+from mlx_integrations.migration.engine.passes import Progress
+from mlx_integrations.migration.many.bulk import (
     Executors,
     Outcome,
     gc_all,
@@ -20,9 +22,7 @@ from mlx_integrations.migration.bulk import (
     status_all,
     verify_all,
 )
-from mlx_integrations.migration.contract import documents
-from mlx_integrations.migration.engine import Progress
-from mlx_integrations.migration.jobs import Job, Wanted, jobs_of
+from mlx_integrations.migration.many.jobs import Job, Wanted, jobs_of
 from mlx_integrations.migration.protocol import Store
 from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.testing import FakeEmbeddingBackend

@@ -20,7 +20,7 @@ from mlx_integrations.llama_index import MLXEmbedding, verify_index
 from mlx_integrations.llama_index import guarded as guarded_index
 from mlx_integrations.migration.api import gc, migrate, publish, rollback
 from mlx_integrations.migration.protocol import Run, Store
-from mlx_integrations.migration.stores.chroma import ChromaStore
+from mlx_integrations.migration.stores.chroma.store import ChromaStore
 from mlx_integrations.testing import FakeEmbeddingBackend
 from tests.migration.contract import Document, StoreContract, documents, snapshot
 from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, contents_of, executor, vectors
@@ -269,7 +269,7 @@ def test_a_database_that_is_being_written_to_is_told_and_published_later(tmp_pat
     import sqlite3
 
     from mlx_integrations.errors import StoreBusyError
-    from mlx_integrations.migration.stores import chroma_file
+    from mlx_integrations.migration.stores.chroma import file as chroma_file
 
     store = ChromaStore(filled(tmp_path / "db", documents(5)))
     migrate(store, executor(), publishes=False)

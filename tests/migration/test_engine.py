@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlx_integrations.errors import JournalError, StoreChangedError
-from mlx_integrations.migration.engine import Progress, embed_rows, embedded_rows
+from mlx_integrations.migration.engine.journal import Journal
+from mlx_integrations.migration.engine.passes import Progress, embed_rows, embedded_rows
+from mlx_integrations.migration.engine.staging import Staging
 from mlx_integrations.migration.executors.protocol import Vectors
-from mlx_integrations.migration.journal import Journal
 from mlx_integrations.migration.records import Row, content_digest
-from mlx_integrations.migration.staging import Staging
 from tests.migration.memory_store import DIMENSIONS, InstantExecutor, ListReader, row, vector_of
 
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlx_integrations.errors import ConfigurationError, StoreError
-from mlx_integrations.migration.bulk import Outcome
 from mlx_integrations.migration.contract import documents
-from mlx_integrations.migration.jobs import Job, Wanted, jobs_of
+from mlx_integrations.migration.many.bulk import Outcome
+from mlx_integrations.migration.many.jobs import Job, Wanted, jobs_of
 from tests.migration.stores import save_faiss, texts
 from tests.migration.test_chroma import filled
 from tests.migration.test_in_memory import TestInMemory as InMemory

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from mlx_integrations.errors import JournalError
-from mlx_integrations.migration.journal import DeadLetter, Entry, Journal, Written
+from mlx_integrations.migration.engine.journal import DeadLetter, Entry, Journal, Written
+from mlx_integrations.migration.engine.staging import Staging
+from mlx_integrations.migration.engine.text_index import TextIndex
 from mlx_integrations.migration.records import Row, content_digest, text_digest
-from mlx_integrations.migration.staging import Staging
-from mlx_integrations.migration.text_index import TextIndex
 
 
 def entry(position: int) -> Entry:

@@ -31,7 +31,7 @@ from mlx_integrations.migration.contract import (
     vectors,
 )
 from mlx_integrations.migration.protocol import Store
-from mlx_integrations.migration.stores.lancedb import LanceDBStore
+from mlx_integrations.migration.stores.lancedb.store import LanceDBStore
 from mlx_integrations.testing import FakeEmbeddingBackend
 
 

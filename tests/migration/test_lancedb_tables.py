@@ -27,9 +27,9 @@ from mlx_integrations.migration.contract import (
     snapshot,
     vectors,
 )
-from mlx_integrations.migration.stores import lancedb as lancedb_store
-from mlx_integrations.migration.stores import lancedb_folders
-from mlx_integrations.migration.stores.lancedb import LanceDBStore
+from mlx_integrations.migration.stores.lancedb import folders as lancedb_folders
+from mlx_integrations.migration.stores.lancedb import store as lancedb_store
+from mlx_integrations.migration.stores.lancedb.store import LanceDBStore
 from mlx_integrations.migration.stores.opening import open_store
 from tests.migration.test_lancedb import as_langchain, column, filled, shown, table_of
 
@@ -422,7 +422,7 @@ import resource, sys
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.api import migrate
 from mlx_integrations.migration.contract import executor
-from mlx_integrations.migration.stores.lancedb import LanceDBStore
+from mlx_integrations.migration.stores.lancedb.store import LanceDBStore
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = LanceDBStore(sys.argv[1])

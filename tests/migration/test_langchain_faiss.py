@@ -10,8 +10,8 @@ import pytest
 from mlx_integrations.errors import MissingExtraError, RowsError, StoreError
 from mlx_integrations.migration.api import gc, migrate, plan_migration, rollback
 from mlx_integrations.migration.protocol import Store
-from mlx_integrations.migration.stores.faiss_index import IndexFile, write_flat
-from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
+from mlx_integrations.migration.stores.faiss.index import IndexFile, write_flat
+from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
 from tests.migration.contract import Document, StoreContract
 from tests.migration.stores import OLD_DIMENSIONS, contents_of, executor, metadatas, save_faiss, texts, vectors
 

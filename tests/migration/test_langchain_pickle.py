@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mlx_integrations.errors import StoreError
-from mlx_integrations.migration.stores.langchain_pickle import read_documents
+from mlx_integrations.migration.stores.faiss.langchain_pickle import read_documents
 from tests.migration.stores import metadatas, save_faiss, texts
 
 WAYS = [pytest.param(1 << 40, id="in memory"), pytest.param(0, id="streamed")]

@@ -16,7 +16,7 @@ from mlx_integrations.errors import EmbeddingMismatchError, RowsError, StoreErro
 from mlx_integrations.llama_index import guarded, verify_index
 from mlx_integrations.migration.api import migrate, plan_migration, rollback
 from mlx_integrations.migration.protocol import Store
-from mlx_integrations.migration.stores.llama_index_faiss import LlamaIndexFaissStore
+from mlx_integrations.migration.stores.faiss.llama_index import LlamaIndexFaissStore
 from mlx_integrations.migration.stores.llama_index_simple import LlamaIndexSimpleStore
 from tests.migration.contract import Document, StoreContract, documents
 from tests.migration.stores import OLD_DIMENSIONS, contents_of, executor, vectors

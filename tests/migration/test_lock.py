@@ -8,10 +8,10 @@ import pytest
 
 from mlx_integrations.errors import MLXIntegrationsError, StoreBusyError
 from mlx_integrations.migration.api import gc, migrate, status
+from mlx_integrations.migration.engine.workspace import Workspace
 from mlx_integrations.migration.records import StoreLocation
-from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
+from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
 from mlx_integrations.migration.stores.opening import open_store
-from mlx_integrations.migration.workspace import Workspace
 from tests.migration.stores import executor, save_faiss, texts
 
 

@@ -13,8 +13,8 @@ from mlx_integrations.errors import JournalError, RowsError, StoreChangedError, 
 from mlx_integrations.migration.api import gc, migrate, plan_migration, publish, rollback, status
 from mlx_integrations.migration.moving import Move, open_move
 from mlx_integrations.migration.records import Finding
-from mlx_integrations.migration.stores.chroma import ChromaStore
-from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
+from mlx_integrations.migration.stores.chroma.store import ChromaStore
+from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
 from mlx_integrations.migration.targets.chroma import ChromaTarget
 from mlx_integrations.migration.targets.in_memory import InMemoryTarget
 from mlx_integrations.migration.targets.langchain_faiss import FaissTarget

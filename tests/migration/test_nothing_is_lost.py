@@ -11,13 +11,13 @@ import pytest
 
 from mlx_integrations.errors import JournalError, RowsError, StoreChangedError, StoreError
 from mlx_integrations.migration.api import gc, migrate, publish, rollback, status
+from mlx_integrations.migration.engine.workspace import work_folder
 from mlx_integrations.migration.protocol import Run
 from mlx_integrations.migration.records import StoreLocation
-from mlx_integrations.migration.stores.chroma import ChromaStore
+from mlx_integrations.migration.stores.chroma.store import ChromaStore
+from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
 from mlx_integrations.migration.stores.in_memory import InMemoryDump
-from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
 from mlx_integrations.migration.targets.opening import open_target
-from mlx_integrations.migration.workspace import work_folder
 from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, executor, save_faiss, texts, vectors
 
 
@@ -191,7 +191,7 @@ def test_a_point_that_is_added_in_the_last_moment_is_not_replaced(tmp_path: Path
     from qdrant_client import QdrantClient
     from qdrant_client.models import Distance, PointStruct, VectorParams
 
-    from mlx_integrations.migration.stores.qdrant_local import QdrantLocalStore
+    from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
 
     def add(first: int, count: int) -> None:
         client = QdrantClient(path=str(tmp_path / "store"))

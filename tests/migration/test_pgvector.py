@@ -6,7 +6,7 @@ import pytest
 
 from mlx_integrations.migration.api import gc, migrate, rollback, status
 from mlx_integrations.migration.protocol import Run, Store
-from mlx_integrations.migration.stores.pgvector import PgvectorStore
+from mlx_integrations.migration.stores.pgvector.store import PgvectorStore
 from tests.migration.contract import Document, StoreContract, documents, snapshot
 from tests.migration.pgvector_tables import asked, fill_collection, fill_table, leftovers, shown, uuid_of
 from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, executor, vectors

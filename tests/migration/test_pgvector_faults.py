@@ -14,10 +14,11 @@ from mlx_integrations.errors import MigrationError, RowsError, StoreBusyError, S
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.api import gc, migrate, plan_migration, publish, rollback
 from mlx_integrations.migration.protocol import Run
-from mlx_integrations.migration.stores import pgvector_server, pgvector_swap
 from mlx_integrations.migration.stores.opening import open_store
-from mlx_integrations.migration.stores.pgvector import PgvectorStore
-from mlx_integrations.migration.stores.pgvector_server import Server, address_without_password
+from mlx_integrations.migration.stores.pgvector import server as pgvector_server
+from mlx_integrations.migration.stores.pgvector import swap as pgvector_swap
+from mlx_integrations.migration.stores.pgvector.server import Server, address_without_password
+from mlx_integrations.migration.stores.pgvector.store import PgvectorStore
 from tests.migration.contract import Document, StoreContract, documents, snapshot
 from tests.migration.pgvector_tables import asked, done, fill_collection, fill_table, leftovers, shown, uuid_of
 from tests.migration.stores import OLD_DIMENSIONS, executor, vectors

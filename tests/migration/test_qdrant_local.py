@@ -30,7 +30,7 @@ from mlx_integrations.llama_index import MLXEmbedding, verify_index
 from mlx_integrations.llama_index import guarded as guarded_index
 from mlx_integrations.migration.api import gc, migrate, plan_migration, publish, rollback
 from mlx_integrations.migration.stores.opening import open_store
-from mlx_integrations.migration.stores.qdrant_local import QdrantLocalStore
+from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
 from mlx_integrations.testing import FakeEmbeddingBackend
 from tests.migration.contract import documents, snapshot
 from tests.migration.qdrant_stores import NAMESPACE, FolderAliasContract, FolderContract, alias, filled, point_id
@@ -518,7 +518,7 @@ import resource, sys
 from tests.migration.stores import executor
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.api import migrate
-from mlx_integrations.migration.stores.qdrant_local import QdrantLocalStore
+from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
 store = QdrantLocalStore(sys.argv[1])
 migrate(store, executor(1000), should_stop=lambda: True)
 resource.setrlimit(resource.RLIMIT_FSIZE, (800_000, 800_000))

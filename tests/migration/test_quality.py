@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mlx_integrations.migration.quality import (
+from mlx_integrations.migration.records import Metric
+from mlx_integrations.migration.report.quality import (
     NearnessCounts,
     Neighbours,
     Search,
@@ -21,7 +22,6 @@ from mlx_integrations.migration.quality import (
     ranks,
     share_within,
 )
-from mlx_integrations.migration.records import Metric
 
 METRICS: tuple[Metric, ...] = ("cosine", "dot", "euclidean", "manhattan", "unknown")
 

@@ -22,7 +22,7 @@ from mlx_integrations.migration.api import migrate, status
 from mlx_integrations.migration.executors.protocol import Executor
 from mlx_integrations.migration.executors.ray_data import Cluster, RayExecutor
 from mlx_integrations.migration.executors.recipe import ModelRecipe, Recipe
-from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
+from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
 from tests.migration.ray_recipes import FakeRecipe
 from tests.migration.stores import save_faiss, texts
 

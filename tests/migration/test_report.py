@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 
 from mlx_integrations.errors import MigrationError, ModelNotFoundError, StoreError
 from mlx_integrations.migration.api import migrate, publish, rollback
+from mlx_integrations.migration.engine.workspace import Workspace
 from mlx_integrations.migration.executors.local import LocalExecutor
 from mlx_integrations.migration.executors.protocol import LongTexts
 from mlx_integrations.migration.protocol import KeepsOld, Reader, Run, Store
-from mlx_integrations.migration.quality import NearnessCounts, Search, name_of
 from mlx_integrations.migration.records import Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.report.measure import measure_migration
+from mlx_integrations.migration.report.quality import NearnessCounts, Search, name_of
 from mlx_integrations.migration.report.questions import question_of
 from mlx_integrations.migration.report.reading import choose_documents, read_texts, search_all, shortened
 from mlx_integrations.migration.report.records import MigrationReport
+from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
 from mlx_integrations.migration.stores.in_memory import InMemoryDump
-from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
-from mlx_integrations.migration.workspace import Workspace
 from mlx_integrations.testing import FakeEmbeddingBackend
 from mlx_integrations.types import EmbeddingResult
 from tests.migration.stores import contents_of, save_faiss

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_integrations.migration.journal import DeadLetter
+from mlx_integrations.migration.checks import Check
+from mlx_integrations.migration.engine.journal import DeadLetter
 from mlx_integrations.migration.records import StoreLocation
 from mlx_integrations.migration.report.markup import Markup, tag, text
 from mlx_integrations.migration.report.notes import near_chance, notes_of
@@ -36,7 +37,6 @@ from mlx_integrations.migration.report.records import (
 )
 from mlx_integrations.migration.report.svg import Meter, Point, columns, line, meters, short_number, ticks
 from mlx_integrations.migration.report.words import bytes_of, coded, duration, percent
-from mlx_integrations.migration.verify import Check
 
 EVIL = "<script src='https://example.com/x.js'>alert(1)</script> & \x00\x1b[31m \ud800 \" onload=\"x`<b>`"
 SVG = "{http://www.w3.org/2000/svg}"

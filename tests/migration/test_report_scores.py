@@ -10,8 +10,8 @@ import sqlalchemy
 from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 
-from mlx_integrations.migration.quality import nearness
 from mlx_integrations.migration.records import Metric, StoreLocation
+from mlx_integrations.migration.report.quality import nearness
 from mlx_integrations.migration.report.scores import scales_of
 from tests.postgres import database_of, make_database, url_of
 

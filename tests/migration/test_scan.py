@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlx_integrations.errors import StoreError
-from mlx_integrations.migration import scan as scanning
 from mlx_integrations.migration.api import migrate
 from mlx_integrations.migration.contract import StoreContract, documents
-from mlx_integrations.migration.finding import Place
-from mlx_integrations.migration.glimpse import glimpse
-from mlx_integrations.migration.scan import UNREADABLE, Found, look_at, scan
+from mlx_integrations.migration.finding import scan as scanning
+from mlx_integrations.migration.finding.glimpse import glimpse
+from mlx_integrations.migration.finding.places import Place
+from mlx_integrations.migration.finding.scan import UNREADABLE, Found, look_at, scan
 from mlx_integrations.migration.stores.opening import open_store
 from tests.migration.stores import contents_of, executor, save_faiss, texts
 from tests.migration.test_chroma import TestChroma as Chroma

@@ -13,9 +13,9 @@ from mlx_integrations.cli.progress import Meter
 from mlx_integrations.cli.text import duration, fitted
 
 if TYPE_CHECKING:
-    from mlx_integrations.migration.bulk import Outcome
-    from mlx_integrations.migration.engine import Progress
-    from mlx_integrations.migration.jobs import Job
+    from mlx_integrations.migration.engine.passes import Progress
+    from mlx_integrations.migration.many.bulk import Outcome
+    from mlx_integrations.migration.many.jobs import Job
 
 __all__ = ["Bars", "RowsDone", "became"]
 

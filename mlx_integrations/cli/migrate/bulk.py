@@ -16,9 +16,9 @@ from mlx_integrations.cli.parts import Invocation
 from mlx_integrations.cli.text import Column, disk, duration
 
 if TYPE_CHECKING:
-    from mlx_integrations.migration.bulk import Executors, Outcome
-    from mlx_integrations.migration.jobs import Job
-    from mlx_integrations.migration.scan import Found
+    from mlx_integrations.migration.finding.scan import Found
+    from mlx_integrations.migration.many.bulk import Executors, Outcome
+    from mlx_integrations.migration.many.jobs import Job
 
 __all__ = [
     "Stores",
@@ -66,8 +66,8 @@ class Stores:
         offline: bool = False,
     ) -> "Stores":
         """Those under a folder, or those that a manifest lists; only those of one name, if one is given."""
-        from mlx_integrations.migration.bulk import Executors
-        from mlx_integrations.migration.jobs import Wanted, jobs_of
+        from mlx_integrations.migration.many.bulk import Executors
+        from mlx_integrations.migration.many.jobs import Wanted, jobs_of
 
         if to is not None:
             raise typer.BadParameter("A move makes one store of one: leave --bulk out.", param_hint="--to")
@@ -97,7 +97,7 @@ class Stores:
 
 def plan_stores(stores: Stores, *, as_json: bool) -> None:
     """Say what `run` would do with each."""
-    from mlx_integrations.migration.bulk import plan_all
+    from mlx_integrations.migration.many.bulk import plan_all
 
     outcomes = plan_all(stores.jobs, stores.executors)
     if not as_json and outcomes:
@@ -118,7 +118,7 @@ def run_stores(
     stores: Stores, *, accept: bool, restart: bool, publishes: bool, remember: bool | None, as_json: bool
 ) -> None:
     """Migrate each."""
-    from mlx_integrations.migration.bulk import migrate_all
+    from mlx_integrations.migration.many.bulk import migrate_all
 
     with Bars({job: job.about_rows for job in stores.jobs}) as bars:
         try:
@@ -137,7 +137,7 @@ def run_stores(
 
 def status_stores(stores: Stores, *, as_json: bool) -> None:
     """Say how far each is."""
-    from mlx_integrations.migration.bulk import status_all
+    from mlx_integrations.migration.many.bulk import status_all
 
     outcomes = status_all(stores.jobs)
     if not as_json and outcomes:
@@ -147,21 +147,21 @@ def status_stores(stores: Stores, *, as_json: bool) -> None:
 
 def verify_stores(stores: Stores, *, as_json: bool) -> None:
     """Compare what was built for each with what it holds."""
-    from mlx_integrations.migration.bulk import verify_all
+    from mlx_integrations.migration.many.bulk import verify_all
 
     _do(stores, verify_all(stores.jobs, stores.executors), as_json=as_json)
 
 
 def publish_stores(stores: Stores, *, as_json: bool) -> None:
     """Put the new vectors of each in use."""
-    from mlx_integrations.migration.bulk import publish_all
+    from mlx_integrations.migration.many.bulk import publish_all
 
     _do(stores, publish_all(stores.jobs), as_json=as_json)
 
 
 def rollback_stores(stores: Stores, *, as_json: bool) -> None:
     """Put the old vectors of each back in use, and take back what projects were told."""
-    from mlx_integrations.migration.bulk import rollback_all
+    from mlx_integrations.migration.many.bulk import rollback_all
 
     outcomes = rollback_all(stores.jobs)
     for outcome in outcomes:
@@ -172,7 +172,7 @@ def rollback_stores(stores: Stores, *, as_json: bool) -> None:
 
 def gc_stores(stores: Stores, *, yes: bool) -> None:
     """Delete what the migrations of all of them keep."""
-    from mlx_integrations.migration.bulk import gc_all, status_all
+    from mlx_integrations.migration.many.bulk import gc_all, status_all
 
     known = [outcome for outcome in status_all(stores.jobs) if outcome.result is not None]
     published = sum(outcome.result.in_use == "new" for outcome in known)

@@ -80,7 +80,7 @@ def verify(
         return
     from mlx_integrations.migration.api import status as status_of
     from mlx_integrations.migration.api import verify as verify_store
-    from mlx_integrations.migration.workspace import no_run
+    from mlx_integrations.migration.engine.workspace import no_run
 
     store = open_at(address, name, to=to, to_kind=to_kind, to_name=to_name)
     known = status_of(store, work=work_dir)

@@ -10,8 +10,8 @@ from mlx_integrations.errors import MLXIntegrationsError
 
 if TYPE_CHECKING:
     from mlx_integrations.fingerprint import EmbeddingFingerprint
-    from mlx_integrations.migration.bulk import Outcome
     from mlx_integrations.migration.choice import Choice
+    from mlx_integrations.migration.many.bulk import Outcome
     from mlx_integrations.migration.records import StoreLocation
 
 __all__ = ["remember_all", "remember_one", "tell_forgotten"]

@@ -41,8 +41,8 @@ def report(
 ) -> None:
     """Say what a migration has changed: neighbours, scores, what questions find, and texts that were cut."""
     from mlx_integrations.migration.api import status
+    from mlx_integrations.migration.engine.workspace import no_run
     from mlx_integrations.migration.report.measure import measure_migration
-    from mlx_integrations.migration.workspace import no_run
 
     store = open_at(address, name, to=to, to_kind=to_kind, to_name=to_name, as_json=as_text)
     known = status(store, work=work_dir)

@@ -116,7 +116,7 @@ def run(
         run_stores(stores, accept=accept, restart=restart, publishes=not keep_old, remember=remember, as_json=as_json)
         return
     from mlx_integrations.migration.api import migrate
-    from mlx_integrations.migration.engine import DEFAULT_BATCH_ROWS
+    from mlx_integrations.migration.engine.passes import DEFAULT_BATCH_ROWS
 
     store = open_at(address, name, to=to, to_kind=to_kind, to_name=to_name, as_json=as_text)
     actors = {"actors": ray_workers, "cpus": ray_cpus, "gpus": ray_gpus}

@@ -13,7 +13,7 @@ from mlx_integrations.cli.options import AsJson
 from mlx_integrations.cli.text import Column, disk, fitted, table
 
 if TYPE_CHECKING:
-    from mlx_integrations.migration.scan import Found
+    from mlx_integrations.migration.finding.scan import Found
 
 __all__ = ["scan"]
 
@@ -48,7 +48,7 @@ def scan(
     Writes nothing. Of stores with more than 64 MB to read, only what their headers say is shown; what was not counted
     is named. Damaged stores and folders that cannot be looked into are listed with the reason.
     """
-    from mlx_integrations.migration.scan import scan as find
+    from mlx_integrations.migration.finding.scan import scan as find
 
     found = find(folder, depth=depth, whole=whole, work=work_dir)
     if as_json:

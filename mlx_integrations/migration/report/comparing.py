@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from mlx_integrations.migration.quality import (
+from mlx_integrations.migration.report.quality import (
     NearnessCounts,
     Neighbours,
     chance_overlap,

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Final
 from mlx_integrations import __version__
 from mlx_integrations.errors import MigrationError, RowsError, StoreError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
-from mlx_integrations.migration.journal import Journal
+from mlx_integrations.migration.checks import Check
+from mlx_integrations.migration.engine.journal import Journal
+from mlx_integrations.migration.engine.workspace import Workspace, no_run
 from mlx_integrations.migration.moving import Move
 from mlx_integrations.migration.protocol import KeepsOld, Reader, Run, Store
-from mlx_integrations.migration.quality import NearnessCounts, Neighbours, Search
 from mlx_integrations.migration.records import Metric, Row, StoreInfo
 from mlx_integrations.migration.report.asking import Asker
 from mlx_integrations.migration.report.comparing import (
@@ -32,6 +33,7 @@ from mlx_integrations.migration.report.comparing import (
     score_map_of,
 )
 from mlx_integrations.migration.report.notes import notes_of
+from mlx_integrations.migration.report.quality import NearnessCounts, Neighbours, Search
 from mlx_integrations.migration.report.questions import Question, question_of
 from mlx_integrations.migration.report.reading import (
     Chosen,
@@ -52,8 +54,6 @@ from mlx_integrations.migration.report.records import (
     Side,
 )
 from mlx_integrations.migration.report.scores import scales_of
-from mlx_integrations.migration.verify import Check
-from mlx_integrations.migration.workspace import Workspace, no_run
 from mlx_integrations.protocols import EmbeddingBackend
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast

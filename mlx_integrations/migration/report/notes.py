@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from mlx_integrations.migration.checks import Check
 from mlx_integrations.migration.report.records import Counts, KnownItems, Note, Overlap, Side
 from mlx_integrations.migration.report.words import percent
-from mlx_integrations.migration.verify import Check
 
 __all__ = ["near_chance", "notes_of"]
 

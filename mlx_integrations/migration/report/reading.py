@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from mlx_integrations.migration.journal import Journal
+from mlx_integrations.migration.engine.journal import Journal
 from mlx_integrations.migration.protocol import Reader
-from mlx_integrations.migration.quality import Search, name_of
 from mlx_integrations.migration.records import Row
+from mlx_integrations.migration.report.quality import Search, name_of
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np

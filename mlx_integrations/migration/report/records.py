@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
+from mlx_integrations.migration.checks import Check
+from mlx_integrations.migration.engine.journal import DeadLetter, Phase
 from mlx_integrations.migration.executors.protocol import LongTexts
-from mlx_integrations.migration.journal import DeadLetter, Phase
 from mlx_integrations.migration.protocol import Published
-from mlx_integrations.migration.quality import interpolated
 from mlx_integrations.migration.records import Metric, StoreLocation
-from mlx_integrations.migration.verify import Check
+from mlx_integrations.migration.report.quality import interpolated
 
 __all__ = [
     "FORMAT",

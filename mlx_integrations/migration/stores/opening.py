@@ -70,11 +70,11 @@ def _of_another_package(address: str, name: str | None) -> Store | None:
 def _on_a_server(url: str, name: str | None) -> Store:
     scheme = url.partition("://")[0]
     if scheme.partition("+")[0] in ("postgresql", "postgres"):
-        from mlx_integrations.migration.stores.pgvector import PgvectorStore
+        from mlx_integrations.migration.stores.pgvector.store import PgvectorStore
 
         return PgvectorStore(url, name)
     if scheme in ("http", "https"):
-        from mlx_integrations.migration.stores.qdrant import QdrantServerStore
+        from mlx_integrations.migration.stores.qdrant.collection import QdrantServerStore
 
         return QdrantServerStore(url, name)
     if scheme == "db":
@@ -94,21 +94,21 @@ def _in_a_file(path: Path) -> Store:
 
 def _in_a_folder(path: Path, name: str | None) -> Store | None:
     if (path / f"{name or 'index'}.faiss").is_file():
-        from mlx_integrations.migration.stores.langchain_faiss import LangChainFaissStore
+        from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
 
         return LangChainFaissStore(path, name or "index")
     if (path / f"{name or 'default'}__vector_store.json").is_file():
         return _llama_index(path, name or "default")
     if path.suffix == ".lance" or any(path.glob("*.lance")):
-        from mlx_integrations.migration.stores.lancedb import LanceDBStore
+        from mlx_integrations.migration.stores.lancedb.store import LanceDBStore
 
         return LanceDBStore(path, name)
     if (path / "chroma.sqlite3").is_file():
-        from mlx_integrations.migration.stores.chroma import ChromaStore
+        from mlx_integrations.migration.stores.chroma.store import ChromaStore
 
         return ChromaStore(path, name)
     if (path / "meta.json").is_file() and (path / "collection").is_dir():
-        from mlx_integrations.migration.stores.qdrant_local import QdrantLocalStore
+        from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
 
         return QdrantLocalStore(path, name)
     return None
@@ -116,7 +116,7 @@ def _in_a_folder(path: Path, name: str | None) -> Store | None:
 
 def _llama_index(folder: Path, name: str) -> Store:
     """The storage of LlamaIndex; a FAISS index is kept under the same name as the JSON of its own vectors."""
-    from mlx_integrations.migration.stores.llama_index_faiss import LlamaIndexFaissStore
+    from mlx_integrations.migration.stores.faiss.llama_index import LlamaIndexFaissStore
     from mlx_integrations.migration.stores.llama_index_simple import LlamaIndexSimpleStore
 
     with (folder / f"{name}__vector_store.json").open("rb") as file:

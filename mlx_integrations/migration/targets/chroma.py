@@ -13,8 +13,8 @@ from mlx_integrations.adapters.chroma_records import write_record
 from mlx_integrations.errors import StoreBusyError, StoreError
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Loss, Metric, Row, StoreInfo, StoreLocation
-from mlx_integrations.migration.stores.chroma import KIND, BuiltCollection, add_rows, opened_client
-from mlx_integrations.migration.stores.chroma_file import DATABASE, DOCUMENT, URI, ChromaFile, Collection
+from mlx_integrations.migration.stores.chroma.file import DATABASE, DOCUMENT, URI, ChromaFile, Collection
+from mlx_integrations.migration.stores.chroma.store import KIND, BuiltCollection, add_rows, opened_client
 from mlx_integrations.migration.stores.llama_index_nodes import NODE
 from mlx_integrations.migration.targets.place import FolderPlace, existing_folder, not_built, taken
 from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, is_unicode, survivors

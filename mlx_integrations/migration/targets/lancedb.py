@@ -16,9 +16,9 @@ from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.files import flush_folder
 from mlx_integrations.migration.protocol import Embedded, Published, Reader, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Loss, Metric, Row, StoreInfo, StoreLocation
-from mlx_integrations.migration.stores.lancedb import KIND, LanceDBStore
-from mlx_integrations.migration.stores.lancedb_folders import flush_below
-from mlx_integrations.migration.stores.lancedb_table import connected, told
+from mlx_integrations.migration.stores.lancedb.folders import flush_below
+from mlx_integrations.migration.stores.lancedb.store import KIND, LanceDBStore
+from mlx_integrations.migration.stores.lancedb.table import connected, told
 from mlx_integrations.migration.stores.llama_index_nodes import with_text
 from mlx_integrations.migration.targets.lancedb_schema import MISSING, Kind, conformed, kind_of, merged
 from mlx_integrations.migration.targets.place import existing_folder, not_built, taken

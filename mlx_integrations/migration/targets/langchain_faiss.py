@@ -12,8 +12,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from mlx_integrations.migration.files import flush
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Metric, Row, StoreInfo, StoreLocation
-from mlx_integrations.migration.stores.faiss_index import FLAT, choose_factory, is_plain_list, write_flat, write_trained
-from mlx_integrations.migration.stores.langchain_faiss import KIND, LangChainFaissStore
+from mlx_integrations.migration.stores.faiss.index import FLAT, choose_factory, is_plain_list, write_flat, write_trained
+from mlx_integrations.migration.stores.faiss.langchain import KIND, LangChainFaissStore
 from mlx_integrations.migration.targets.place import FolderPlace, existing_folder
 from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, survivors
 from mlx_integrations.sidecar import sidecar_of, write_sidecar

@@ -14,10 +14,10 @@ from mlx_integrations.adapters.pgvector_records import comment_statement, commen
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.protocol import Embedded, Published, Reader, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Metric, Row, StoreInfo, StoreLocation
-from mlx_integrations.migration.stores.pgvector import KIND, NamedTable
-from mlx_integrations.migration.stores.pgvector_clone import INDEX_LIMITS, wish
-from mlx_integrations.migration.stores.pgvector_server import Server
-from mlx_integrations.migration.stores.pgvector_tables import PREFIX
+from mlx_integrations.migration.stores.pgvector.clone import INDEX_LIMITS, wish
+from mlx_integrations.migration.stores.pgvector.server import Server
+from mlx_integrations.migration.stores.pgvector.store import KIND, NamedTable
+from mlx_integrations.migration.stores.pgvector.tables import PREFIX
 from mlx_integrations.migration.targets.place import not_built, taken
 from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, is_unicode, survivors, through_strict_json
 

@@ -6,7 +6,7 @@ from uuid import UUID, uuid5
 
 from mlx_integrations.migration.records import Document, Held, Loss, Metric, Row
 from mlx_integrations.migration.stores.llama_index_nodes import NODE, with_text
-from mlx_integrations.migration.stores.qdrant_layout import CONTENT, FORMER_ID, METRICS, OTHER_VECTORS, UNNAMED, Layout
+from mlx_integrations.migration.stores.qdrant.layout import CONTENT, FORMER_ID, METRICS, OTHER_VECTORS, UNNAMED, Layout
 from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, is_unicode, survivors, through_strict_json
 
 __all__ = ["DISTANCES", "LAYOUT", "held_by_qdrant", "point_id"]

@@ -8,8 +8,8 @@ from mlx_integrations.adapters.qdrant_records import with_record
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.protocol import Embedded, Published, Reader, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Metric, StoreInfo, StoreLocation
-from mlx_integrations.migration.stores.qdrant_folder import META, QdrantFolder, write_json, write_points
-from mlx_integrations.migration.stores.qdrant_local import KIND, QdrantLocalStore
+from mlx_integrations.migration.stores.qdrant.folder import META, QdrantFolder, write_json, write_points
+from mlx_integrations.migration.stores.qdrant.local import KIND, QdrantLocalStore
 from mlx_integrations.migration.targets.place import FolderPlace, existing_folder
 from mlx_integrations.migration.targets.qdrant_layout import DISTANCES, LAYOUT, held_by_qdrant, point_id
 

@@ -1,0 +1,1 @@
+"""Finds stores in folders, and looks at what is there."""

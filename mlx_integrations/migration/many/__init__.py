@@ -1,0 +1,1 @@
+"""Migrates many stores as one."""

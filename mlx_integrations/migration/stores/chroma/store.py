@@ -1,0 +1,368 @@
+"""Chroma: a collection of a database in a folder, as LangChain or LlamaIndex fills it.
+
+A collection has one size of vectors for ever, so the new ones get a collection of their own in the same database:
+
+    notes                    in use
+    notes.mlxi-RUN.part      new, and being filled
+    notes.mlxi-RUN           new, whole and not in use
+    notes.mlxi-RUN.old       the old one, while the new one is in use
+
+Both names change in one transaction. The record of the model is part of a collection's metadata and goes with it.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mlx_integrations.adapters.chroma_records import record_in, write_record
+from mlx_integrations.errors import MissingExtraError, SidecarError, StoreBusyError, StoreError
+from mlx_integrations.migration.files import WHEN_FULL
+from mlx_integrations.migration.likely import likely_model
+from mlx_integrations.migration.protocol import Embedded, Published, Run
+from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
+from mlx_integrations.migration.stores.chroma.file import DATABASE, DOCUMENT, URI, ChromaFile, Collection, Entry
+from mlx_integrations.migration.stores.llama_index_nodes import NODE, text_of_flat_node
+
+if TYPE_CHECKING:  # a type only: importing this module stays fast
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["KIND", "BuiltCollection", "ChromaStore", "add_rows", "opened_client"]
+
+KIND: Final = "chroma"
+_SEGMENT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_LEVELS: Final = "data_level0.bin"  # in the folder of a collection's vectors
+_EXAMPLES: Final = 5
+_ASKED_ROWS: Final = 500
+_PRIMARY: Final = 0xFF  # of SQLite's codes: the rest says more of the same
+_LONGEST_NAME: Final = 480  # of 512, with what a run adds to it
+
+
+class _Reader:
+    """A collection, by the name that it has at the moment."""
+
+    def __init__(self, location: StoreLocation, name: str) -> None:
+        self._location = location
+        self._name = name
+        self._file = ChromaFile(location.path)
+        self._copy: tuple[str, tempfile.TemporaryDirectory[str]] | None = None
+
+    @property
+    def location(self) -> StoreLocation:
+        return self._location
+
+    def describe(self) -> StoreInfo:
+        collection = self._collection()
+        try:
+            record = record_in(collection.metadata, f"the Chroma collection `{collection.name}`")
+        except SidecarError:
+            record = None
+        count = self._file.count(collection)
+        dimensions = (collection.dimensions,) if collection.dimensions is not None and count else ()
+        return StoreInfo(
+            location=self._location,
+            count=count,
+            dimensions=dimensions,
+            metric=collection.metric,
+            index="HNSW",
+            fingerprint=record,
+            likely_model=likely_model(dimensions, fingerprint=record, hints=collection.models),
+            bytes=_bytes_of(self._location.path),
+            findings=(*self._findings(collection), *self._leftovers()),
+        )
+
+    def rows(self, after: str | None = None) -> Iterator[Row]:
+        first = 0 if after is None else int(after.partition(":")[0])
+        for entry in self._file.entries(self._collection(), first):
+            yield _row(entry)
+
+    def documents(self, after: str | None = None) -> Iterator[Document]:
+        for row in self.rows(after):
+            if NODE not in row.metadata:
+                yield as_document(row)
+                continue
+            metadata = dict(row.metadata)
+            content = metadata.pop(DOCUMENT) or ""
+            yield replace(as_document(row), content=content, metadata=metadata, framework="llama-index")
+
+    def vectors(self, keys: Sequence[str]) -> "NDArray[np.float32]":
+        import numpy as np
+
+        collection = self._collection()
+        ids = [key.partition(":")[2] for key in keys]
+        found: dict[str, Any] = {}
+        if ids:
+            with self._asked(collection) as asked:
+                for first in range(0, len(ids), _ASKED_ROWS):
+                    part = asked.get(ids=sorted(set(ids[first : first + _ASKED_ROWS])), include=["embeddings"])
+                    found |= zip(part["ids"], part["embeddings"], strict=True)
+        if missing := [own_id for own_id in ids if own_id not in found]:
+            raise StoreError(f"`{self._location}` has no vector of `{missing[0]}`.", store=str(self._location))
+        if not ids:
+            return np.empty((0, collection.dimensions or 0), np.float32)
+        return np.array([found[own_id] for own_id in ids], np.float32)
+
+    def state(self) -> str:
+        collection = self._collection()
+        return f"{collection.id}:{self._file.last_change(collection)}"
+
+    def close(self) -> None:
+        if self._copy is not None:
+            self._copy[1].cleanup()
+        self._copy = None
+
+    def _collection(self) -> Collection:
+        found = self._file.collections()
+        if self._name in found:
+            return found[self._name]
+        raise StoreError(
+            f"`{self._location.path}` has no collection `{self._name}`.",
+            store=str(self._location),
+            hint=f"It has {', '.join(f'`{name}`' for name in sorted(found)) or 'none'}.",
+        )
+
+    @contextmanager
+    def _asked(self, collection: Collection) -> Iterator[Any]:
+        """The collection by Chroma's client, on a copy: the client writes to what it opens."""
+        state = self.state()
+        if self._copy is None or self._copy[0] != state:
+            self.close()
+            copy = tempfile.TemporaryDirectory(prefix="mlxi-chroma-", ignore_cleanup_errors=True)
+            self._file.copy_to(Path(copy.name))
+            vectors = self._location.path / collection.vectors_folder
+            if vectors.is_dir():
+                shutil.copytree(vectors, Path(copy.name) / collection.vectors_folder)
+            self._copy = state, copy
+        with opened_client(Path(self._copy[1].name)) as client:
+            yield client.get_collection(self._name, embedding_function=None)
+
+    def _findings(self, collection: Collection) -> Iterator[Finding]:
+        rows = (_row(entry) for entry in self._file.entries(collection, only_without_document=True))
+        missing = [row.id for row in rows if not (row.text or "").strip()]
+        if missing:
+            yield Finding(
+                code="missing-texts",
+                message="There is no text for them, and so nothing to embed.",
+                count=len(missing),
+                examples=tuple(missing[:_EXAMPLES]),
+                is_blocking=True,
+            )
+
+    def _leftovers(self) -> Iterator[Finding]:
+        """What Chroma does not delete with a collection: the folder of its vectors."""
+        known = self._file.segments()
+        left = [folder for folder in self._location.path.iterdir() if _is_vectors_folder(folder, known)]
+        if left:
+            size = sum(_bytes_of(folder) for folder in left)
+            yield Finding(
+                code="leftover-folders",
+                message=f"Folders of vectors that no collection has any more; they only take room, {size:,} bytes.",
+                count=len(left),
+                examples=tuple(sorted(folder.name for folder in left)[:_EXAMPLES]),
+            )
+
+
+class BuiltCollection(_Reader):
+    """A collection that a run made or renamed: its database has been written to already, so it is asked there."""
+
+    @contextmanager
+    def _asked(self, collection: Collection) -> Iterator[Any]:
+        with opened_client(self._location.path) as client:
+            yield client.get_collection(self._name, embedding_function=None)
+
+
+class ChromaStore(_Reader):
+    """A collection of a persistent Chroma. Implements `Store`.
+
+    Args:
+        folder: The folder of the database.
+        name: The collection; the only one there is if left out.
+
+    Raises:
+        StoreError: There is no such database or collection, or there are several and none is named.
+    """
+
+    def __init__(self, folder: str | Path, name: str | None = None) -> None:
+        path = Path(os.path.realpath(Path(folder).expanduser()))
+        if name is None:
+            names = sorted(each for each in ChromaFile(path).collections() if ".mlxi-" not in each)
+            if len(names) != 1:
+                raise StoreError(
+                    f"`{folder}` has {len(names)} collections.",
+                    store=str(folder),
+                    hint=f"Say which: {', '.join(names)}." if names else "There is nothing to migrate.",
+                )
+            name = names[0]
+        super().__init__(StoreLocation(kind=KIND, address=str(path), name=name), name)
+        self._collection()
+
+    def build(self, run: Run, rows: Iterator[Embedded]) -> None:
+        """Fill a collection of its own with the new vectors and everything else of the old one."""
+        part = f"{self._built(run)}.part"
+        old = self._collection()
+        with opened_client(self._location.path) as client:
+            for name in (part, self._built(run)):
+                if name in self._file.collections():
+                    client.delete_collection(name)
+            made = client.create_collection(
+                part,
+                metadata={key: value for key, value in old.metadata.items() if not key.startswith("hnsw:")} or None,
+                configuration=_configuration(client.get_collection(old.name, embedding_function=None)),
+                embedding_function=None,
+            )
+            write_record(made, run.fingerprint)
+            at_once = client.get_max_batch_size()
+            for each in rows:
+                for first in range(0, len(each.rows), at_once):
+                    add_rows(made, each.rows[first : first + at_once], each.vectors[first : first + at_once])
+            made.modify(name=self._built(run))
+
+    def built(self, run: Run) -> _Reader:
+        """The new collection."""
+        names = self._file.collections()
+        name = self._name if self._old(run) in names else self._built(run)
+        if name not in names:
+            raise StoreError(f"Nothing was built for `{self.location}`.", store=str(self.location))
+        return BuiltCollection(self.location, name)
+
+    def replaced(self, run: Run) -> _Reader:
+        """The old collection."""
+        names = self._file.collections()
+        if self._old(run) in names:
+            return BuiltCollection(self.location, self._old(run))
+        if self._built(run) not in names:
+            raise self._no_longer_there()
+        return _Reader(self.location, self._name)
+
+    def kept_state(self, run: Run) -> str | None:
+        """The state of the old collection: a client that had it open knows it by its id, and goes on writing to it."""
+        found = self._file.collections().get(self._old(run))
+        return None if found is None else f"{found.id}:{self._file.last_change(found)}"
+
+    def published(self, run: Run) -> Published:
+        """Which vectors are in use, by the names of the collections."""
+        names = self._file.collections()
+        if self._old(run) not in names:
+            return "old"
+        return "new" if self._name in names else "between"
+
+    def publish(self, run: Run) -> None:
+        """Give the new collection the name, and the old one another."""
+        names = self._file.collections()
+        if self._old(run) in names:
+            return
+        if self._built(run) not in names:
+            raise StoreError(f"Nothing was built for `{self.location}`.", store=str(self.location))
+        self._rename({names[self._name].id: self._old(run), names[self._built(run)].id: self._name})
+
+    def rollback(self, run: Run) -> None:
+        """Give the old collection the name again."""
+        names = self._file.collections()
+        if self._old(run) in names:
+            in_use = {names[self._name].id: self._built(run)} if self._name in names else {}
+            self._rename({**in_use, names[self._old(run)].id: self._name})
+        elif self._built(run) not in names:
+            raise self._no_longer_there()
+
+    def discard(self, run: Run) -> None:
+        """Delete the collection that is not in use."""
+        names = self._file.collections()
+        for name in (f"{self._built(run)}.part", self._built(run), self._old(run)):
+            if name in names:
+                with opened_client(self._location.path) as client:
+                    client.delete_collection(name)
+
+    def _rename(self, renames: Mapping[str, str]) -> None:
+        import sqlite3
+
+        try:
+            self._file.swap_names(renames)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise  # a disk that is full
+            raise StoreBusyError(
+                f"`{self.location}` cannot be written to: {error}.",
+                store=str(self.location),
+                hint="Wait until whoever is writing to it has finished.",
+            ) from error
+
+    def _no_longer_there(self) -> StoreError:
+        return StoreError(f"The old vectors of `{self.location}` are no longer there.", store=str(self.location))
+
+    def _built(self, run: Run) -> str:
+        return f"{self._name[:_LONGEST_NAME]}.mlxi-{run.id}"
+
+    def _old(self, run: Run) -> str:
+        return f"{self._built(run)}.old"
+
+
+def _row(entry: Entry) -> Row:
+    text = entry.document
+    metadata = entry.metadata
+    if NODE in metadata:
+        # LlamaIndex embeds a text with some of its metadata, and stores it alone.
+        text = text_of_flat_node(metadata, text or "")
+        metadata = {**metadata, DOCUMENT: entry.document}
+    return Row(key=f"{entry.number}:{entry.id}", id=entry.id, text=text, metadata=metadata)
+
+
+def add_rows(collection: Any, rows: Sequence[Row], vectors: "NDArray[np.float32]") -> None:
+    """Add rows, as they are read from a collection, with their vectors; no more of them than the client takes."""
+    special = {DOCUMENT, URI}
+    metadatas = [{key: value for key, value in row.metadata.items() if key not in special} or None for row in rows]
+    uris = [row.metadata.get(URI) for row in rows]
+    collection.add(
+        ids=[row.id for row in rows],
+        embeddings=vectors,
+        documents=[row.metadata.get(DOCUMENT, row.text) for row in rows],
+        metadatas=metadatas,
+        uris=uris if any(uris) else None,
+    )
+
+
+def _configuration(collection: Any) -> dict[str, Any]:
+    """How the old collection compares and searches; not the model that Chroma remembers, which made other vectors."""
+    known = collection.configuration_json.get("hnsw") or {}
+    return {"hnsw": {key: value for key, value in known.items() if value is not None}}
+
+
+def _is_vectors_folder(folder: Path, known: Set[str]) -> bool:
+    return _SEGMENT.fullmatch(folder.name) is not None and folder.name not in known and (folder / _LEVELS).is_file()
+
+
+def _bytes_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@contextmanager
+def opened_client(folder: Path, *, is_new: bool = False) -> Iterator[Any]:
+    """The client of a database.
+
+    Args:
+        folder: The folder of the database.
+        is_new: Whether there is none yet, and one is to be made.
+
+    Raises:
+        MissingExtraError: Chroma is not installed.
+        StoreError: There is none, or its disk takes nothing more.
+    """
+    try:
+        import chromadb.errors
+    except ImportError as error:
+        raise MissingExtraError("Chroma's collections need `chromadb`.", extra="chroma") from error
+    if not is_new and not (folder / DATABASE).is_file():  # the client would make an empty one
+        raise StoreError(f"`{folder / DATABASE}` is missing.", store=str(folder))
+    try:
+        client: Any = chromadb.PersistentClient(str(folder))
+        try:
+            yield client
+        finally:
+            client.close()
+    except chromadb.errors.InternalError as error:  # of its database: a full disk, or a damaged one
+        raise StoreError(f"Chroma cannot write to `{folder}`: {error}.", store=str(folder), hint=WHEN_FULL) from error

@@ -1,0 +1,1 @@
+"""FAISS, as LangChain and LlamaIndex keep it."""

@@ -1,0 +1,1 @@
+"""Qdrant, in a folder and on a server."""

@@ -1,0 +1,365 @@
+"""What a Qdrant server is asked, over REST, and what its refusals mean.
+
+Every request here can be made twice with the same result, so one that gets no answer is made again.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from mlx_integrations.errors import MissingExtraError, StoreBusyError, StoreError
+from mlx_integrations.migration.stores.qdrant.layout import UNNAMED
+
+__all__ = ["Point", "QdrantServer"]
+
+TIMEOUT_SECONDS = 60
+"""How long a server may take for one answer."""
+
+_PAUSES_SECONDS: Final = (0.2, 1.0, 4.0)  # before a request without an answer is made again
+_INDEXING_SECONDS: Final = 3600.0  # how long a server may take to index what it was given
+_READ_POINTS: Final = 500
+_WRITTEN_POINTS: Final = 256
+_WRITTEN_BYTES: Final = 8 * 1024 * 1024  # servers take 32 MiB: https://qdrant.tech/documentation/guides/configuration/
+_NUMBER_BYTES: Final = 12  # a coordinate in JSON
+_FORBIDDEN: Final = (401, 403)
+_SERVER_FAILURE: Final = 500
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A point.
+
+    Attributes:
+        id: A number, or a UUID as text.
+        payload: Everything but vectors.
+        vectors: By name, as plain values: lists of numbers, or indices and values of a sparse one.
+    """
+
+    id: int | str
+    payload: Mapping[str, Any]
+    vectors: Mapping[str, Any]
+
+    def canonical(self) -> bytes:
+        """The same bytes for the same content."""
+        return json.dumps([self.id, self.payload, self.vectors], sort_keys=True, separators=(",", ":")).encode()
+
+
+class QdrantServer:
+    """A server, or one that speaks its protocol.
+
+    Args:
+        url: Its address, without a key.
+        api_key: Its key.
+        sleep: Waits for some seconds.
+
+    Raises:
+        MissingExtraError: The client is not installed.
+    """
+
+    def __init__(self, url: str, api_key: str | None, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        try:
+            import qdrant_client
+        except ImportError as error:
+            raise MissingExtraError("A server of Qdrant needs `qdrant-client`.", extra="qdrant") from error
+        self.url = url
+        self._sleep = sleep
+        self._models: Any = qdrant_client.models
+        try:
+            self._client: Any = qdrant_client.QdrantClient(
+                url=url, api_key=api_key, timeout=TIMEOUT_SECONDS, check_compatibility=False
+            )
+        except ValueError as error:
+            raise StoreError(f"`{url}` is no address of a server: {error}.", store=url) from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    # Collections
+
+    def collections(self) -> list[str]:
+        """The names of all collections."""
+        return [each.name for each in self._ask(lambda client: client.get_collections()).collections]
+
+    def aliases(self) -> dict[str, str]:
+        """All aliases, with the collections that they stand for."""
+        found = self._ask(lambda client: client.get_aliases()).aliases
+        return {each.alias_name: each.collection_name for each in found}
+
+    def change_aliases(self, made: Mapping[str, str], deleted: Iterable[str] = ()) -> None:
+        """Let aliases stand for collections, whatever they stood for, and delete others: all in one request."""
+        models = self._models
+        actions = [
+            models.CreateAliasOperation(create_alias=models.CreateAlias(alias_name=alias, collection_name=collection))
+            for alias, collection in made.items()
+        ]
+        actions += [models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)) for alias in deleted]
+        if actions:
+            self._ask(lambda client: client.update_collection_aliases(actions))
+
+    def delete(self, name: str) -> None:
+        """Delete a collection and its aliases, if there is one of that name."""
+        if name in self.collections():
+            self._ask(lambda client: client.delete_collection(name))
+
+    def info(self, name: str) -> Any:
+        """The settings of a collection, as the client has them."""
+        return self._ask(lambda client: client.get_collection(name))
+
+    def create(self, name: str, size: int, distance: str, metadata: Mapping[str, Any]) -> None:
+        """Make a collection with the settings that the server has for all, instead of one of that name.
+
+        Args:
+            name: Of the new one.
+            size: Coordinates of its vectors, which have no name.
+            distance: How it compares them, in Qdrant's words.
+            metadata: Of the new one.
+        """
+        params = self._models.VectorParams(size=size, distance=self._models.Distance(distance))
+        self.delete(name)
+        self._ask(lambda client: client.create_collection(name, vectors_config=params, metadata=dict(metadata)))
+
+    def create_like(self, name: str, known: Any, vectors: Any, metadata: Mapping[str, Any]) -> None:
+        """Make a collection with all settings of another one, instead of one of that name.
+
+        Args:
+            name: Of the new one.
+            known: What `info` says of the other.
+            vectors: The parameters of its dense vectors.
+            metadata: Of the new one.
+        """
+        models, config, params = self._models, known.config, known.config.params
+        own = ("shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload", "payload")
+        given = {each: getattr(params, each, None) for each in (*own, "id_tracker")}
+        given |= {
+            "hnsw_config": _as(models.HnswConfigDiff, config.hnsw_config),
+            "optimizers_config": _as(models.OptimizersConfigDiff, config.optimizer_config),
+            "wal_config": _as(models.WalConfigDiff, config.wal_config),
+            "strict_mode_config": _as(models.StrictModeConfig, getattr(config, "strict_mode_config", None)),
+            "quantization_config": config.quantization_config,
+            "sparse_vectors_config": params.sparse_vectors,
+            "metadata": dict(metadata) or None,
+        }
+        set_ones = {each: value for each, value in given.items() if value is not None}
+        self.delete(name)
+        self._ask(lambda client: client.create_collection(name, vectors_config=vectors, **set_ones))
+        later = {
+            each: value
+            for each in ("read_fan_out_factor", "read_fan_out_delay_ms")
+            if (value := getattr(params, each, None)) is not None
+        }
+        if later:
+            diff = models.CollectionParamsDiff(**later)
+            self._ask(lambda client: client.update_collection(name, collection_params=diff))
+        for field, index in known.payload_schema.items():  # before points: graphs take them into account
+            self._create_index(name, field, index.params or index.data_type)
+
+    def _create_index(self, name: str, field: str, schema: Any) -> None:
+        self._ask(lambda client: client.create_payload_index(name, field_name=field, field_schema=schema, wait=True))
+
+    def wait_until_indexed(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """Return when a server has indexed what it was given, or has taken very long."""
+        until, pause = clock() + _INDEXING_SECONDS, 0.1
+        while str(self.info(name).status) == "yellow" and clock() < until:
+            self._sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+    # Points
+
+    def count(self, name: str, vector: str | None = None) -> int:
+        """How many points a collection has, or of them those with a vector of some name."""
+        points = None if vector is None else self._filter(must=[self._has(vector)])
+        return int(self._ask(lambda client: client.count(name, count_filter=points, exact=True)).count)
+
+    def without_text(self, name: str, key: str, most: int) -> tuple[int, list[str]]:
+        """How many points have nothing under a key of their payload, and the ids of some."""
+        models = self._models
+        empty = [
+            models.IsEmptyCondition(is_empty=models.PayloadField(key=key)),
+            models.IsNullCondition(is_null=models.PayloadField(key=key)),
+            models.FieldCondition(key=key, match=models.MatchValue(value="")),
+        ]
+        node = models.IsEmptyCondition(is_empty=models.PayloadField(key="_node_content"))
+        points = self._filter(must=[self._filter(should=empty), node])
+        try:
+            count = int(self._ask(lambda client: client.count(name, count_filter=points, exact=True)).count)
+            if not count:
+                return 0, []
+            found, _ = self._ask(lambda client: client.scroll(name, points, limit=most, with_payload=False))
+        except StoreError:  # a server in strict mode may refuse to look at what is not indexed
+            return 0, []
+        return count, [str(each.id) for each in found]
+
+    def points(
+        self,
+        name: str,
+        after: int | str | None = None,
+        *,
+        vectors: bool | Sequence[str] = False,
+        having: str | None = None,
+        lacking: str | None = None,
+        page: int = _READ_POINTS,
+    ) -> Iterator[Point]:
+        """Points in the order of their ids.
+
+        Args:
+            name: Of the collection.
+            after: The id after which to begin; it need no longer be there.
+            vectors: Whether, or which, vectors are read with them.
+            having: Only points that have a vector of this name.
+            lacking: Only points that have none of this name.
+            page: Points of one request.
+        """
+        conditions: dict[str, Any] = {}
+        if having is not None:
+            conditions["must"] = [self._has(having)]
+        if lacking is not None:
+            conditions["must_not"] = [self._has(lacking)]
+        chosen = self._filter(**conditions) if conditions else None
+        offset = after
+        while True:
+            found, offset = self._page(name, chosen, offset, vectors, page)
+            for each in found:
+                if each.id != after:
+                    yield Point(id=each.id, payload=each.payload or {}, vectors=_vectors_of(each))
+            if offset is None:
+                return
+
+    def _page(self, name: str, chosen: Any, offset: Any, vectors: Any, page: int) -> Any:
+        # The next offset is the id at which the next page begins: what is added or deleted meanwhile moves nothing.
+        return self._ask(
+            lambda client: client.scroll(
+                name, scroll_filter=chosen, offset=offset, limit=page, with_payload=True, with_vectors=vectors
+            )
+        )
+
+    def find(self, name: str, ids: Sequence[int | str], vectors: bool | Sequence[str]) -> dict[str, Point]:
+        """Points by their ids; those that are not there are left out."""
+        found: dict[str, Point] = {}
+        for first in range(0, len(ids), _READ_POINTS):
+            part = self._find(name, ids[first : first + _READ_POINTS], vectors)
+            found |= {str(each.id): Point(id=each.id, payload={}, vectors=_vectors_of(each)) for each in part}
+        return found
+
+    def _find(self, name: str, ids: Sequence[int | str], vectors: bool | Sequence[str]) -> Any:
+        return self._ask(lambda client: client.retrieve(name, ids=list(ids), with_payload=False, with_vectors=vectors))
+
+    def digest(self, name: str, vectors: bool | Sequence[str]) -> str:
+        """A digest of all points; it takes as long as reading them."""
+        whole = hashlib.blake2b(digest_size=16)
+        for point in self.points(name, vectors=vectors):
+            whole.update(point.canonical())
+        return whole.hexdigest()
+
+    def write(self, name: str, points: Iterable[Point], most: int | None = None) -> None:
+        """Write points, and wait until they are written.
+
+        Args:
+            name: Of the collection.
+            points: They replace those of the same ids.
+            most: Points of one request, if the collection has a limit of its own.
+        """
+        waiting: list[Any] = []
+        size = 0
+        for point in points:
+            made = self._models.PointStruct.model_construct(
+                id=point.id, vector=self._vector(point.vectors), payload=dict(point.payload)
+            )
+            weight = sum(map(_weight, point.vectors.values())) + 2 * len(str(point.payload))
+            if waiting and (size + weight > _WRITTEN_BYTES or len(waiting) >= min(_WRITTEN_POINTS, most or 1 << 30)):
+                self._write(name, waiting)
+                waiting, size = [], 0
+            waiting.append(made)
+            size += weight
+        if waiting:
+            self._write(name, waiting)
+
+    def _write(self, name: str, points: list[Any]) -> None:
+        self._ask(lambda client: client.upsert(name, points=points, wait=True))
+
+    def _vector(self, vectors: Mapping[str, Any]) -> Any:
+        made = {
+            name: self._models.SparseVector(**vector) if isinstance(vector, Mapping) else vector
+            for name, vector in vectors.items()
+        }
+        return made[UNNAMED] if made.keys() == {UNNAMED} else made
+
+    def _filter(self, **conditions: Any) -> Any:
+        return self._models.Filter(**conditions)
+
+    def _has(self, vector: str) -> Any:
+        return self._models.HasVectorCondition(has_vector=vector)
+
+    def _ask(self, call: Callable[[Any], T]) -> T:
+        """Ask, and ask again where there was no answer."""
+        from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+        from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+        failure: Exception
+        for pause in (*_PAUSES_SECONDS, None):
+            try:
+                return call(self._client)
+            except UnexpectedResponse as error:
+                if (error.status_code or 0) < _SERVER_FAILURE:
+                    raise self._refused(error.status_code or 0, error.content) from error
+                failure, reason = error, f"it failed with {error.status_code}"
+            except ResourceExhaustedResponse as error:
+                failure, reason = error, "too much is asked of it"
+            except json.JSONDecodeError as error:
+                raise self._unknown() from error
+            except ResponseHandlingException as error:
+                if isinstance(error.source, ValueError):
+                    raise self._unknown() from error
+                failure, reason = error, str(error.source) or type(error.source).__name__
+            if pause is None:
+                raise StoreBusyError(
+                    f"`{self.url}` does not answer: {reason}.",
+                    store=self.url,
+                    hint="See to the server, and run it again: it goes on where it stopped.",
+                ) from failure
+            self._sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _unknown(self) -> StoreError:
+        return StoreError(f"What answers at `{self.url}` is no Qdrant.", store=self.url)
+
+    def _refused(self, status: int, content: bytes) -> StoreError:
+        if status in _FORBIDDEN:
+            hint = "Set QDRANT_API_KEY to a key that may read and write the collection."
+            return StoreError(f"`{self.url}` wants another key (HTTP {status}).", store=self.url, hint=hint)
+        try:
+            reason = str(json.loads(content)["status"]["error"])
+        except (ValueError, KeyError, TypeError):
+            reason = f"HTTP {status}"
+        return StoreError(f"`{self.url}` refuses: {reason}", store=self.url)
+
+
+def _as(model: Any, known: Any) -> Any:
+    """Settings that were read, as settings to be written."""
+    if known is None:
+        return None
+    values = known.model_dump(exclude_none=True)
+    return model(**{name: value for name, value in values.items() if name in model.model_fields})
+
+
+def _vectors_of(record: Any) -> dict[str, Any]:
+    vector = record.vector
+    if vector is None:
+        return {}
+    named = vector if isinstance(vector, Mapping) else {UNNAMED: vector}
+    return {name: _plain(each) for name, each in named.items()}
+
+
+def _plain(vector: Any) -> Any:
+    return vector if isinstance(vector, list) else {"indices": list(vector.indices), "values": list(vector.values)}
+
+
+def _weight(vector: Any) -> int:
+    if isinstance(vector, Mapping):
+        return 2 * _NUMBER_BYTES * len(vector["indices"])
+    return _NUMBER_BYTES * len(vector) * (len(vector[0]) if vector and isinstance(vector[0], list) else 1)
