@@ -25,7 +25,7 @@ from langchain_core.vectorstores import VectorStore
 
 from mlx_integrations.fingerprint import WITNESS_TEXTS, EmbeddingFingerprint
 from mlx_integrations.langchain.errors import InvalidRequestError, langchain_errors
-from mlx_integrations.langchain.store_kinds import SAVING, StoreKind, kind_of
+from mlx_integrations.langchain.store_kinds.known import SAVING, StoreKind, kind_of
 from mlx_integrations.sidecar import check, check_dimensions, check_vectors, still_true
 
 __all__ = ["fingerprint_of", "guarded", "verify_store"]

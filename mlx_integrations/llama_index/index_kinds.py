@@ -13,15 +13,16 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.schema import BaseNode, MetadataMode
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
-from mlx_integrations.adapters import lancedb_records, qdrant_records
-from mlx_integrations.adapters.chroma_records import (
+from mlx_integrations.adapters.migration_command import migration_command
+from mlx_integrations.adapters.store_records import lancedb as lancedb_records
+from mlx_integrations.adapters.store_records import qdrant as qdrant_records
+from mlx_integrations.adapters.store_records.chroma import (
     collection_name,
     has_record,
     migration_of,
     read_record,
     write_record,
 )
-from mlx_integrations.adapters.migration_command import migration_command
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.sidecar import read_sidecar, sidecar_of, write_sidecar
 

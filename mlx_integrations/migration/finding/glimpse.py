@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mlx_integrations.adapters.chroma_records import record_in
+from mlx_integrations.adapters.store_records.chroma import record_in
 from mlx_integrations.errors import SidecarError, StoreError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.finding.places import Place

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from mlx_integrations.adapters.chroma_records import write_record
+from mlx_integrations.adapters.store_records.chroma import write_record
 from mlx_integrations.errors import StoreBusyError, StoreError
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Loss, Metric, Row, StoreInfo, StoreLocation

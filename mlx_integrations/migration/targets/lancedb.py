@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlx_integrations.adapters.lancedb_records import RECORD
+from mlx_integrations.adapters.store_records.lancedb import RECORD
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.files import flush_folder
 from mlx_integrations.migration.protocol import Embedded, Published, Reader, Run

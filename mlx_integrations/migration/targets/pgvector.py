@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlx_integrations.adapters.pgvector_records import comment_statement, comment_with, literal, quoted
+from mlx_integrations.adapters.store_records.pgvector import comment_statement, comment_with, literal, quoted
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.protocol import Embedded, Published, Reader, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Metric, Row, StoreInfo, StoreLocation

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from mlx_integrations.adapters.qdrant_records import with_record
+from mlx_integrations.adapters.store_records.qdrant import with_record
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.protocol import Embedded, Published, Reader, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Metric, StoreInfo, StoreLocation

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from mlx_integrations.adapters.qdrant_records import with_record
+from mlx_integrations.adapters.store_records.qdrant import with_record
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.protocol import Embedded, Published, Reader, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Metric, StoreInfo, StoreLocation

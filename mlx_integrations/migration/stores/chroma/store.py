@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlx_integrations.adapters.chroma_records import record_in, write_record
+from mlx_integrations.adapters.store_records.chroma import record_in, write_record
 from mlx_integrations.errors import MissingExtraError, SidecarError, StoreBusyError, StoreError
 from mlx_integrations.migration.files import WHEN_FULL
 from mlx_integrations.migration.likely import likely_model

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlx_integrations.adapters.lancedb_records import RECORD
+from mlx_integrations.adapters.store_records.lancedb import RECORD
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.stores.lancedb.indexes import (

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mlx_integrations.adapters.lancedb_records import record_in, table_name
+from mlx_integrations.adapters.store_records.lancedb import record_in, table_name
 from mlx_integrations.errors import SidecarError, StoreError
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from mlx_integrations.adapters.pgvector_records import quoted
+from mlx_integrations.adapters.store_records.pgvector import quoted
 from mlx_integrations.migration.records import Finding
 from mlx_integrations.migration.stores.pgvector.clone import dependents
 from mlx_integrations.migration.stores.pgvector.server import Server

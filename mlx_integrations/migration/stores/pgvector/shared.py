@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlx_integrations.adapters.pgvector_records import literal, quoted
+from mlx_integrations.adapters.store_records.pgvector import literal, quoted
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.stores.pgvector.clone import cast_to, index_limit
 from mlx_integrations.migration.stores.pgvector.server import Server

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from mlx_integrations.adapters.pgvector_records import quoted, record_in_comment, record_in_metadata
+from mlx_integrations.adapters.store_records.pgvector import quoted, record_in_comment, record_in_metadata
 from mlx_integrations.errors import SidecarError, StoreError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.likely import likely_model

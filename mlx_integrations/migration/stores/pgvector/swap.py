@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mlx_integrations.adapters.pgvector_records import (
+from mlx_integrations.adapters.store_records.pgvector import (
     comment_query,
     comment_statement,
     comment_with,

@@ -27,7 +27,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from mlx_integrations.adapters.qdrant_records import record_in, with_record
+from mlx_integrations.adapters.store_records.qdrant import record_in, with_record
 from mlx_integrations.errors import SidecarError, StoreChangedError, StoreError
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run

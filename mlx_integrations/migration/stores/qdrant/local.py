@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlx_integrations.adapters.qdrant_records import record_in, with_record
+from mlx_integrations.adapters.store_records.qdrant import record_in, with_record
 from mlx_integrations.errors import SidecarError, StoreChangedError, StoreError
 from mlx_integrations.migration.files import flush_folder
 from mlx_integrations.migration.likely import likely_model

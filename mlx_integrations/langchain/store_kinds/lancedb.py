@@ -4,7 +4,7 @@ from typing import Any
 
 from langchain_core.vectorstores import VectorStore
 
-from mlx_integrations.adapters.lancedb_records import (
+from mlx_integrations.adapters.store_records.lancedb import (
     dimensions_of,
     has_record,
     migration_of,
@@ -14,7 +14,7 @@ from mlx_integrations.adapters.lancedb_records import (
     write_record,
 )
 from mlx_integrations.fingerprint import EmbeddingFingerprint
-from mlx_integrations.langchain.store_kind import SAMPLES, Sample, StoreKind
+from mlx_integrations.langchain.store_kinds.base import SAMPLES, Sample, StoreKind
 
 __all__ = ["LanceDBTable"]
 

@@ -11,20 +11,20 @@ from typing import Any
 
 from langchain_core.vectorstores import VectorStore
 
-from mlx_integrations.adapters.chroma_records import (
+from mlx_integrations.adapters.migration_command import migration_command
+from mlx_integrations.adapters.store_records.chroma import (
     collection_name,
     has_record,
     migration_of,
     read_record,
     write_record,
 )
-from mlx_integrations.adapters.migration_command import migration_command
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.langchain.errors import InvalidRequestError
-from mlx_integrations.langchain.lancedb_kind import LanceDBTable
-from mlx_integrations.langchain.pgvector_kinds import PgvectorCollection, PgvectorTable
-from mlx_integrations.langchain.qdrant_kind import QdrantCollection
-from mlx_integrations.langchain.store_kind import SAMPLES, Sample, StoreKind
+from mlx_integrations.langchain.store_kinds.base import SAMPLES, Sample, StoreKind
+from mlx_integrations.langchain.store_kinds.lancedb import LanceDBTable
+from mlx_integrations.langchain.store_kinds.pgvector import PgvectorCollection, PgvectorTable
+from mlx_integrations.langchain.store_kinds.qdrant import QdrantCollection
 from mlx_integrations.sidecar import sidecar_of
 
 __all__ = ["SAVING", "Sample", "StoreKind", "kind_of"]

@@ -13,7 +13,7 @@ from typing import Any
 from langchain_core.vectorstores import VectorStore
 
 from mlx_integrations.adapters.migration_command import migration_command
-from mlx_integrations.adapters.pgvector_records import (
+from mlx_integrations.adapters.store_records.pgvector import (
     comment_query,
     comment_statement,
     comment_with,
@@ -25,7 +25,7 @@ from mlx_integrations.adapters.pgvector_records import (
 )
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.langchain.errors import InvalidRequestError
-from mlx_integrations.langchain.store_kind import SAMPLES, Sample, StoreKind
+from mlx_integrations.langchain.store_kinds.base import SAMPLES, Sample, StoreKind
 
 __all__ = ["PgvectorCollection", "PgvectorTable"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from langchain_core.vectorstores import VectorStore
 
-from mlx_integrations.adapters.qdrant_records import (
+from mlx_integrations.adapters.store_records.qdrant import (
     collection_name,
     count_of,
     migration_of,
@@ -15,7 +15,7 @@ from mlx_integrations.adapters.qdrant_records import (
     write_record,
 )
 from mlx_integrations.fingerprint import EmbeddingFingerprint
-from mlx_integrations.langchain.store_kind import SAMPLES, Sample, StoreKind
+from mlx_integrations.langchain.store_kinds.base import SAMPLES, Sample, StoreKind
 
 __all__ = ["QdrantCollection"]
 

@@ -1,0 +1,1 @@
+"""Records of models that stores keep among their own metadata, whichever framework fills them."""
