@@ -47,7 +47,10 @@ STORES = {
     "llama-index-faiss": "tests.migration.test_llama_index_faiss:TestLlamaIndexFaiss",
     "llama-index-faiss-map": "tests.migration.test_llama_index_faiss:TestLlamaIndexFaissMap",
     "chroma": "tests.migration.test_chroma:TestChroma",
+    "lancedb": "tests.migration.test_lancedb:TestLanceDB",
+    "qdrant": "tests.migration.test_qdrant_local:TestQdrantLocal",
 }
+_FILLED_ROWS = 4_000
 _FILLER = "lorem ipsum dolor sit amet " * 18
 
 
@@ -170,8 +173,11 @@ def _contract(kind: str) -> Any:
 
 
 def _fill(kind: str, folder: Path, count: int) -> None:
-    """Make a store of so many rows."""
-    _contract(kind).make(folder, documents(count))
+    """Make a store of so many rows, as many at a time as every store takes."""
+    contract = _contract(kind)
+    contract.make(folder, documents(min(count, _FILLED_ROWS)))
+    for first in range(_FILLED_ROWS, count, _FILLED_ROWS):
+        contract.add(folder, documents(min(count - first, _FILLED_ROWS), first=first))
 
 
 def _contents(store: Store) -> tuple[int, int]:
