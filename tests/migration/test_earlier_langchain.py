@@ -1,6 +1,6 @@
-"""Folders that earlier versions of LangChain wrote: each in `data/` is what `save_local` of that version made of three texts.
+"""Folders that earlier versions of LangChain wrote, in `data/`: what `save_local` of each made of three texts.
 
-They were made with `FAISS.from_texts(texts, embeddings, metadatas=..., ids=["one", "two", "three"]).save_local(folder)`.
+They come from `FAISS.from_texts(texts, embeddings, metadatas=..., ids=["one", "two", "three"])`.
 """
 
 import datetime
