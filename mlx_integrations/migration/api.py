@@ -38,7 +38,8 @@ from mlx_integrations.migration.records import Finding, StoreInfo
 __all__ = ["MigrationStatus", "Plan", "gc", "migrate", "plan_migration", "publish", "rollback", "status", "verify"]
 
 _PROBED_ROWS: Final = 64
-_COUNTED_ROWS: Final = 2_000
+_COUNTED_ROWS: Final = 100_000  # some seconds
+_READ_ROWS: Final = 1_000
 _FLOAT_BYTES: Final = 4
 _EXAMPLES: Final = 10
 _IN_USE: Final = ("publishing", "published")
@@ -58,8 +59,8 @@ class Plan:
         place_bytes: What a new store at another place would take, at most.
         place_free_bytes: What the disk of that place has; `None` if that is not known.
         long_rows: How many of `counted_rows` are longer than the model reads.
-        counted_rows: Rows whose tokens were counted: the first ones.
-        seconds: How long embedding would take, from a few rows; `None` if that was not measured.
+        counted_rows: Rows whose tokens were counted: all, or the first 100,000.
+        seconds: How long embedding would take, from some of those rows; `None` if that was not measured.
     """
 
     info: StoreInfo
@@ -136,8 +137,8 @@ def plan_migration(
         store.check_place()
     info = store.describe()
     target = executor.fingerprint()
-    texts = [row.text for row in islice(store.rows(), _COUNTED_ROWS) if row.text]
-    seconds = _probed(executor, texts[:_PROBED_ROWS], info.count, clock) if probe and texts else None
+    long, counted, some = _census(store, executor)
+    seconds = _probed(executor, some, info.count, clock) if probe and some else None
     folder = Path.home() if info.location.is_remote else info.location.path
     kind_of_index = getattr(store, "index_for", None)
     return Plan(
@@ -146,11 +147,28 @@ def plan_migration(
         index=kind_of_index(target.dimensions, index) if callable(kind_of_index) else index or info.index,
         disk_bytes=(1 if isinstance(store, Placed) else 2) * info.count * target.dimensions * _FLOAT_BYTES,
         free_bytes=shutil.disk_usage(folder).free,
-        long_rows=executor.count_long(texts),
-        counted_rows=len(texts),
+        long_rows=long,
+        counted_rows=counted,
         seconds=seconds,
         **(_room(store, target.dimensions) if isinstance(store, Placed) else {}),
     )
+
+
+def _census(store: Store, executor: Executor) -> tuple[int, int, list[str]]:
+    """How many texts are too long, of how many that were counted, and some of them, each as likely as any other."""
+    chance = random.Random(0)
+    texts = (row.text for row in store.rows() if row.text)
+    long = counted = 0
+    some: list[str] = []
+    while counted < _COUNTED_ROWS and (part := list(islice(texts, _READ_ROWS))):
+        long += executor.count_long(part)
+        for text in part:
+            counted += 1
+            if len(some) < _PROBED_ROWS:
+                some.append(text)
+            elif (place := chance.randrange(counted)) < _PROBED_ROWS:
+                some[place] = text
+    return long, counted, some
 
 
 def _room(store: Placed, dimensions: int) -> dict[str, Any]:

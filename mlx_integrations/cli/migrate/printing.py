@@ -34,6 +34,7 @@ def planned(made: "Plan") -> list[tuple[str, str]]:
         told.append(("new store", f"at most {disk(made.place_bytes)}{free}"))
     if made.seconds is not None:
         told.append(("time", f"about {duration(made.seconds)}"))
+    told.append(("cost", "nothing: the model runs on this machine"))
     for finding in info.findings:
         examples = f", such as {', '.join(finding.examples)}" if finding.examples else ""
         severity = "blocks" if finding.is_blocking else "note"
