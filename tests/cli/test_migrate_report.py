@@ -37,7 +37,7 @@ def test_a_report_is_told_in_a_few_lines(mlxi: Shell, folder: Path) -> None:
     assert mlxi("report", str(folder)) == 0
     assert "in use      the new vectors" in mlxi.out
     assert "rows        80 have a new vector" in mlxi.out
-    assert "checks      5 of 5 hold" in mlxi.out
+    assert "checks      6 of 6 hold" in mlxi.out
     assert re.search(
         r"thresholds  [\d.]+ becomes [\d.]+; [\d.]+ becomes [\d.]+ \(similarity_search_with_score\)", mlxi.out
     )

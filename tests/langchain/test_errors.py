@@ -85,6 +85,7 @@ def test_every_error_that_a_call_may_raise_has_a_twin() -> None:
         errors.ConversionError,
         errors.UnsupportedFormatError,
         errors.MigrationError,
+        errors.ClusterError,
     )
     leaves = {
         item

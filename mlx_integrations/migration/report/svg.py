@@ -57,7 +57,7 @@ def ticks(least: float, most: float, count: int = 5) -> list[float]:
     step = next(size * power for size in (1, 2, 5, 10) if size * power >= rough * (1 - 1e-9))
     first = math.ceil(least / step - 1e-9)
     last = math.floor(most / step + 1e-9)
-    return [number * step for number in range(first, last + 1)]
+    return [number * step for number in range(first, last + 1)] or ticks(least, most, 2 * count)
 
 
 def short_number(value: float) -> str:
