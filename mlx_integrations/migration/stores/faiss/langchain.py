@@ -125,7 +125,7 @@ class _Index:
             )
         missing = [str(row_id) for row_id in ids if not _has_text(documents.find(row_id))]
         if missing:
-            message = "There is no text for them, and so nothing to embed."
+            message = "There is no text for them, and so nothing to embed; FAISS cannot leave them out: delete them."
             examples = tuple(missing[:_EXAMPLES])
             yield Finding(
                 code="missing-texts", message=message, count=len(missing), examples=examples, is_blocking=True
