@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from mlx_integrations.errors import StoreError
-from mlx_integrations.migration.protocol import Embedded, Published, Run
-from mlx_integrations.migration.records import Document, Framework, Held, Metric, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.protocol import Embedded, Run
+from mlx_integrations.migration.records import Document, Held, Metric, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.in_memory import KIND, InMemoryDump
 from mlx_integrations.migration.stores.langchain_json import ESCAPED, LC, escaped_value
-from mlx_integrations.migration.targets.place import FilePlace, existing_folder
+from mlx_integrations.migration.targets.place import FilePlace
+from mlx_integrations.migration.targets.placed import PlacedTarget
 from mlx_integrations.migration.targets.values import survivors, through_json
 
 __all__ = ["InMemoryTarget"]
@@ -18,7 +19,7 @@ __all__ = ["InMemoryTarget"]
 _NUMBER_BYTES: Final = 22
 
 
-class InMemoryTarget:
+class InMemoryTarget(PlacedTarget):
     """A file that `InMemoryVectorStore.load` will read. Implements `Target`.
 
     Args:
@@ -27,32 +28,8 @@ class InMemoryTarget:
 
     def __init__(self, path: str | Path) -> None:
         file = Path(path).expanduser().absolute()
-        self._location = StoreLocation(kind=KIND, address=str(file))
-        self._place = FilePlace(self._location, file)
-
-    @property
-    def location(self) -> StoreLocation:
-        """Where it will be."""
-        return self._location
-
-    @property
-    def frameworks(self) -> frozenset[Framework]:
-        """Documents of LangChain."""
-        return frozenset({"langchain"})
-
-    @property
-    def has_unique_ids(self) -> bool:
-        """Documents are known by their ids."""
-        return True
-
-    @property
-    def folder(self) -> Path | None:
-        """The nearest folder that exists."""
-        return existing_folder(self._location.path)
-
-    def check(self, run: Run | None = None) -> None:
-        """Look whether the place is free."""
-        self._place.check(run)
+        location = StoreLocation(kind=KIND, address=str(file))
+        super().__init__(location, FilePlace(location, file))
 
     def bytes_for(self, source: StoreInfo, dimensions: int) -> int:
         """Vectors as text, 20 bytes a number, and at most as much as the source has beside its own."""
@@ -93,25 +70,6 @@ class InMemoryTarget:
         """The file."""
         return InMemoryDump(self._place.built(run))
 
-    def published(self, run: Run) -> Published:
-        """Whether it is at its place."""
-        return self._place.published(run)
-
-    def publish(self, run: Run) -> None:
-        """Give the file its name."""
-        self._place.publish(run)
-
-    def rollback(self, run: Run) -> None:
-        """Take its name away."""
-        self._place.rollback(run)
-
-    def discard(self, run: Run) -> None:
-        """Delete what is not in use."""
-        self._place.discard(run)
-
     def state(self) -> str:
         """That of its file."""
         return InMemoryDump(self._location.path).state() if self._place.is_published() else ""
-
-    def close(self) -> None:
-        """Nothing is kept open."""

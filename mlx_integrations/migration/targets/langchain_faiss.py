@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from mlx_integrations.migration.files import flush
-from mlx_integrations.migration.protocol import Embedded, Published, Run
-from mlx_integrations.migration.records import Document, Framework, Held, Metric, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.protocol import Embedded, Run
+from mlx_integrations.migration.records import Document, Held, Metric, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.faiss.index import FLAT, choose_factory, is_plain_list, write_flat, write_trained
 from mlx_integrations.migration.stores.faiss.langchain import KIND, LangChainFaissStore
-from mlx_integrations.migration.targets.place import FolderPlace, existing_folder
+from mlx_integrations.migration.targets.place import FolderPlace
+from mlx_integrations.migration.targets.placed import PlacedTarget
 from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, survivors
 from mlx_integrations.sidecar import sidecar_of, write_sidecar
 
@@ -34,7 +35,7 @@ _WRITTEN_ROWS: Final = 1_000
 _DEEPEST: Final = 40
 
 
-class FaissTarget:
+class FaissTarget(PlacedTarget):
     """A folder that `FAISS.load_local` will read. Implements `Target`.
 
     Args:
@@ -45,32 +46,8 @@ class FaissTarget:
     def __init__(self, folder: str | Path, name: str = "index") -> None:
         path = Path(folder).expanduser().absolute()
         self._name = name
-        self._location = StoreLocation(kind=KIND, address=str(path), name=None if name == "index" else name)
-        self._place = FolderPlace(self._location, path)
-
-    @property
-    def location(self) -> StoreLocation:
-        """Where it will be."""
-        return self._location
-
-    @property
-    def frameworks(self) -> frozenset[Framework]:
-        """Documents of LangChain."""
-        return frozenset({"langchain"})
-
-    @property
-    def has_unique_ids(self) -> bool:
-        """Documents are known by their ids."""
-        return True
-
-    @property
-    def folder(self) -> Path | None:
-        """The nearest folder that exists."""
-        return existing_folder(self._location.path)
-
-    def check(self, run: Run | None = None) -> None:
-        """Look whether the place is free."""
-        self._place.check(run)
+        location = StoreLocation(kind=KIND, address=str(path), name=None if name == "index" else name)
+        super().__init__(location, FolderPlace(location, path))
 
     def bytes_for(self, source: StoreInfo, dimensions: int) -> int:
         """Vectors as they are, and at most as much as the source has beside its own."""
@@ -113,30 +90,11 @@ class FaissTarget:
         """The folder."""
         return LangChainFaissStore(self._place.built(run), self._name)
 
-    def published(self, run: Run) -> Published:
-        """Whether it is at its place."""
-        return self._place.published(run)
-
-    def publish(self, run: Run) -> None:
-        """Give the folder its name."""
-        self._place.publish(run)
-
-    def rollback(self, run: Run) -> None:
-        """Take its name away."""
-        self._place.rollback(run)
-
-    def discard(self, run: Run) -> None:
-        """Delete what is not in use."""
-        self._place.discard(run)
-
     def state(self) -> str:
         """That of its files."""
         if not self._place.is_published():
             return ""
         return LangChainFaissStore(self._location.path, self._name).state()
-
-    def close(self) -> None:
-        """Nothing is kept open."""
 
 
 def _noted(rows: Iterator[Embedded], writer: "_PickleWriter") -> "Iterator[NDArray[np.float32]]":

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from mlx_integrations.errors import StoreError
-from mlx_integrations.migration.protocol import Embedded, Published, Run
-from mlx_integrations.migration.records import Document, Framework, Held, Metric, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.protocol import Embedded, Run
+from mlx_integrations.migration.records import Document, Held, Metric, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.llama_index_nodes import DOCSTORE, StoredNode, empty_index, stored_node
 from mlx_integrations.migration.stores.llama_index_simple import KIND, LlamaIndexSimpleStore
-from mlx_integrations.migration.targets.place import FolderPlace, existing_folder
+from mlx_integrations.migration.targets.place import FolderPlace
+from mlx_integrations.migration.targets.placed import PlacedTarget
 from mlx_integrations.sidecar import sidecar_of, write_sidecar
 
 __all__ = ["LlamaIndexSimpleTarget"]
@@ -32,41 +33,19 @@ _EMPTY: Final[Mapping[str, Any]] = {
 }
 
 
-class LlamaIndexSimpleTarget:
+class LlamaIndexSimpleTarget(PlacedTarget):
     """A folder that `StorageContext.from_defaults(persist_dir=...)` will read. Implements `Target`.
 
     Args:
         folder: Its place, where nothing is.
     """
 
+    frameworks = frozenset({"llama-index"})
+
     def __init__(self, folder: str | Path) -> None:
         path = Path(folder).expanduser().absolute()
-        self._location = StoreLocation(kind=KIND, address=str(path))
-        self._place = FolderPlace(self._location, path)
-
-    @property
-    def location(self) -> StoreLocation:
-        """Where it will be."""
-        return self._location
-
-    @property
-    def frameworks(self) -> frozenset[Framework]:
-        """Nodes of LlamaIndex."""
-        return frozenset({"llama-index"})
-
-    @property
-    def has_unique_ids(self) -> bool:
-        """Nodes are known by their ids."""
-        return True
-
-    @property
-    def folder(self) -> Path | None:
-        """The nearest folder that exists."""
-        return existing_folder(self._location.path)
-
-    def check(self, run: Run | None = None) -> None:
-        """Look whether the place is free."""
-        self._place.check(run)
+        location = StoreLocation(kind=KIND, address=str(path))
+        super().__init__(location, FolderPlace(location, path))
 
     def bytes_for(self, source: StoreInfo, dimensions: int) -> int:
         """Vectors as text, 20 bytes a number; nodes have their metadata three times."""
@@ -113,28 +92,9 @@ class LlamaIndexSimpleTarget:
         """The folder."""
         return LlamaIndexSimpleStore(self._place.built(run))
 
-    def published(self, run: Run) -> Published:
-        """Whether it is at its place."""
-        return self._place.published(run)
-
-    def publish(self, run: Run) -> None:
-        """Give the folder its name."""
-        self._place.publish(run)
-
-    def rollback(self, run: Run) -> None:
-        """Take its name away."""
-        self._place.rollback(run)
-
-    def discard(self, run: Run) -> None:
-        """Delete what is not in use."""
-        self._place.discard(run)
-
     def state(self) -> str:
         """That of its files."""
         return LlamaIndexSimpleStore(self._location.path).state() if self._place.is_published() else ""
-
-    def close(self) -> None:
-        """Nothing is kept open."""
 
 
 class _Mappings:

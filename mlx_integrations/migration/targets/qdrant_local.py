@@ -6,11 +6,12 @@ from typing import Any, Final
 
 from mlx_integrations.adapters.store_records.qdrant import with_record
 from mlx_integrations.errors import StoreError
-from mlx_integrations.migration.protocol import Embedded, Published, Reader, Run
-from mlx_integrations.migration.records import Document, Framework, Held, Metric, StoreInfo, StoreLocation
+from mlx_integrations.migration.protocol import Embedded, Reader, Run
+from mlx_integrations.migration.records import Document, Held, Metric, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.qdrant.folder import META, QdrantFolder, write_json, write_points
 from mlx_integrations.migration.stores.qdrant.local import KIND, QdrantLocalStore
-from mlx_integrations.migration.targets.place import FolderPlace, existing_folder
+from mlx_integrations.migration.targets.place import FolderPlace
+from mlx_integrations.migration.targets.placed import PlacedTarget
 from mlx_integrations.migration.targets.qdrant_layout import DISTANCES, LAYOUT, held_by_qdrant, point_id
 
 __all__ = ["QdrantLocalTarget"]
@@ -18,7 +19,7 @@ __all__ = ["QdrantLocalTarget"]
 _NUMBER_BYTES: Final = 9  # of a pickled coordinate
 
 
-class QdrantLocalTarget:
+class QdrantLocalTarget(PlacedTarget):
     """A folder that `QdrantClient(path=...)` will open. Implements `Target`.
 
     Args:
@@ -26,35 +27,13 @@ class QdrantLocalTarget:
         name: The collection.
     """
 
+    frameworks = frozenset({"langchain", "llama-index"})  # each in its own way
+
     def __init__(self, folder: str | Path, name: str) -> None:
         path = Path(folder).expanduser().absolute()
         self._name = name
-        self._location = StoreLocation(kind=KIND, address=str(path), name=name)
-        self._place = FolderPlace(self._location, path)
-
-    @property
-    def location(self) -> StoreLocation:
-        """Where it will be."""
-        return self._location
-
-    @property
-    def frameworks(self) -> frozenset[Framework]:
-        """Both fill collections, each in its own way."""
-        return frozenset({"langchain", "llama-index"})
-
-    @property
-    def has_unique_ids(self) -> bool:
-        """A collection has one point of an id."""
-        return True
-
-    @property
-    def folder(self) -> Path | None:
-        """The nearest folder that exists."""
-        return existing_folder(self._location.path)
-
-    def check(self, run: Run | None = None) -> None:
-        """Look whether the place is free."""
-        self._place.check(run)
+        location = StoreLocation(kind=KIND, address=str(path), name=name)
+        super().__init__(location, FolderPlace(location, path))
 
     def bytes_for(self, source: StoreInfo, dimensions: int) -> int:
         """Vectors as Python pickles them, and at most as much as the source has beside its own."""
@@ -97,28 +76,9 @@ class QdrantLocalTarget:
         """The collection."""
         return QdrantLocalStore(self._place.built(run), self._name)
 
-    def published(self, run: Run) -> Published:
-        """Whether it is at its place."""
-        return self._place.published(run)
-
-    def publish(self, run: Run) -> None:
-        """Give the folder its name."""
-        self._place.publish(run)
-
-    def rollback(self, run: Run) -> None:
-        """Take its name away."""
-        self._place.rollback(run)
-
-    def discard(self, run: Run) -> None:
-        """Delete what is not in use."""
-        self._place.discard(run)
-
     def state(self) -> str:
         """That of all collections, as they go when the folder goes."""
         if not self._place.is_published():
             return ""
         folder = QdrantFolder(self._location.path)
         return " ".join(f"{name}:{folder.points(name).state()}" for name in sorted(folder.meta()["collections"]))
-
-    def close(self) -> None:
-        """Nothing is kept open."""
