@@ -27,6 +27,7 @@ import psutil
 from mlx_integrations import assembly
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.api import migrate, publish
+from mlx_integrations.migration.contract import documents
 from mlx_integrations.migration.engine.journal import Journal
 from mlx_integrations.migration.engine.passes import DEFAULT_BATCH_ROWS, Progress, embed_rows, embedded_rows
 from mlx_integrations.migration.engine.staging import Staging
@@ -36,7 +37,6 @@ from mlx_integrations.migration.files import flush
 from mlx_integrations.migration.protocol import Store
 from mlx_integrations.migration.records import Row, StoreInfo, StoreLocation, content_digest
 from tests.benchmarks.common import machine
-from tests.migration.contract import documents
 
 DIMENSIONS = 384
 MIB = 1024**2

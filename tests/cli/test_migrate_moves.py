@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mlx_integrations.cli.exit_codes import ExitCode
+from mlx_integrations.migration.contract import documents
 from tests.cli.test_migrate import Shell
-from tests.migration.contract import documents
 from tests.migration.places import LangChainChroma, LangChainFaiss, LangChainInMemory
 from tests.migration.stores import contents_of
 

@@ -489,9 +489,9 @@ async def test_a_guard_keeps_no_event_loop_waiting_once_it_has_looked(monkeypatc
         raise AssertionError("a thread was asked for")
 
     monkeypatch.setattr(asyncio, "to_thread", no_threads)
-    await store.asimilarity_search("x")
+    assert len(await store.asimilarity_search("x", k=2)) == 2
     await store.aadd_texts(["x"])
-    await store.amax_marginal_relevance_search("x")
+    assert len(await store.amax_marginal_relevance_search("x", k=2)) == 2
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda store: pickle.loads(pickle.dumps(store))])

@@ -25,9 +25,9 @@ from types import FrameType
 from typing import Any
 
 from mlx_integrations.migration.api import gc, migrate, publish, rollback, status
+from mlx_integrations.migration.contract import StoreContract, documents, snapshot
 from mlx_integrations.migration.executors.protocol import Vectors
 from mlx_integrations.migration.protocol import Store
-from tests.migration.contract import StoreContract, documents, snapshot
 from tests.migration.memory_store import InstantExecutor
 
 ROWS, BATCH_ROWS = 60, 16

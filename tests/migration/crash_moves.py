@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from mlx_integrations.migration.api import gc, migrate, publish, rollback, status
+from mlx_integrations.migration.contract import documents, snapshot
 from mlx_integrations.migration.moving import Move
-from tests.migration.contract import documents, snapshot
 from tests.migration.crash import BATCH_ROWS, ROWS, LoggingExecutor, counted, in_child
 from tests.migration.places import NAME, PAIRS, LangChainChroma, LangChainFaiss, Pair, chroma_at
 from tests.migration.stores import contents_of

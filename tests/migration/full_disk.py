@@ -23,7 +23,7 @@ from typing import Any
 
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.api import migrate, plan_migration, status
-from tests.migration.contract import StoreContract, documents
+from mlx_integrations.migration.contract import StoreContract, documents
 from tests.migration.crash import OPERATIONS, Scene, contract_of, import_all, in_child, needed, reference
 from tests.migration.memory_store import InstantExecutor
 

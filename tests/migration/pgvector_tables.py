@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 
 import psycopg
 
-from tests.migration.contract import Document
+from mlx_integrations.migration.contract import Document
 from tests.migration.stores import OLD_DIMENSIONS, vectors
 
 COLLECTIONS = (

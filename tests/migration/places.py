@@ -30,6 +30,7 @@ from qdrant_client import QdrantClient, models
 from mlx_integrations.langchain import MLXEmbeddings, guarded, verify_store
 from mlx_integrations.llama_index import MLXEmbedding, verify_index
 from mlx_integrations.llama_index import guarded as guarded_index
+from mlx_integrations.migration.contract import Document
 from mlx_integrations.migration.protocol import Source, Target
 from mlx_integrations.migration.stores.chroma.store import ChromaStore
 from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
@@ -43,7 +44,6 @@ from mlx_integrations.migration.stores.qdrant.layout import FORMER_ID
 from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
 from mlx_integrations.migration.targets.opening import open_target
 from mlx_integrations.testing import FakeEmbeddingBackend
-from tests.migration.contract import Document
 from tests.migration.pgvector_tables import asked
 from tests.migration.stores import OLD_DIMENSIONS, save_faiss, vectors
 from tests.migration.test_lancedb import filled as fill_lancedb

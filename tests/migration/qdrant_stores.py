@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 
+from mlx_integrations.migration.contract import Document, StoreContract
 from mlx_integrations.migration.protocol import Store
 from mlx_integrations.migration.records import Row, StoreInfo
 from mlx_integrations.migration.stores.qdrant.collection import QdrantServerStore
 from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
-from tests.migration.contract import Document, StoreContract
 from tests.migration.stores import OLD_DIMENSIONS, vectors
 
 URL_VARIABLE = "TEST_QDRANT_URL"

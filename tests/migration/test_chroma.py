@@ -19,10 +19,10 @@ from mlx_integrations.langchain import MLXEmbeddings, guarded, verify_store
 from mlx_integrations.llama_index import MLXEmbedding, verify_index
 from mlx_integrations.llama_index import guarded as guarded_index
 from mlx_integrations.migration.api import gc, migrate, publish, rollback
+from mlx_integrations.migration.contract import Document, StoreContract, documents, snapshot
 from mlx_integrations.migration.protocol import Run, Store
 from mlx_integrations.migration.stores.chroma.store import ChromaStore
 from mlx_integrations.testing import FakeEmbeddingBackend
-from tests.migration.contract import Document, StoreContract, documents, snapshot
 from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, contents_of, executor, vectors
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.migration.contract import documents, snapshot
+from mlx_integrations.migration.contract import documents, snapshot
 from tests.migration.crash import contract_of
 from tests.migration.stores import contents_of
 

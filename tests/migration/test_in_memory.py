@@ -14,10 +14,10 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from mlx_integrations.errors import EmbeddingMismatchError, RowsError, StoreError
 from mlx_integrations.langchain import MLXEmbeddings, guarded, verify_store
 from mlx_integrations.migration.api import migrate, rollback
+from mlx_integrations.migration.contract import Document, StoreContract, documents
 from mlx_integrations.migration.protocol import Store
 from mlx_integrations.migration.stores.in_memory import InMemoryDump
 from mlx_integrations.testing import FakeEmbeddingBackend
-from tests.migration.contract import Document, StoreContract, documents
 from tests.migration.stores import OLD_DIMENSIONS, contents_of, executor
 
 OLD_MODEL = DeterministicFakeEmbedding(size=OLD_DIMENSIONS)

@@ -9,10 +9,10 @@ import pytest
 
 from mlx_integrations.errors import MissingExtraError, RowsError, StoreError
 from mlx_integrations.migration.api import gc, migrate, plan_migration, rollback
+from mlx_integrations.migration.contract import Document, StoreContract
 from mlx_integrations.migration.protocol import Store
 from mlx_integrations.migration.stores.faiss.index import IndexFile, write_flat
 from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
-from tests.migration.contract import Document, StoreContract
 from tests.migration.stores import OLD_DIMENSIONS, contents_of, executor, metadatas, save_faiss, texts, vectors
 
 

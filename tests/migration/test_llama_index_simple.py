@@ -12,10 +12,10 @@ from llama_index.core.schema import MetadataMode, NodeRelationship, RelatedNodeI
 from mlx_integrations.errors import EmbeddingMismatchError, RowsError, StoreError
 from mlx_integrations.llama_index import MLXEmbedding, guarded, verify_index
 from mlx_integrations.migration.api import migrate, rollback
+from mlx_integrations.migration.contract import Document, StoreContract, documents
 from mlx_integrations.migration.protocol import Store
 from mlx_integrations.migration.stores.llama_index_simple import LlamaIndexSimpleStore
 from mlx_integrations.testing import FakeEmbeddingBackend
-from tests.migration.contract import Document, StoreContract, documents
 from tests.migration.stores import OLD_DIMENSIONS, contents_of, executor, vectors
 
 VECTORS = "default__vector_store.json"

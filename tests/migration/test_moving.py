@@ -11,6 +11,7 @@ import pytest
 
 from mlx_integrations.errors import JournalError, RowsError, StoreChangedError, StoreError
 from mlx_integrations.migration.api import gc, migrate, plan_migration, publish, rollback, status
+from mlx_integrations.migration.contract import Document, documents
 from mlx_integrations.migration.moving import Move, open_move
 from mlx_integrations.migration.records import Finding
 from mlx_integrations.migration.stores.chroma.store import ChromaStore
@@ -19,7 +20,6 @@ from mlx_integrations.migration.targets.chroma import ChromaTarget
 from mlx_integrations.migration.targets.in_memory import InMemoryTarget
 from mlx_integrations.migration.targets.langchain_faiss import FaissTarget
 from mlx_integrations.migration.targets.opening import KINDS, open_target
-from tests.migration.contract import Document, documents
 from tests.migration.memory_store import ListReader
 from tests.migration.places import (
     FRAMEWORKS,

@@ -6,8 +6,8 @@ import pytest
 
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.api import migrate
+from mlx_integrations.migration.contract import StoreContract, documents
 from mlx_integrations.migration.stores.opening import open_store
-from tests.migration.contract import StoreContract, documents
 from tests.migration.stores import executor
 from tests.migration.test_chroma import TestChroma as Chroma
 from tests.migration.test_in_memory import TestInMemory as InMemory

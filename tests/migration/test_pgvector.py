@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from mlx_integrations.migration.api import gc, migrate, rollback, status
+from mlx_integrations.migration.contract import Document, StoreContract, documents, snapshot
 from mlx_integrations.migration.protocol import Run, Store
 from mlx_integrations.migration.stores.pgvector.store import PgvectorStore
-from tests.migration.contract import Document, StoreContract, documents, snapshot
 from tests.migration.pgvector_tables import asked, fill_collection, fill_table, leftovers, shown, uuid_of
 from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, executor, vectors
 from tests.postgres import database_of, make_database, url_of

@@ -13,13 +13,13 @@ import pytest
 from mlx_integrations.errors import MigrationError, RowsError, StoreBusyError, StoreChangedError, StoreError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.api import gc, migrate, plan_migration, publish, rollback
+from mlx_integrations.migration.contract import Document, StoreContract, documents, snapshot
 from mlx_integrations.migration.protocol import Run
 from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.migration.stores.pgvector import server as pgvector_server
 from mlx_integrations.migration.stores.pgvector import swap as pgvector_swap
 from mlx_integrations.migration.stores.pgvector.server import Server, address_without_password
 from mlx_integrations.migration.stores.pgvector.store import PgvectorStore
-from tests.migration.contract import Document, StoreContract, documents, snapshot
 from tests.migration.pgvector_tables import asked, done, fill_collection, fill_table, leftovers, shown, uuid_of
 from tests.migration.stores import OLD_DIMENSIONS, executor, vectors
 from tests.postgres import SECRETIVE, database_of, is_own, make_database, restart, url_of

@@ -15,9 +15,9 @@ from mlx_integrations.errors import EmbeddingMismatchError
 from mlx_integrations.langchain import MLXEmbeddings, guarded, verify_store
 from mlx_integrations.langchain.errors import InvalidRequestError
 from mlx_integrations.migration.api import gc, migrate, rollback
+from mlx_integrations.migration.contract import documents
 from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.testing import FakeEmbeddingBackend
-from tests.migration.contract import documents
 from tests.migration.pgvector_tables import asked, done
 from tests.migration.stores import OLD_DIMENSIONS, executor
 from tests.postgres import database_of, make_database, url_of

@@ -10,10 +10,10 @@ import pytest
 
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.api import gc, migrate, rollback
+from mlx_integrations.migration.contract import snapshot
 from mlx_integrations.migration.protocol import Run
 from mlx_integrations.migration.stores.pgvector import swap as pgvector_swap
 from mlx_integrations.migration.stores.pgvector.store import PgvectorStore
-from tests.migration.contract import snapshot
 from tests.migration.pgvector_tables import (
     as_text,
     asked,

@@ -27,11 +27,11 @@ from mlx_integrations.langchain import MLXEmbeddings, guarded, verify_store
 from mlx_integrations.llama_index import MLXEmbedding, verify_index
 from mlx_integrations.llama_index import guarded as guarded_index
 from mlx_integrations.migration.api import gc, migrate, publish, rollback
+from mlx_integrations.migration.contract import Document, documents
 from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.migration.stores.qdrant import server as qdrant_server
 from mlx_integrations.migration.stores.qdrant.collection import QdrantServerStore
 from tests import qdrant_server as limits
-from tests.migration.contract import Document, documents
 from tests.migration.qdrant_stores import URL_VARIABLE, ServerAliasContract, ServerContract, client, fill, point_id
 from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, executor, vectors
 from tests.migration.test_qdrant_local import Words, backend

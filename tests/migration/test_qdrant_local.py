@@ -29,10 +29,10 @@ from mlx_integrations.langchain import MLXEmbeddings, guarded, verify_store
 from mlx_integrations.llama_index import MLXEmbedding, verify_index
 from mlx_integrations.llama_index import guarded as guarded_index
 from mlx_integrations.migration.api import gc, migrate, plan_migration, publish, rollback
+from mlx_integrations.migration.contract import documents, snapshot
 from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
 from mlx_integrations.testing import FakeEmbeddingBackend
-from tests.migration.contract import documents, snapshot
 from tests.migration.qdrant_stores import NAMESPACE, FolderAliasContract, FolderContract, alias, filled, point_id
 from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, contents_of, executor, vectors
 

@@ -356,9 +356,15 @@ class TestPlots:
         assert dots == sorted(dots, key=lambda dot: dot[0])
 
     def test_nothing_is_a_plot_too(self) -> None:
-        ET.fromstring(columns([], [], title="t", across="x", upwards="y"))
-        ET.fromstring(columns([0, 0], ["a", "b"], title="t", across="x", upwards="y"))
-        ET.fromstring(meters([], title="t"))
+        drawings = [
+            columns([], [], title="t", across="x", upwards="y"),
+            columns([0, 0], ["a", "b"], title="t", across="x", upwards="y"),
+            meters([], title="t"),
+        ]
+        for drawing in map(ET.fromstring, drawings):
+            assert drawing.findtext("title") == "t"
+            bars = [float(bar.get("height", "")) for bar in drawing.iter("rect")]
+            assert all(height == 0 for height in bars)
 
 
 class TestWords:

@@ -6,6 +6,7 @@ its vectors.
 
 import json
 import logging
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ __all__ = ["PgvectorCollection", "PgvectorTable"]
 _logger = logging.getLogger(__name__)
 
 
-class _Pgvector(StoreKind):
+class _Pgvector(StoreKind, ABC):
     """What both have in common. Given a path, the record is a file like any other's."""
 
     package = "langchain_postgres"
@@ -57,11 +58,11 @@ class _Pgvector(StoreKind):
     def has_record(self, store: VectorStore) -> bool:
         return super().has_record(store) if self.path is not None else self._knows_of_record
 
-    def _read(self, store: VectorStore) -> EmbeddingFingerprint | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _read(self, store: VectorStore) -> EmbeddingFingerprint | None: ...
 
-    def _write(self, store: VectorStore, fingerprint: EmbeddingFingerprint) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _write(self, store: VectorStore, fingerprint: EmbeddingFingerprint) -> None: ...
 
 
 class PgvectorCollection(_Pgvector):

@@ -18,7 +18,7 @@ from mlx_integrations.migration.protocol import Embedded, Published, Reader, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Loss, Metric, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.lancedb.folders import flush_below
 from mlx_integrations.migration.stores.lancedb.store import KIND, LanceDBStore
-from mlx_integrations.migration.stores.lancedb.table import connected, told
+from mlx_integrations.migration.stores.lancedb.table import filled
 from mlx_integrations.migration.stores.llama_index_nodes import with_text
 from mlx_integrations.migration.targets.lancedb_schema import MISSING, Kind, conformed, kind_of, merged
 from mlx_integrations.migration.targets.place import existing_folder, not_built, taken
@@ -161,27 +161,9 @@ class LanceDBTarget:
         flush_folder(home.parent)
 
     def _write(self, folder: Path, run: Run, rows: Iterator[Embedded]) -> None:
-        import pyarrow as pa
-
         schema = self._schema(run)
-        failures: list[BaseException] = []
-
-        def batches() -> Iterator[Any]:
-            try:
-                for each in rows:
-                    yield self._batch(schema, each.rows, each.vectors)
-            except BaseException as error:  # Arrow would make a `RuntimeError` of it
-                failures.append(error)
-                raise
-
-        try:
-            with told(str(self.location)):
-                made = connected(folder).create_table(self._name, schema=schema)
-                made.add(pa.RecordBatchReader.from_batches(schema, batches()), write_parallelism=1)
-        except StoreError:
-            if failures:
-                raise failures[0] from None
-            raise
+        batches = (self._batch(schema, each.rows, each.vectors) for each in rows)
+        filled(folder, self._name, schema, batches, str(self.location))
 
     def _schema(self, run: Run) -> Any:
         import pyarrow as pa

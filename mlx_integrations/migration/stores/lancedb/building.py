@@ -20,9 +20,8 @@ from mlx_integrations.migration.stores.lancedb.table import (
     EMBEDDING_FUNCTIONS,
     READ_ROWS,
     LanceTable,
-    connected,
     embedding_functions,
-    told,
+    filled,
 )
 from mlx_integrations.sidecar import encode
 
@@ -65,26 +64,8 @@ def build_table(folder: Path, name: str, old: LanceTable, run: Run, rows: Iterat
 
 def _filled(folder: Path, name: str, old: LanceTable, run: Run, rows: Iterator[Embedded]) -> Any:
     """Overwrite a table that has the old one's history with the old one's rows and the new vectors."""
-    import pyarrow as pa
-
     schema = _schema(old, run)
-    failures: list[BaseException] = []
-
-    def batches() -> Iterator[Any]:
-        try:
-            yield from _batches(old, schema, rows)
-        except BaseException as error:  # Arrow would make a `RuntimeError` of it
-            failures.append(error)
-            raise
-
-    try:
-        with told(old.store, _ROOM):
-            made = connected(folder).create_table(name, schema=schema, mode="overwrite")
-            made.add(pa.RecordBatchReader.from_batches(schema, batches()), write_parallelism=1)
-    except StoreError:
-        if failures:
-            raise failures[0] from None
-        raise
+    made = filled(folder, name, schema, _batches(old, schema, rows), old.store, hint=_ROOM, mode="overwrite")
     if not made.schema.equals(schema, check_metadata=True):
         raise StoreError(f"LanceDB does not keep the columns of `{old.store}` as they are.", store=old.store)
     return made

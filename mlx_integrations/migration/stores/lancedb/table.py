@@ -114,6 +114,42 @@ def connected(folder: Path) -> Any:
     return lancedb.connect(str(folder))
 
 
+def filled(folder: Path, name: str, schema: Any, batches: Iterator[Any], store: str, **options: Any) -> Any:
+    """Make a table of record batches, in one commit after its schema's; returns it.
+
+    Args:
+        folder: Of the database.
+        name: The table.
+        schema: Of the batches, as Arrow has it.
+        batches: What goes into it.
+        store: For messages.
+        options: `hint` of `told`, and what LanceDB's `create_table` takes besides.
+
+    Raises:
+        StoreError: LanceDB could not.
+    """
+    import pyarrow as pa
+
+    failures: list[BaseException] = []
+
+    def watched() -> Iterator[Any]:
+        try:
+            yield from batches
+        except BaseException as error:  # Arrow would make a `RuntimeError` of it
+            failures.append(error)
+            raise
+
+    try:
+        with told(store, options.pop("hint", None)):
+            made = connected(folder).create_table(name, schema=schema, **options)
+            made.add(pa.RecordBatchReader.from_batches(schema, watched()), write_parallelism=1)
+    except StoreError:
+        if failures:
+            raise failures[0] from None
+        raise
+    return made
+
+
 def columns_of(schema: Any, store: str, *, vector: str = "", text: str = "") -> Columns:
     """Find out what the columns of a table hold.
 
