@@ -3,12 +3,11 @@
 With `MLXI_CRASH_POINTS` every verb is tried on every store, otherwise the ones in which they differ from each other.
 """
 
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.migration import test_crash
+from tests.migration.killing import IS_LONG, VERBS, kill_and_look
 
 CHROMA, *FILES = (
     f"tests.migration.{name}"
@@ -21,16 +20,11 @@ CHROMA, *FILES = (
 )
 PLAIN_FAISS = "tests.migration.test_llama_index_faiss:TestLlamaIndexFaiss"  # differs from the map in little
 CASES = [*((store, "migrate") for store in FILES), (CHROMA, "migrate"), (CHROMA, "publish")]
-IS_LONG = "MLXI_CRASH_POINTS" in os.environ
 if IS_LONG:
-    CASES = [
-        (store, verb) for store in (CHROMA, *FILES, PLAIN_FAISS) for verb in ("migrate", "publish", "rollback", "gc")
-    ]
+    CASES = [(store, verb) for store in (CHROMA, *FILES, PLAIN_FAISS) for verb in VERBS]
 
 
 @pytest.mark.parametrize(("store", "verb"), CASES)
 @pytest.mark.timeout(3000)
-def test_nothing_is_lost_or_torn(tmp_path: Path, store: str, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not IS_LONG:
-        monkeypatch.setattr(test_crash, "POINTS", 2)
-    test_crash.test_nothing_is_lost_or_torn(tmp_path, store, verb)
+def test_nothing_is_lost_or_torn(tmp_path: Path, store: str, verb: str) -> None:
+    kill_and_look(store, tmp_path, verb, points=2)

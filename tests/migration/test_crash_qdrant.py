@@ -3,12 +3,11 @@
 With `MLXI_CRASH_POINTS` every verb is tried on every kind, otherwise those in which they differ from other stores.
 """
 
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.migration import test_crash
+from tests.migration.killing import IS_LONG, VERBS, kill_and_look
 from tests.migration.qdrant_stores import URL_VARIABLE
 from tests.qdrant_server import serving
 
@@ -22,21 +21,14 @@ FOLDER, ALIAS, SERVER, SERVER_ALIAS = (
     )
 )
 CASES = [(FOLDER, "publish"), (SERVER, "publish")]
-IS_LONG = "MLXI_CRASH_POINTS" in os.environ
 if IS_LONG:
-    CASES = [
-        (store, verb)
-        for store in (FOLDER, ALIAS, SERVER, SERVER_ALIAS)
-        for verb in ("migrate", "publish", "rollback", "gc")
-    ]
+    CASES = [(store, verb) for store in (FOLDER, ALIAS, SERVER, SERVER_ALIAS) for verb in VERBS]
 
 
 @pytest.mark.parametrize(("store", "verb"), CASES)
 @pytest.mark.timeout(3000)
 def test_nothing_is_lost_or_torn(tmp_path: Path, store: str, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not IS_LONG:
-        monkeypatch.setattr(test_crash, "POINTS", 2)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     with serving() as server:
         monkeypatch.setenv(URL_VARIABLE, server.url)
-        test_crash.test_nothing_is_lost_or_torn(tmp_path, store, verb)
+        kill_and_look(store, tmp_path, verb, points=2)
