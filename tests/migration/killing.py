@@ -13,7 +13,9 @@ from pathlib import Path
 __all__ = ["IS_LONG", "VERBS", "kill_and_look"]
 
 VERBS = ("migrate", "publish", "rollback", "gc")
-IS_LONG = "MLXI_CRASH_POINTS" in os.environ
+# Read here, as each test begins without the variables of this package.
+_POINTS, _MOMENTS = os.environ.get("MLXI_CRASH_POINTS"), int(os.environ.get("MLXI_CRASH_MOMENTS", 1))
+IS_LONG = _POINTS is not None
 """Whether somebody asks for more than what every run of the tests does."""
 
 
@@ -27,13 +29,12 @@ def kill_and_look(subject: str, folder: Path, verb: str, *, points: int, program
         points: At how many operations, unless the environment says.
         program: A module of `tests.migration`.
     """
-    points = int(os.environ.get("MLXI_CRASH_POINTS", points))
-    moments = int(os.environ.get("MLXI_CRASH_MOMENTS", 1))
+    points = points if _POINTS is None else int(_POINTS)
     command = [sys.executable, "-W", "ignore", "-m", f"tests.migration.{program}", subject, str(folder / verb), verb]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # it forks
-    done = subprocess.run([*command, str(points), str(moments)], capture_output=True, text=True, env=environment)
+    done = subprocess.run([*command, str(points), str(_MOMENTS)], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["failures"] == []
     assert report["operations"] > 10
-    assert report["kills"] == min(points or report["operations"], report["operations"]) + moments
+    assert report["kills"] == min(points or report["operations"], report["operations"]) + _MOMENTS

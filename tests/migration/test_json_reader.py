@@ -1,6 +1,10 @@
 """JSON is read a value at a time, and comes out as Python's own reader reads it."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +121,18 @@ def test_places_of_any_name_are_found(folder: Path) -> None:
     places.add("two", "a", (100, 101))
     assert [places.find("one", name) for name in names] == [(number, number + 1) for number in range(5, 10)]
     assert (places.find("two", "a"), places.find("two", "b"), places.count("one")) == ((100, 101), None, 5)
+
+
+def test_places_leave_nothing_behind_when_their_process_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import os, signal\n"
+        "from mlx_integrations.migration.stores.json_reader import Places\n"
+        "places = Places()\n"
+        "for number in range(100_000): places.add('one', str(number), (number, number))\n"
+        "assert places.count('one') == 100_000\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    names = {name: str(tmp_path) for name in ("TMPDIR", "SQLITE_TMPDIR")}
+    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, **names}, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert list(tmp_path.iterdir()) == []

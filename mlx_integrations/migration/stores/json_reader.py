@@ -8,7 +8,6 @@ import json
 import os
 import re
 import sqlite3
-import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -292,8 +291,9 @@ class Places:
     """Where in files the values of names are; kept on the disk, gone when nobody refers to it any more."""
 
     def __init__(self) -> None:
-        self._file = tempfile.NamedTemporaryFile(prefix="mlxi-", suffix=".places")  # noqa: SIM115 -- kept open
-        self._database = sqlite3.connect(self._file.name, isolation_level=None, check_same_thread=False)
+        # Without a name SQLite takes a file that the system deletes however this process ends:
+        # https://sqlite.org/inmemorydb.html#temp_db
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.execute(
@@ -304,7 +304,6 @@ class Places:
 
     def __del__(self) -> None:
         self._database.close()
-        self._file.close()
 
     def add(self, kind: str, name: str, span: Span) -> None:
         """Remember one; of two of the same name the last one counts, as for Python's own reader."""

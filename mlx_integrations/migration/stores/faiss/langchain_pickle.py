@@ -10,7 +10,6 @@ Files above some size are read a second way, that keeps documents in a temporary
 import pickle
 import pickletools
 import sqlite3
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, ClassVar, Final
@@ -172,8 +171,9 @@ class _Spool:
     """Documents in a temporary database, gone when nobody refers to it any more."""
 
     def __init__(self) -> None:
-        self._file = tempfile.NamedTemporaryFile(prefix="mlxi-", suffix=".documents")  # noqa: SIM115 -- kept open
-        self._database = sqlite3.connect(self._file.name, isolation_level=None, check_same_thread=False)
+        # Without a name SQLite takes a file that the system deletes however this process ends:
+        # https://sqlite.org/inmemorydb.html#temp_db
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.execute("CREATE TABLE document (id BLOB PRIMARY KEY, content BLOB) WITHOUT ROWID")
@@ -181,7 +181,6 @@ class _Spool:
 
     def __del__(self) -> None:
         self._database.close()
-        self._file.close()
 
     def add(self, row_id: Any, document: Any) -> None:
         self._waiting.append((_packed(row_id), _packed(_parts(document))))
