@@ -77,6 +77,19 @@ def test_every_kind_is_found_and_described(made: Path) -> None:
     assert contents_of(made) == before
 
 
+@pytest.mark.parametrize("read_bytes", [1 << 40, 0])
+def test_the_folder_can_be_named_as_it_is_from_here(
+    made: Path, monkeypatch: pytest.MonkeyPatch, read_bytes: int
+) -> None:
+    whole = scan(made)
+    monkeypatch.setattr(scanning, "_READ_BYTES", read_bytes)
+    before = scan(made)
+    for place, named in ((made, "."), (made.parent, made.name), (made / "7-lancedb", "../../projects")):
+        monkeypatch.chdir(place)
+        assert scan(named) == before
+    assert [one.location for one in before] == [one.location for one in whole]
+
+
 def test_it_says_the_same_as_the_stores_themselves(made: Path) -> None:
     for one in scan(made):
         info = open_store(one.location.address, one.location.name).describe()
@@ -273,6 +286,23 @@ def test_a_folder_that_cannot_be_read_is_listed(tmp_path: Path) -> None:
         found = scan(folder)
     assert [(one.location.kind, one.is_store) for one in found] == [("langchain-faiss", True), (UNREADABLE, False)]
     assert "Permission denied" in found[1].fault and found[1].health == ("not looked into",)
+
+
+def test_a_table_that_cannot_be_looked_into_hides_no_other_store(tmp_path: Path) -> None:
+    with as_nobody() as folder:
+        (folder / "tables" / "closed.lance" / "_versions").mkdir(parents=True)
+        save_faiss(folder / "tables", texts(3))
+        save_faiss(folder / "z" / "store", texts(3))
+        (folder / "tables" / "closed.lance").chmod(0)
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+        found = scan(folder)
+    assert [(one.location.kind, one.is_store) for one in found] == [
+        ("langchain-faiss", True),
+        ("lancedb", False),
+        ("langchain-faiss", True),
+    ]
+    assert "Permission denied" in found[1].fault
 
 
 def test_nothing_is_an_error(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def _qdrant(place: Place) -> Glimpse:
     vectors = known["collections"][name].get("vectors") or {}
     named = [vectors] if "size" in vectors else [vectors[vector]] if vector else list(vectors.values())
     database = place.path / "collection" / name / "storage.sqlite"
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         (count,) = connection.execute("SELECT count(*) FROM points").fetchone()
     return Glimpse(
         count=count,

@@ -72,8 +72,11 @@ class Place:
 
 def places_in(folder: Listing) -> Iterator[Place]:
     """The stores that a folder seems to hold."""
-    for looks in KINDS.values():
-        yield from looks(folder)
+    for kind, looks in KINDS.items():
+        try:
+            yield from looks(folder)
+        except Exception as error:  # noqa: BLE001 -- one folder that cannot be read must not hide all others
+            yield Place(kind=kind, path=folder.path, fault=f"It cannot be read: {type(error).__name__}: {error}.")
 
 
 def _langchain_faiss(folder: Listing) -> Iterator[Place]:

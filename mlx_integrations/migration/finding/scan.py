@@ -225,7 +225,7 @@ def places_under(root: Path, depth: int = _MOST_DEPTH) -> Iterator[Place | Found
     if root.is_file():
         yield from places_at(root)
         return
-    above = {os.path.realpath(parent) for parent in root.absolute().parents}
+    above = {str(parent) for parent in root.resolve().parents}
     visited: set[tuple[int, int]] = set()
     waiting = [(root, 0)]
     too_deep: list[Path] = []

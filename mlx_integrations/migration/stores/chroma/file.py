@@ -86,7 +86,7 @@ class ChromaFile:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / DATABASE
+        self.path = folder.absolute() / DATABASE
 
     @contextmanager
     def opened(self) -> Iterator[sqlite3.Connection]:
