@@ -53,6 +53,7 @@
         StoreBusyError                       another process is migrating it (retryable)
         StoreChangedError                    it was changed while it was being migrated
         JournalError                         what an earlier run left cannot be gone on with
+            JournalDamagedError              its journal cannot be read
         RowsError                            some rows have no text, or one that cannot be embedded
         VerificationError                    what was built is not what the store holds
       ClusterError                           machines that embed for a migration cannot do it
@@ -100,6 +101,7 @@ from mlx_integrations.errors.local import (
 )
 from mlx_integrations.errors.migration import (
     ClusterError,
+    JournalDamagedError,
     JournalError,
     MigrationError,
     RowsError,
@@ -158,6 +160,7 @@ __all__ = [
     "InsufficientMemoryError",
     "InvalidOutputError",
     "InvalidRequestError",
+    "JournalDamagedError",
     "JournalError",
     "LocalBackendError",
     "MLXIntegrationsError",

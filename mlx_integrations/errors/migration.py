@@ -6,6 +6,7 @@ from mlx_integrations.errors.base import MLXIntegrationsError
 
 __all__ = [
     "ClusterError",
+    "JournalDamagedError",
     "JournalError",
     "MigrationError",
     "RowsError",
@@ -43,6 +44,15 @@ class StoreChangedError(MigrationError):
 
 class JournalError(MigrationError):
     """What an earlier run left behind is damaged, or belongs to another model."""
+
+
+class JournalDamagedError(JournalError):
+    """The journal of an earlier run cannot be read."""
+
+    default_hint = (
+        "If the new vectors are in use already, decide on the old ones with `mlxi migrate rollback` or `mlxi migrate "
+        "gc`. Otherwise start afresh with `--restart`. No document is lost."
+    )
 
 
 class RowsError(MigrationError):

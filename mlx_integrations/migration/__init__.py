@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlx_integrations.migration.api import gc, migrate, plan_migration, publish, rollback, status, verify
+    from mlx_integrations.migration.api import gc, migrate, publish, rollback, status, verify
     from mlx_integrations.migration.executors.local import LocalExecutor
     from mlx_integrations.migration.executors.ray_data import Cluster, RayExecutor
     from mlx_integrations.migration.executors.recipe import ModelRecipe
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlx_integrations.migration.many.bulk import Executors, migrate_all
     from mlx_integrations.migration.many.jobs import Wanted, jobs_of
     from mlx_integrations.migration.moving import open_move
+    from mlx_integrations.migration.planning import plan_migration
     from mlx_integrations.migration.report.measure import measure_migration
     from mlx_integrations.migration.report.page import page_of
     from mlx_integrations.migration.stores.opening import open_store
@@ -62,6 +63,7 @@ _HOMES = {
     "open_store": "stores.opening",
     "open_target": "targets.opening",
     "page_of": "report.page",
+    "plan_migration": "planning",
     "scan": "finding.scan",
 }
 

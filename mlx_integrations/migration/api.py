@@ -10,8 +10,6 @@ says how far a cut-off `publish`, `rollback` or `gc` came.
 
 import logging
 import random
-import shutil
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -32,53 +30,14 @@ from mlx_integrations.migration.engine.journal import Journal, Phase
 from mlx_integrations.migration.engine.passes import DEFAULT_BATCH_ROWS, Progress, embed_rows, embedded_rows
 from mlx_integrations.migration.engine.workspace import Workspace, no_run, work_folder
 from mlx_integrations.migration.executors.protocol import Executor, LongTexts
-from mlx_integrations.migration.protocol import Placed, Published, Store, WatchesOld
+from mlx_integrations.migration.protocol import Placed, Published, Run, Store, WatchesOld
 from mlx_integrations.migration.records import Finding, StoreInfo
 
-__all__ = ["MigrationStatus", "Plan", "gc", "migrate", "plan_migration", "publish", "rollback", "status", "verify"]
+__all__ = ["MigrationStatus", "gc", "migrate", "publish", "rollback", "status", "verify"]
 
-_PROBED_ROWS: Final = 64
-_COUNTED_ROWS: Final = 100_000  # some seconds
-_READ_ROWS: Final = 1_000
-_FLOAT_BYTES: Final = 4
 _EXAMPLES: Final = 10
 _IN_USE: Final = ("publishing", "published")
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a migration would do, found without writing anything.
-
-    Attributes:
-        info: The store.
-        target: The model that would embed.
-        index: The kind of index that would be built.
-        disk_bytes: What vectors and index would take, beside the store, until the old ones are deleted.
-        free_bytes: What the disk has.
-        place_bytes: What a new store at another place would take, at most.
-        place_free_bytes: What the disk of that place has; `None` if that is not known.
-        long_rows: How many of `counted_rows` are longer than the model reads.
-        counted_rows: Rows whose tokens were counted: all, or the first 100,000.
-        seconds: How long embedding would take, from some of those rows; `None` if that was not measured.
-    """
-
-    info: StoreInfo
-    target: EmbeddingFingerprint
-    index: str
-    disk_bytes: int
-    free_bytes: int
-    long_rows: int
-    counted_rows: int
-    seconds: float | None
-    place_bytes: int = 0
-    place_free_bytes: int | None = None
-
-    @property
-    def is_blocked(self) -> bool:
-        """Whether something has to be repaired or accepted first."""
-        is_full = self.place_free_bytes is not None and self.place_bytes > self.place_free_bytes
-        return is_full or self.disk_bytes > self.free_bytes or any(each.is_blocking for each in self.info.findings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,74 +73,6 @@ class MigrationStatus:
     checks: tuple[Check, ...]
     staged_bytes: int
     accepted: tuple[Finding, ...] = ()
-
-
-def plan_migration(
-    store: Store,
-    executor: Executor,
-    *,
-    index: str = "",
-    probe: bool = True,
-    clock: Callable[[], float] = time.monotonic,
-) -> Plan:
-    """Say what `migrate` would do. Reads the store, and embeds a few rows.
-
-    Args:
-        store: The store.
-        executor: Makes the vectors.
-        index: The kind of index to build, in the store's own words; the one it has if left out.
-        probe: Whether to embed some rows, to tell how long all would take.
-        clock: Seconds.
-    """
-    if isinstance(store, Placed):
-        store.check_place()
-    info = store.describe()
-    target = executor.fingerprint()
-    long, counted, some = _census(store, executor)
-    seconds = _probed(executor, some, info.count, clock) if probe and some else None
-    folder = Path.home() if info.location.is_remote else info.location.path
-    kind_of_index = getattr(store, "index_for", None)
-    return Plan(
-        info=info,
-        target=target,
-        index=kind_of_index(target.dimensions, index) if callable(kind_of_index) else index or info.index,
-        disk_bytes=(1 if isinstance(store, Placed) else 2) * info.count * target.dimensions * _FLOAT_BYTES,
-        free_bytes=shutil.disk_usage(folder).free,
-        long_rows=long,
-        counted_rows=counted,
-        seconds=seconds,
-        **(_room(store, target.dimensions) if isinstance(store, Placed) else {}),
-    )
-
-
-def _census(store: Store, executor: Executor) -> tuple[int, int, list[str]]:
-    """How many texts are too long, of how many that were counted, and some of them, each as likely as any other."""
-    chance = random.Random(0)
-    texts = (row.text for row in store.rows() if row.text)
-    long = counted = 0
-    some: list[str] = []
-    while counted < _COUNTED_ROWS and (part := list(islice(texts, _READ_ROWS))):
-        long += executor.count_long(part)
-        for text in part:
-            counted += 1
-            if len(some) < _PROBED_ROWS:
-                some.append(text)
-            elif (place := chance.randrange(counted)) < _PROBED_ROWS:
-                some[place] = text
-    return long, counted, some
-
-
-def _room(store: Placed, dimensions: int) -> dict[str, Any]:
-    """What a place of its own has, and needs."""
-    free = None if store.place is None else shutil.disk_usage(store.place).free
-    return {"place_bytes": store.disk_bytes(dimensions), "place_free_bytes": free}
-
-
-def _probed(executor: Executor, texts: list[str], count: int, clock: Callable[[], float]) -> float:
-    list(executor.embed([texts[:1]]))  # loads the model
-    began = clock()
-    list(executor.embed([texts]))
-    return (clock() - began) / len(texts) * count
 
 
 def migrate(
@@ -305,7 +196,7 @@ def rollback(store: Store, *, work: Path | None = None) -> MigrationStatus:
         MigrationError: No migration was begun, or it is not published.
         StoreChangedError: The store was changed since it was published.
     """
-    with Workspace.locked(store.location, work) as place:
+    with Workspace.locked(store.location, work, _seen_in(store)) as place:
         _known(store, place)
         phase = place.journal.phase
         if phase not in (*_IN_USE, "rolling back", "rolled back"):
@@ -342,7 +233,7 @@ def gc(store: Store, *, work: Path | None = None, accept: bool = False) -> bool:
         if work is None:
             Workspace.delete(store.location)  # the folder of runs, where an earlier call was cut off before it
         return False
-    with Workspace.locked(store.location, work) as place:
+    with Workspace.locked(store.location, work, _seen_in(store)) as place:
         if place.has_run:
             if place.journal.phase in ("publishing", "rolling back"):
                 raise MigrationError(
@@ -394,19 +285,30 @@ def _finish_cut_off(store: Store, place: Workspace) -> None:
 
 def _restart(store: Store, work: Path | None) -> None:
     """Delete what an earlier run made, also if its journal cannot be read any more."""
-    try:
-        with Workspace.locked(store.location, work) as place:
-            if place.has_run and place.journal.phase in (*_IN_USE, "rolling back"):
-                raise MigrationError(
-                    f"The migration of `{store.location}` is at `{place.journal.phase}`, and keeps the old vectors.",
-                    store=str(store.location),
-                    hint="Delete them with `mlxi migrate gc`, or put them back with `mlxi migrate rollback`.",
-                )
-            if place.has_run:
-                place.journal.set_phase("discarding")
-                _finish_cut_off(store, place)
-    except JournalError:
-        Workspace.delete(store.location, work)
+    with Workspace.locked(store.location, work, _seen_in(store)) as place:
+        if not place.has_run:
+            place.forget()
+            return
+        if place.journal.phase in (*_IN_USE, "rolling back"):
+            raise MigrationError(
+                f"The migration of `{store.location}` is at `{place.journal.phase}`, and keeps the old vectors.",
+                store=str(store.location),
+                hint="Delete them with `mlxi migrate gc`, or put them back with `mlxi migrate rollback`.",
+            )
+        place.journal.set_phase("discarding")
+        _finish_cut_off(store, place)
+
+
+def _seen_in(store: Store) -> Callable[[Run], dict[str, Any]]:
+    """What can be told of a run from the store alone, where the journal cannot be read any more."""
+
+    def facts(run: Run) -> dict[str, Any]:
+        shown = store.published(run)
+        if shown == "new":
+            return {"phase": "published", "published_state": store.state()}
+        return {"phase": "publishing" if shown == "between" else "embedding"}
+
+    return facts
 
 
 def _check_findings(info: StoreInfo, journal: Journal, *, accept: bool) -> None:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-__all__ = ["WHEN_FULL", "copy_whole", "flush", "flush_folder", "is_same_file"]
+__all__ = ["WHEN_FULL", "copy_whole", "flush", "flush_folder", "is_same_file", "write_whole"]
 
 WHEN_FULL: Final = "Make room, or the folder writable, and run it again: it goes on where it stopped. Nothing is lost."
 """The hint of whatever cannot write."""
@@ -32,9 +32,14 @@ def flush_folder(folder: Path) -> None:
 
 def copy_whole(source: Path, target: Path) -> None:
     """Copy a small file; the target is the old one or the new one at any moment."""
+    write_whole(target, source.read_bytes())
+
+
+def write_whole(target: Path, content: bytes) -> None:
+    """Write a small file; it is the old one or the new one at any moment."""
     part = target.with_name(f"{target.name}.part")
     with part.open("wb") as file:
-        file.write(source.read_bytes())
+        file.write(content)
         file.flush()
         flush(file.fileno())
     part.replace(target)

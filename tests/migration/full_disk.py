@@ -22,8 +22,9 @@ from types import FrameType
 from typing import Any
 
 from mlx_integrations.errors import StoreError
-from mlx_integrations.migration.api import migrate, plan_migration, status
+from mlx_integrations.migration.api import migrate, status
 from mlx_integrations.migration.contract import StoreContract, documents
+from mlx_integrations.migration.planning import plan_migration
 from tests.migration.crash import OPERATIONS, Scene, contract_of, import_all, in_child, needed, reference
 from tests.migration.memory_store import InstantExecutor
 

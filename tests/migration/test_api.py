@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mlx_integrations.errors import (
+    JournalDamagedError,
     JournalError,
     MigrationError,
     MLXIntegrationsError,
@@ -21,10 +22,12 @@ from mlx_integrations.errors import (
     StoreError,
     VerificationError,
 )
-from mlx_integrations.migration.api import gc, migrate, plan_migration, publish, rollback, status, verify
+from mlx_integrations.migration.api import gc, migrate, publish, rollback, status, verify
+from mlx_integrations.migration.engine.journal import Journal
 from mlx_integrations.migration.engine.passes import Progress
 from mlx_integrations.migration.engine.workspace import Workspace, work_folder
 from mlx_integrations.migration.executors.protocol import Vectors
+from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
 from tests.migration.memory_store import InstantExecutor
 from tests.migration.stores import contents_of, executor, save_faiss, texts
@@ -140,12 +143,95 @@ def test_another_migration_waits_until_the_old_vectors_are_decided_on(store: Lan
     assert store.describe().dimensions == (12,)
 
 
-def test_a_damaged_journal_can_be_started_afresh(store: LangChainFaissStore) -> None:
-    migrate(store, executor(), batch_rows=16, should_stop=lambda: True)
-    (work_folder(store.location) / "journal.sqlite").write_bytes(b"not a database" * 100)
-    with pytest.raises(JournalError):
+def overwritten(path: Path) -> None:
+    path.write_bytes(b"not a database" * 100)
+
+
+def with_a_torn_page(path: Path) -> None:
+    with path.open("r+b") as file:
+        for page in range(1, path.stat().st_size // 4096):
+            file.seek(page * 4096)
+            file.write(b"\xff" * 64)
+
+
+def cut_off(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+DAMAGES = pytest.mark.parametrize("damage", [overwritten, with_a_torn_page, cut_off])
+
+
+@DAMAGES
+@pytest.mark.parametrize("built", [False, True])
+def test_a_damaged_journal_can_be_started_afresh(
+    store: LangChainFaissStore, folder: Path, damage: Callable[[Path], None], built: bool
+) -> None:
+    before = contents_of(folder)
+    if built:
+        migrate(store, executor(), publishes=False)
+    else:
+        migrate(store, executor(), batch_rows=16, should_stop=lambda: True)
+    damage(work_folder(store.location) / "journal.sqlite")
+    with pytest.raises(JournalDamagedError) as caught:
         migrate(store, executor())
-    assert migrate(store, executor(), restart=True).in_use == "new"
+    assert "--restart" in caught.value.hint
+    assert rollback_is_refused(store)
+    assert migrate(store, executor(12), restart=True, publishes=False).in_use == "old"
+    assert gc(store)
+    assert contents_of(folder) == before  # nothing of the first run is left
+
+
+def rollback_is_refused(store: LangChainFaissStore) -> bool:
+    with pytest.raises(MigrationError, match="has its old vectors in use"):
+        rollback(store)
+    return True
+
+
+@DAMAGES
+def test_with_a_damaged_journal_old_vectors_are_put_back(
+    store: LangChainFaissStore, folder: Path, damage: Callable[[Path], None]
+) -> None:
+    before = contents_of(folder)
+    migrate(store, executor())
+    damage(work_folder(store.location) / "journal.sqlite")
+    with pytest.raises(JournalDamagedError, match="cannot be used") as caught:
+        status(store)
+    assert "mlxi migrate rollback" in caught.value.hint
+    with pytest.raises(MigrationError, match="keeps the old vectors"):
+        migrate(store, executor(12), restart=True)
+    assert store.describe().dimensions == (16,)
+    assert rollback(store).in_use == "old"
+    assert migrate(store, executor()).in_use == "new"  # all is embedded again
+    damage(work_folder(store.location) / "journal.sqlite")
+    rollback(store)
+    assert gc(store)
+    assert contents_of(folder) == before
+
+
+@DAMAGES
+def test_with_a_damaged_journal_old_vectors_are_deleted(
+    store: LangChainFaissStore, folder: Path, damage: Callable[[Path], None]
+) -> None:
+    names = {path.name for path in folder.iterdir()}
+    migrate(store, executor())
+    damage(work_folder(store.location) / "journal.sqlite")
+    assert gc(store)
+    assert store.describe().dimensions == (16,)
+    assert {path.name for path in folder.iterdir()} == {*names, "mlxi-embedding.json"}
+    assert not work_folder(store.location).exists()
+
+
+def test_a_journal_of_a_later_version_is_not_given_up(store: LangChainFaissStore) -> None:
+    migrate(store, executor())
+    journal = work_folder(store.location) / "journal.sqlite"
+    with Journal(journal) as opened, opened.transaction():
+        opened.set_fact("format", 99)
+    for verb in (rollback, gc, lambda store: migrate(store, executor(), restart=True)):
+        with pytest.raises(JournalError, match="99") as caught:
+            verb(store)
+        assert "Update" in caught.value.hint
+    assert journal.exists()
+    assert store.describe().dimensions == (16,)
 
 
 def test_a_second_run_at_the_same_time_is_refused(store: LangChainFaissStore, folder: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from lancedb.index import FTS, Bitmap, BTree, HnswSq, IvfFlat, IvfPq, LabelList
 
 from mlx_integrations.errors import MissingExtraError, RowsError, StoreChangedError, StoreError
-from mlx_integrations.migration.api import gc, migrate, plan_migration, publish, rollback
+from mlx_integrations.migration.api import gc, migrate, publish, rollback
 from mlx_integrations.migration.contract import (
     NEW_DIMENSIONS,
     OLD_DIMENSIONS,
@@ -27,6 +27,7 @@ from mlx_integrations.migration.contract import (
     snapshot,
     vectors,
 )
+from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.stores.lancedb import folders as lancedb_folders
 from mlx_integrations.migration.stores.lancedb import store as lancedb_store
 from mlx_integrations.migration.stores.lancedb.store import LanceDBStore

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mlx_integrations.errors import MissingExtraError, RowsError, StoreError
-from mlx_integrations.migration.api import gc, migrate, plan_migration, rollback
+from mlx_integrations.migration.api import gc, migrate, rollback
 from mlx_integrations.migration.contract import Document, StoreContract
+from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.protocol import Store
 from mlx_integrations.migration.stores.faiss.index import IndexFile, write_flat
 from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore

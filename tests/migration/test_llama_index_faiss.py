@@ -14,8 +14,9 @@ from llama_index.vector_stores.faiss import FaissMapVectorStore, FaissVectorStor
 
 from mlx_integrations.errors import EmbeddingMismatchError, RowsError, StoreError
 from mlx_integrations.llama_index import guarded, verify_index
-from mlx_integrations.migration.api import migrate, plan_migration, rollback
+from mlx_integrations.migration.api import migrate, rollback
 from mlx_integrations.migration.contract import Document, StoreContract, documents
+from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.protocol import Store
 from mlx_integrations.migration.stores.faiss.llama_index import LlamaIndexFaissStore
 from mlx_integrations.migration.stores.llama_index_simple import LlamaIndexSimpleStore

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from mlx_integrations.errors import JournalError, RowsError, StoreChangedError, StoreError
-from mlx_integrations.migration.api import gc, migrate, plan_migration, publish, rollback, status
+from mlx_integrations.migration.api import gc, migrate, publish, rollback, status
 from mlx_integrations.migration.contract import Document, documents
 from mlx_integrations.migration.moving import Move, open_move
+from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.records import Finding
 from mlx_integrations.migration.stores.chroma.store import ChromaStore
 from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore

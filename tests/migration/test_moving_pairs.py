@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from mlx_integrations.errors import StoreError
-from mlx_integrations.migration.api import gc, migrate, plan_migration, rollback, status
+from mlx_integrations.migration.api import gc, migrate, rollback, status
 from mlx_integrations.migration.contract import documents
 from mlx_integrations.migration.moving import Move
+from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.protocol import KeepsOld, Placed, Source, Store, Target
 from tests.migration.places import PAIRS, LangChainFaiss, LangChainInMemory, LangChainQdrantServer, Pair
 from tests.migration.stores import contents_of, executor

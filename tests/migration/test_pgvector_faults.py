@@ -12,8 +12,9 @@ import pytest
 
 from mlx_integrations.errors import MigrationError, RowsError, StoreBusyError, StoreChangedError, StoreError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
-from mlx_integrations.migration.api import gc, migrate, plan_migration, publish, rollback
+from mlx_integrations.migration.api import gc, migrate, publish, rollback
 from mlx_integrations.migration.contract import Document, StoreContract, documents, snapshot
+from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.protocol import Run
 from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.migration.stores.pgvector import server as pgvector_server

@@ -28,8 +28,9 @@ from mlx_integrations.errors import EmbeddingMismatchError, MissingExtraError, R
 from mlx_integrations.langchain import MLXEmbeddings, guarded, verify_store
 from mlx_integrations.llama_index import MLXEmbedding, verify_index
 from mlx_integrations.llama_index import guarded as guarded_index
-from mlx_integrations.migration.api import gc, migrate, plan_migration, publish, rollback
+from mlx_integrations.migration.api import gc, migrate, publish, rollback
 from mlx_integrations.migration.contract import documents, snapshot
+from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
 from mlx_integrations.testing import FakeEmbeddingBackend

@@ -7,7 +7,8 @@ from mlx_integrations.cli.console import output, print_json
 from mlx_integrations.cli.text import disk, duration, printable
 
 if TYPE_CHECKING:
-    from mlx_integrations.migration.api import MigrationStatus, Plan
+    from mlx_integrations.migration.api import MigrationStatus
+    from mlx_integrations.migration.planning import Plan
 
 __all__ = ["amount", "planned", "print_facts", "print_status"]
 

@@ -56,7 +56,7 @@ def plan(
         wanted: dict[str, Any] = {"model": model, "dimensions": dimensions, "long_texts": long_texts, "index": index}
         plan_stores(Stores.of(context, address, name=name, to=to, offline=offline, **wanted), as_json=as_json)
         return
-    from mlx_integrations.migration.api import plan_migration
+    from mlx_integrations.migration.planning import plan_migration
 
     store = open_at(address, name, to=to, to_kind=to_kind, to_name=to_name, as_json=as_text)
     made = plan_migration(store, executor_for(context, model, dimensions, long_texts, offline), index=index or "")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from mlx_integrations.errors import JournalError
+from mlx_integrations.errors import JournalDamagedError, JournalError
 
 __all__ = ["DeadLetter", "Entry", "Journal", "Phase", "Written"]
 
@@ -101,7 +101,8 @@ class Journal:
         clock: Seconds since the epoch.
 
     Raises:
-        JournalError: The file is something else, damaged, or was written by a later version.
+        JournalDamagedError: The file is something else, or cannot be read.
+        JournalError: It was written by a later version.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
@@ -142,12 +143,22 @@ class Journal:
                 hint="Update mlx-integrations: a later version goes on with what an earlier one began.",
             )
 
-    def _broken(self, reason: str) -> JournalError:
-        return JournalError(
-            f"The journal `{self.path}` cannot be used: {reason}.",
-            store=str(self.path.parent),
-            hint="Start afresh with `--restart`; the store itself is as it was.",
-        )
+    def check(self) -> None:
+        """Read all of the file, which takes a second for a million rows.
+
+        Raises:
+            JournalDamagedError: Some of it cannot be read.
+        """
+        try:
+            (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise self._broken(str(error)) from error
+        if found != "ok":
+            raise self._broken(found)
+
+    def _broken(self, reason: str) -> JournalDamagedError:
+        reason = reason.strip().replace("\n", " ")
+        return JournalDamagedError(f"The journal `{self.path}` cannot be used: {reason}.", store=str(self.path.parent))
 
     def __enter__(self) -> Self:
         return self

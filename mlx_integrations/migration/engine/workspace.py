@@ -1,11 +1,16 @@
-"""The folder of a run: its lock, its journal and its vectors. It lies beside the store, never in it."""
+"""The folder of a run: its lock, its journal and its vectors. It lies beside the store, never in it.
+
+The record of the run is there a second time, in a file of its own. Its id is in all names that the run makes up, so
+that what it left is found also if the journal cannot be read any more.
+"""
 
 import contextlib
 import hashlib
+import json
 import logging
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +18,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from mlx_integrations.errors import (
+    JournalDamagedError,
     JournalError,
     MigrationError,
     MLXIntegrationsError,
@@ -23,7 +29,7 @@ from mlx_integrations.errors import (
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.engine.journal import Journal
 from mlx_integrations.migration.engine.staging import Staging
-from mlx_integrations.migration.files import WHEN_FULL
+from mlx_integrations.migration.files import WHEN_FULL, write_whole
 from mlx_integrations.migration.protocol import Run
 from mlx_integrations.migration.records import StoreInfo, StoreLocation
 from mlx_integrations.settings.places import migrations_folder, state_folder
@@ -33,8 +39,21 @@ __all__ = ["Workspace", "work_folder"]
 _FOLDER: Final = ".mlxi-migrate"
 _JOURNAL: Final = "journal.sqlite"
 _VECTORS: Final = "vectors.f32"
+_RECORD: Final = "run.json"
 _LOCK: Final = "lock"
-_FILES: Final = (_JOURNAL, f"{_JOURNAL}-wal", f"{_JOURNAL}-shm", _VECTORS)
+_BESIDE_JOURNAL: Final = (f"{_JOURNAL}-wal", f"{_JOURNAL}-shm")
+_NEW_JOURNAL: Final = f"{_JOURNAL}.new"
+_UNFINISHED_JOURNAL: Final = (_NEW_JOURNAL, f"{_NEW_JOURNAL}-wal", f"{_NEW_JOURNAL}-shm")
+# The record last: as long as it is there, everything else that the run left can be found.
+_FILES: Final = (
+    _JOURNAL,
+    *_BESIDE_JOURNAL,
+    _NEW_JOURNAL,
+    f"{_NEW_JOURNAL}-wal",
+    f"{_NEW_JOURNAL}-shm",
+    _VECTORS,
+    _RECORD,
+)
 _LOCKS: Final = "migration-locks"
 _PORTS: Final = {"http": 80, "https": 443, "postgres": 5432, "postgresql": 5432}
 _ID_LENGTH: Final = 12
@@ -103,8 +122,7 @@ class Workspace:
         known = self.journal.fact("run")
         if known is None:
             raise no_run(self.folder.name)
-        fingerprint = EmbeddingFingerprint.from_dict(known["fingerprint"])
-        return Run(id=known["id"], fingerprint=fingerprint, metric=known["metric"], index=known["index"])
+        return _run_of(known)
 
     def begin(self, info: StoreInfo, fingerprint: EmbeddingFingerprint, *, long_texts: str, index: str) -> Run:
         """Begin a run, or go on with the one that was begun with the same model and options.
@@ -117,8 +135,10 @@ class Workspace:
         if known is None:
             run_id = uuid4().hex[:_ID_LENGTH]
             facts = {"id": run_id, "metric": metric, "index": index, "long_texts": long_texts, "total": info.count}
+            record = {**facts, "fingerprint": fingerprint.to_dict()}
+            write_whole(self.folder / _RECORD, json.dumps(record).encode())
             with self.journal.transaction():
-                self.journal.set_fact("run", {**facts, "fingerprint": fingerprint.to_dict()})
+                self.journal.set_fact("run", record)
             return self.run
         different = _differences(known, fingerprint, long_texts, index)
         if known["metric"] != metric and self.journal.phase not in ("publishing", "published"):
@@ -151,21 +171,30 @@ class Workspace:
 
     @staticmethod
     @contextlib.contextmanager
-    def locked(location: StoreLocation, base: Path | None = None) -> Iterator["Workspace"]:
+    def locked(
+        location: StoreLocation, base: Path | None = None, salvage: Callable[[Run], dict[str, Any]] | None = None
+    ) -> Iterator["Workspace"]:
         """Open a store's run, alone.
+
+        Args:
+            location: The store.
+            base: The folder of all runs, if not the usual one.
+            salvage: Says the facts of a new journal, should the old one be damaged.
 
         Raises:
             StoreBusyError: Another process has it open.
             StoreError: The disk is full, or the folder cannot be written to.
-            JournalError: The journal is damaged.
+            JournalDamagedError: The journal is damaged, and there is no `salvage`.
+            JournalError: A later version wrote it.
         """
         folder = work_folder(location, base)
         with told(location):
             folder.mkdir(parents=True, exist_ok=True)
             with _lock(folder / _LOCK, location), _lock_of_user(location):
-                place = Workspace(folder, Journal(folder / _JOURNAL))
+                place = Workspace(folder, _opened(folder, salvage))
                 try:
-                    yield place
+                    with _read(location, place.journal):
+                        yield place
                 finally:
                     place.journal.close()
 
@@ -177,7 +206,7 @@ class Workspace:
         if not (folder / _JOURNAL).exists():
             yield None
             return
-        with told(location), Journal(folder / _JOURNAL) as journal:
+        with told(location), Journal(folder / _JOURNAL) as journal, _read(location, journal):
             yield Workspace(folder, journal)
 
     @staticmethod
@@ -190,6 +219,47 @@ class Workspace:
             folder.rmdir()
         with contextlib.suppress(OSError):
             folder.parent.rmdir()
+
+
+def _opened(folder: Path, salvage: Callable[[Run], dict[str, Any]] | None) -> Journal:
+    """The journal of a folder; a new one with what is known of the run, if it is damaged and may be given up."""
+    try:
+        journal = Journal(folder / _JOURNAL)
+        if salvage is not None:
+            journal.check()
+    except JournalDamagedError:
+        if salvage is None:
+            raise
+        _logger.warning("The journal in `%s` is damaged; a new one takes its place.", folder)
+    else:
+        return journal
+    for name in _UNFINISHED_JOURNAL:
+        (folder / name).unlink(missing_ok=True)
+    known = _record_in(folder)
+    with Journal(folder / _NEW_JOURNAL) as made:
+        if known is not None:
+            facts = {"run": known, **salvage(_run_of(known))}
+            with made.transaction():
+                for name, value in facts.items():
+                    made.set_fact(name, value)
+    for name in _BESIDE_JOURNAL:
+        (folder / name).unlink(missing_ok=True)
+    (folder / _NEW_JOURNAL).replace(folder / _JOURNAL)
+    return Journal(folder / _JOURNAL)
+
+
+def _record_in(folder: Path) -> dict[str, Any] | None:
+    try:
+        known = json.loads((folder / _RECORD).read_bytes())
+        _run_of(known)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return dict(known)
+
+
+def _run_of(known: dict[str, Any]) -> Run:
+    fingerprint = EmbeddingFingerprint.from_dict(known["fingerprint"])
+    return Run(id=known["id"], fingerprint=fingerprint, metric=known["metric"], index=known["index"])
 
 
 _KEEPS_OLD: Final = (
@@ -276,3 +346,15 @@ def told(location: StoreLocation) -> Iterator[None]:
         raise StoreError(
             f"The migration of `{location}` cannot write: {reason}{place}.", store=str(location), hint=WHEN_FULL
         ) from error
+
+
+@contextlib.contextmanager
+def _read(location: StoreLocation, journal: Journal) -> Iterator[None]:
+    """Say which database it is that cannot be read: the journal, or the one of a store that is kept in SQLite."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        journal.check()
+        raise StoreError(f"`{location}` cannot be read: {error}.", store=str(location)) from error

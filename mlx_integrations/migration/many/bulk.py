@@ -17,6 +17,7 @@ from mlx_integrations.migration.engine.passes import DEFAULT_BATCH_ROWS, Progres
 from mlx_integrations.migration.executors.local import LocalExecutor
 from mlx_integrations.migration.executors.protocol import Executor, LongTexts
 from mlx_integrations.migration.many.jobs import Job
+from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.protocol import Store
 from mlx_integrations.migration.records import StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.opening import open_store
@@ -224,7 +225,7 @@ def plan_all(
 
     def planned(store: Store, job: Job) -> Outcome:
         executor = executors(job)
-        made = api.plan_migration(store, executor, index=job.wanted.index, probe=probe)
+        made = plan_migration(store, executor, index=job.wanted.index, probe=probe)
         known = api.status(store, work=job.wanted.work)
         state: State = "done"
         if known is not None and known.phase in _FINISHED and not _differs(known, executor):
