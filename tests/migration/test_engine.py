@@ -1,6 +1,8 @@
 """Every row is embedded once, whatever happens in between."""
 
 import contextlib
+import errno
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlx_integrations.errors import JournalError, StoreChangedError
+from mlx_integrations.migration.engine import staging
 from mlx_integrations.migration.engine.journal import Journal
 from mlx_integrations.migration.engine.passes import Progress, embed_rows, embedded_rows
 from mlx_integrations.migration.engine.staging import Staging
@@ -212,6 +215,35 @@ def test_a_last_batch_that_did_not_reach_the_disk_is_repeated(desk: Desk) -> Non
     content = bytearray((desk.folder / "vectors").read_bytes())
     content[-1] ^= 1
     (desk.folder / "vectors").write_bytes(content)
+    again = InstantExecutor()
+    desk.embed(reader, again)
+    assert again.embedded == [each.text for each in rows(12)[4:]]
+    assert desk.result(reader) == expected(rows(12))
+
+
+@pytest.mark.parametrize("left", [0, 1, 3])
+def test_a_last_batch_that_reached_only_the_journal_is_repeated(desk: Desk, left: int) -> None:
+    reader, executor = ListReader(rows(12)), InstantExecutor()
+    desk.embed(reader, executor, should_stop=lambda: len(executor.embedded) >= 8)
+    os.truncate(desk.folder / "vectors", (4 + left) * DIMENSIONS * 4)
+    again = InstantExecutor()
+    desk.embed(reader, again)
+    assert again.embedded == [each.text for each in rows(12)[4:]]
+    assert desk.result(reader) == expected(rows(12))
+
+
+def test_a_batch_counts_only_if_its_vectors_were_flushed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, executor, flushes = ListReader(rows(12)), InstantExecutor(), list[int]()
+
+    def fail(descriptor: int) -> None:
+        flushes.append(descriptor)
+        if len(flushes) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(staging, "flush", fail)
+    with pytest.raises(OSError, match="No space left"):
+        desk.embed(reader, executor)
+    assert len(executor.embedded) == 8  # the second batch's vectors look intact, and are not believed
     again = InstantExecutor()
     desk.embed(reader, again)
     assert again.embedded == [each.text for each in rows(12)[4:]]

@@ -1,7 +1,8 @@
 """The journal of one run: what is done, so that a run which was killed goes on, and nothing else is believed.
 
-A batch counts once its rows are committed here. Its vectors were flushed to the disk before, so a crash at any moment
-costs at most the batch that was being written.
+A batch counts once its rows are committed here and its vectors are what the checksum beside them says. Both are flushed
+to the disk at the same time, and before the next batch is written, so a crash at any moment costs at most the batch that
+was being written.
 """
 
 import contextlib
@@ -227,7 +228,7 @@ class Journal:
         cursor: str,
         seconds: float,
     ) -> None:
-        """Commit a batch whose vectors are on the disk.
+        """Commit a batch whose vectors are on their way to the disk.
 
         Args:
             entries: Its rows; their positions are among those written.

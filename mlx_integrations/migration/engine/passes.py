@@ -4,7 +4,9 @@ The store is read in passes. The first one embeds everything; if the store was c
 what is different, until a pass ends as it began. A row whose text was seen before costs no embedding.
 """
 
+import contextlib
 import logging
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -200,6 +202,10 @@ def _repair_last_batch(journal: Journal, staging: Staging) -> None:
     if last is None or staging.is_intact(last.first, last.count, last.checksum):
         return
     _logger.warning("The last batch is not what was written; it is embedded again.")
+    _forget_last_batch(journal, last)
+
+
+def _forget_last_batch(journal: Journal, last: Written) -> None:
     # In a later pass rows are not in the order of their positions: it is read again from its beginning.
     journal.forget_last_batch(journal.key_before(last.first) if journal.fact("pass") == 1 else None)
 
@@ -247,7 +253,7 @@ def _check_shape(batch: _Batch, made: Vectors, staging: Staging, executor: Execu
 def _commit(
     batch: _Batch, made: Vectors, journal: Journal, staging: Staging, number: int, seconds: float
 ) -> list[Entry]:
-    """Put a batch's vectors on the disk, then its rows into the journal."""
+    """Put a batch's vectors on the disk, and at the same time its rows into the journal."""
     vectors, refused = _gathered(batch, made, staging)
     entries: list[Entry] = []
     dead = list(batch.dead)
@@ -268,6 +274,14 @@ def _commit(
     journal.add_batch(
         entries, dead, kept=batch.kept, written=written, number=number, cursor=batch.cursor, seconds=seconds
     )
+    try:
+        staging.wait_until_flushed()
+    except OSError:
+        # What the system still remembers of it may look intact. Should the journal have no room either, all vectors are
+        # looked at again before a store is built of them.
+        with contextlib.suppress(sqlite3.OperationalError):
+            _forget_last_batch(journal, written)
+        raise
     return entries
 
 

@@ -3,6 +3,7 @@
 import os
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -30,6 +31,9 @@ class Staging:
         self.dimensions = dimensions
         self._row_bytes = dimensions * _FLOAT_BYTES
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        # It has no thread before the first flush.
+        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="mlxi-flush")
+        self._flushing: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -39,6 +43,7 @@ class Staging:
 
     def close(self) -> None:
         """Close the file; a later run opens it again."""
+        self._flusher.shutdown()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -48,7 +53,7 @@ class Staging:
         return os.fstat(self._descriptor).st_size // self._row_bytes
 
     def write(self, position: int, vectors: "NDArray[np.float32]") -> int:
-        """Write vectors to consecutive positions; they are on the disk when this returns.
+        """Write vectors to consecutive positions, and begin to flush them to the disk: see `wait_until_flushed`.
 
         Args:
             position: Of the first one.
@@ -60,14 +65,25 @@ class Staging:
         Raises:
             OSError: The disk is full, or broken.
         """
+        self.wait_until_flushed()
         content = memoryview(_contiguous(vectors).data).cast("B")
         checksum = zlib.crc32(content)
         start = position * self._row_bytes
         while content:
             written = os.pwrite(self._descriptor, content, start)
             content, start = content[written:], start + written
-        flush(self._descriptor)
+        self._flushing = self._flusher.submit(flush, self._descriptor)
         return checksum
+
+    def wait_until_flushed(self) -> None:
+        """Return when everything that was written is on the disk.
+
+        Raises:
+            OSError: It is not, and may never be: the disk is full, or broken.
+        """
+        flushing, self._flushing = self._flushing, None
+        if flushing is not None:
+            flushing.result()
 
     def read(self, positions: Sequence[int]) -> "NDArray[np.float32]":
         """Vectors at any positions, (positions, dimensions), float32.
