@@ -1,8 +1,8 @@
 """The journal of one run: what is done, so that a run which was killed goes on, and nothing else is believed.
 
 A batch counts once its rows are committed here and its vectors are what the checksum beside them says. Both are flushed
-to the disk at the same time, and before the next batch is written, so a crash at any moment costs at most the batch that
-was being written.
+to the disk at the same time, and before the next batch is written, so a crash at any moment costs at most the batch
+that was being written.
 """
 
 import contextlib
