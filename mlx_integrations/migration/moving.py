@@ -37,6 +37,10 @@ __all__ = ["Move", "open_move"]
 _EXAMPLES: Final = 5
 _MOST_KINDS: Final = 100
 _REPEATED: Final = "a later document has the same id, and the new store holds one of each"
+_MOVED: Final = {
+    "missing-texts": "There is no text for them, and so nothing to embed; they are not moved.",
+    "orphans": "They have no vector, and are not moved: deleted, or parents of others.",
+}
 _WHOSE: Final = {"langchain": "documents of LangChain", "llama-index": "nodes of LlamaIndex"}
 
 
@@ -324,7 +328,7 @@ def open_move(store: Reader, target: Target, *, as_json: Collection[str] = ()) -
 def _as_text(value: Any) -> Any:
     """A value as JSON; text stays as it is, and what JSON has no way of writing as well."""
     if isinstance(value, str):
-        return value
+        return str(value)  # also where it stands for something else: to be text is what was asked for
     try:
         return json.dumps(value, ensure_ascii=False, default=_plain)
     except (TypeError, ValueError):
@@ -343,10 +347,9 @@ def _plain(value: Any) -> Any:
 
 def _moved(finding: Finding) -> Finding:
     """A finding about a store, in words that hold when its documents are moved."""
-    if finding.code != "orphans":
+    if finding.code not in _MOVED:
         return finding
-    message = "They have no vector, and are not moved: deleted, or parents of others."
-    return replace(finding, message=message, is_blocking=True)
+    return replace(finding, message=_MOVED[finding.code], is_blocking=True)
 
 
 def _of_metric(old: Metric, new: Metric) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ __all__ = [
     "Row",
     "StoreInfo",
     "StoreLocation",
+    "TextOf",
     "as_document",
     "content_digest",
     "text_digest",
@@ -114,6 +115,26 @@ class StoreInfo:
     is_exact: bool = True
     findings: tuple[Finding, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TextOf(str):
+    """Text in the place of a value of Python that is none, so that whoever writes it elsewhere can say so.
+
+    Args:
+        text: How it is written.
+        was: What such values are, for people: `paths`.
+    """
+
+    __slots__ = ("was",)
+    was: str
+
+    def __new__(cls, text: str, was: str) -> "TextOf":  # noqa: D102 -- as the class says
+        made = super().__new__(cls, text)
+        made.was = was
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TextOf, (str(self), self.was)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,13 +8,14 @@ import pickletools
 import sys
 import types
 import uuid
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mlx_integrations.errors import StoreError
+from mlx_integrations.migration.records import Row, content_digest
 from mlx_integrations.migration.stores.faiss.langchain_pickle import read_documents
 from tests.migration.stores import metadatas, save_faiss, texts
 
@@ -50,11 +51,76 @@ def test_values_of_metadata_come_out_as_they_went_in(tmp_path: Path, streamed_by
     folder = save_faiss(tmp_path / "numbers", ["a"], metadata=[numbers])
     found = read_documents(folder / "index.pkl", streamed_bytes=streamed_bytes).find("doc-00000")
     assert found == ("a", {"score": 0.5, "count": 3, "name": "x", "is_new": True})
-    folder = save_faiss(tmp_path / "paths", ["a"], metadata=[{"file": Path("/data/x.txt")}])
-    assert read_documents(folder / "index.pkl", streamed_bytes=streamed_bytes).find("doc-00000") == (
-        "a",
-        {"file": "/data/x.txt"},
-    )
+
+
+@pytest.mark.parametrize("streamed_bytes", WAYS)
+def test_what_only_python_has_becomes_text_that_says_so(tmp_path: Path, streamed_bytes: int) -> None:
+    values = {
+        "file": Path("/data/x.txt"),
+        "elsewhere": PureWindowsPath("c:\\data\\x.txt"),
+        "day": np.datetime64("2026-01-02"),
+        "moment": np.datetime64("2026-01-02T03:04:05.123456789"),
+        "wait": np.timedelta64(15, "m"),
+    }
+    folder = save_faiss(tmp_path / "store", ["a"], metadata=[values])
+    found = read_documents(folder / "index.pkl", streamed_bytes=streamed_bytes).find("doc-00000")
+    assert found is not None
+    assert found[1] == {name: str(value) for name, value in values.items()}
+    assert [each.was for each in found[1].values()] == ["paths"] * 2 + ["times of NumPy"] * 3
+
+
+def tangled(kind: str) -> Any:
+    """Metadata of a few bytes that nobody could write out."""
+    value: Any = {"name": "x"} if kind == "a mapping" else ["x"]
+    if kind == "a mapping":
+        value["self"] = value
+    elif kind == "a list":
+        value.append(value)
+    elif kind == "deep":
+        for _ in range(150):
+            value = [value]
+    else:
+        for _ in range(40):
+            value = [value, value]
+    return {"page": 1, "inside": (value,)}
+
+
+@pytest.mark.parametrize("streamed_bytes", WAYS)
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("a list", "refers to itself"),
+        ("a mapping", "refers to itself"),
+        ("deep", "is nested more than 100 deep"),
+        ("wide", "repeats the same values more than 10,000,000 times"),
+    ],
+)
+def test_metadata_that_have_no_end_are_told(tmp_path: Path, kind: str, told: str, streamed_bytes: int) -> None:
+    folder = save_faiss(tmp_path / "store", ["a", "b"], metadata=[{"page": 1}, tangled(kind)])
+    with pytest.raises(StoreError, match=f"metadata of `doc-00001` {told}") as caught:
+        read_documents(folder / "index.pkl", streamed_bytes=streamed_bytes)
+    assert "other metadata" in caught.value.hint
+
+
+def test_metadata_that_share_what_they_have_are_read(tmp_path: Path) -> None:
+    shared = [1, 2, {"a": "b"}]
+    values = {"one": shared, "two": shared, "three": {"four": shared}}
+    folder = save_faiss(tmp_path / "store", ["a"], metadata=[values])
+    assert read_documents(folder / "index.pkl").find("doc-00000") == ("a", values)
+
+
+def test_documents_in_metadata_have_the_same_digest_each_time(tmp_path: Path) -> None:
+    from langchain_core.documents import Document
+
+    values = {"parent": Document(page_content="whole", metadata={"page": 1}), "type": np.dtype("<M8[D]")}
+    folder = save_faiss(tmp_path / "store", ["a"], metadata=[values])
+    digests = set()
+    for _ in range(3):
+        found = read_documents(folder / "index.pkl").find("doc-00000")
+        assert found is not None
+        digests.add(content_digest(Row(key="0", id="doc-00000", text=found[0], metadata=found[1])))
+        values["again"] = found  # its shells stay, so that the next ones are at another place
+    assert len(digests) == 1
 
 
 def old_layout(kind: str, protocol: int) -> bytes:

@@ -4,9 +4,10 @@ import datetime
 import decimal
 import uuid
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mlx_integrations.errors import JournalError, RowsError, StoreChangedError, StoreError
@@ -17,6 +18,7 @@ from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.records import Finding
 from mlx_integrations.migration.stores.chroma.store import ChromaStore
 from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
+from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.migration.targets.chroma import ChromaTarget
 from mlx_integrations.migration.targets.in_memory import InMemoryTarget
 from mlx_integrations.migration.targets.langchain_faiss import FaissTarget
@@ -70,6 +72,12 @@ VALUES: dict[str, Any] = {
     "mapping of numbers": {1: "a"},
     "date inside": {"a": [datetime.date(2026, 1, 2)]},
     "tuple inside": {"a": (1, 2)},
+    "path": PurePosixPath("/data/x.txt"),
+    "path among texts": ["x", PurePosixPath("y")],
+    "path inside": {"a": (PurePosixPath("x"), {"b": PurePosixPath("y")})},
+    "paths in a set": {PurePosixPath("x")},
+    "mapping of paths": {PurePosixPath("x"): 1},
+    "day of NumPy": np.datetime64("2026-01-02"),
     "lc": 1,
     "object": {"lc": 1, "type": "constructor", "id": ["langchain", "no_such_thing"], "kwargs": {}},
     "escaped": {"__lc_escaped__": {"lc": 1}},
@@ -144,7 +152,8 @@ def test_whatever_is_not_read_as_it_was_is_told_before_and_after(tmp_path: Path,
         if name not in metadata or not same(document.metadata[name], metadata[name]):
             changed.add(name)
     assert changed == told - {"id"}  # which some stores write in another way
-    assert (target.kind == "langchain-faiss") is (told == set())
+    is_faiss = target.kind == "langchain-faiss"
+    assert is_faiss is (told == {name for name in VALUES if "path" in name or "NumPy" in name})
 
 
 def test_a_loss_is_told_with_how_often_and_where(tmp_path: Path) -> None:
@@ -160,6 +169,34 @@ def test_a_loss_is_told_with_how_often_and_where(tmp_path: Path) -> None:
     assert done.accepted == (finding,)
     known = status(open_it())
     assert known is not None and known.accepted == (finding,)
+
+
+def test_documents_without_a_text_are_left_behind_only_when_that_is_accepted(tmp_path: Path) -> None:
+    folder = save_faiss(tmp_path / "store", ["a", " ", "b"])
+    move = Move(LangChainFaissStore(folder), open_target(str(tmp_path / "notes.json"), "langchain-in-memory"))
+    (told,) = (each for each in move.describe().findings if each.is_blocking)
+    assert (told.code, told.count, told.examples) == ("missing-texts", 1, ("doc-00001",))
+    assert told.message.endswith("they are not moved.")  # nobody has to delete them, as in place
+    done = migrate(move, executor(), accept=True)
+    assert (done.embedded, done.unembedded, done.accepted) == (2, 1, (told,))
+    assert [row.text for row in open_store(tmp_path / "notes.json").rows()] == ["a", "b"]
+
+
+def test_paths_become_text_and_that_is_told(tmp_path: Path) -> None:
+    values: list[dict[Any, Any]] = [{"file": PurePosixPath("/data/x.txt")}, {"file": "y", PurePosixPath("z"): 1}]
+    folder = save_faiss(tmp_path / "store", ["a", "b"], metadata=values)
+    for place in ("elsewhere", "notes.json"):
+        target = open_target(str(tmp_path / place), "langchain-in-memory" if "." in place else "langchain-faiss")
+        move = Move(LangChainFaissStore(folder), target)
+        file, name = (each for each in move.describe().findings if each.code == "not-held")
+        assert (file.message, name.message) == tuple(f"`{each}`: paths, which become text." for each in ("file", "z"))
+        assert (file.count, file.examples, file.is_blocking) == (1, ("doc-00000",), True)
+        asked = Move(LangChainFaissStore(folder), target, as_json=["file"])
+        assert [each for each in asked.describe().findings if each.code == "not-held"] == [name]
+        assert migrate(asked, executor(), accept=True).in_use == "new"
+        read = [row.metadata for row in open_store(tmp_path / place).rows()]
+        assert read == [{"file": "/data/x.txt"}, {"file": "y", "z": 1}]
+        assert {type(each) for metadata in read for each in (*metadata, *metadata.values())} == {str, int}
 
 
 def test_values_can_become_text_instead(tmp_path: Path) -> None:

@@ -2,17 +2,38 @@
 
 A pickle names functions and calls them. Only the names in a list are known here, and none of them stands for a function
 that could do anything else than make a value.
+
+A pickle can also refer to what it has read before. That makes values that have themselves in them, or some of a few
+bytes that nobody could write out; `check_tree` refuses both.
 """
 
 import collections
 import datetime
 import decimal
+import pathlib
 import pickle
 import uuid
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any, ClassVar, Final
 
-__all__ = ["BROKEN", "PLAIN_VALUES", "Call", "RefusedError", "look_up"]
+from mlx_integrations.migration.records import TextOf
+
+__all__ = [
+    "BROKEN",
+    "PLAIN_VALUES",
+    "TOLD_VALUES",
+    "Call",
+    "RefusedError",
+    "Shell",
+    "TangledError",
+    "check_tree",
+    "look_up",
+]
+
+_DEEPEST: Final = 100
+_MOST_PARTS: Final = 10_000_000
+_SINGLE: Final = frozenset({str, int, float, bool, type(None)})
 
 BROKEN: Final = (
     pickle.UnpicklingError,
@@ -35,17 +56,41 @@ class RefusedError(Exception):
     """A name that is not in the list."""
 
 
-class _DType:
+class TangledError(Exception):
+    """A value that has itself in it, or more in it than anybody could write out."""
+
+
+class Shell:
+    """Stands for an object of a class that is not used: what a pickle says of it, and no more."""
+
+    __slots__ = ()
+    shown: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def parts(self) -> list[Any]:
+        """What it has in it."""
+        return [getattr(self, name, None) for name in self.shown]
+
+    def __repr__(self) -> str:
+        """The same in each process: digests are made of it."""
+        return f"{type(self).__name__}({', '.join(map(repr, self.parts))})"
+
+
+class _DType(Shell):
     """Stands for `numpy.dtype`, whose own state could be made to read memory that is not its own."""
 
-    __slots__ = ("code", "order")
+    __slots__ = ("code", "order", "unit")
+    shown: ClassVar[tuple[str, ...]] = __slots__
 
     def __init__(self, code: str, *_: Any) -> None:
-        self.code, self.order = code, "="
+        self.code, self.order, self.unit = code, "=", ""
 
     def __setstate__(self, state: Any) -> None:
         if state[1] in ("<", ">", "=", "|"):
             self.order = state[1]
+        if self.code in ("M8", "m8"):  # of which days or nanoseconds it counts, and how many at a time
+            unit, step = state[8][1][:2]
+            self.unit = f"[{int(step)}{unit.decode('ascii') if isinstance(unit, bytes) else unit}]"
 
 
 class Call:
@@ -65,16 +110,35 @@ class Call:
 
 
 def _scalar(dtype: Any, content: bytes) -> Any:
-    """A number, text or time of NumPy as Python's."""
+    """A number or text of NumPy as Python's, which is equal; a time as text, since Python has none of its units."""
     import numpy as np
 
     if not isinstance(dtype, _DType) or not isinstance(content, bytes) or dtype.code[:1] not in "biufcSUmM?":
         raise TypeError("not a number of NumPy")
     order = "" if dtype.order == "|" else dtype.order
-    return np.frombuffer(content, np.dtype(order + dtype.code))[0].item()
+    value = np.frombuffer(content, np.dtype(order + dtype.code + dtype.unit))[0]
+    return TextOf(str(value), "times of NumPy") if dtype.code[:1] in "mM" else value.item()
 
 
-PLAIN_VALUES: Final[Mapping[tuple[str, str], Any]] = {
+def _path(kind: type[pathlib.PurePath], *parts: Any) -> TextOf:
+    return TextOf(str(kind(*parts)), "paths")
+
+
+_PATHS: Final = {
+    "Path": pathlib.PurePosixPath,
+    "PosixPath": pathlib.PurePosixPath,
+    "PurePosixPath": pathlib.PurePosixPath,
+    "PureWindowsPath": pathlib.PureWindowsPath,
+    "WindowsPath": pathlib.PureWindowsPath,
+}
+
+
+def _made_plain(call: Call, *args: Any) -> Any:
+    made = call(*args)
+    return str(made) if isinstance(made, TextOf) else made
+
+
+TOLD_VALUES: Final[Mapping[tuple[str, str], Any]] = {
     **{("datetime", cls.__name__): cls for cls in (datetime.datetime, datetime.date, datetime.time)},
     ("datetime", "timedelta"): datetime.timedelta,
     ("datetime", "timezone"): datetime.timezone,
@@ -84,15 +148,20 @@ PLAIN_VALUES: Final[Mapping[tuple[str, str], Any]] = {
     **{(module, "set"): set for module in ("builtins", "__builtin__")},
     **{(module, "frozenset"): frozenset for module in ("builtins", "__builtin__")},
     **{
-        (module, name): Call(lambda *parts: "/".join(parts).replace("//", "/"))
+        (module, name): Call(partial(_path, kind))
         for module in ("pathlib", "pathlib._local")
-        for name in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath", "Path")
+        for name, kind in _PATHS.items()
     },
     ("numpy", "dtype"): _DType,
     ("numpy.core.multiarray", "scalar"): Call(_scalar),
     ("numpy._core.multiarray", "scalar"): Call(_scalar),
 }
-"""What names of modules and their contents stand for."""
+"""What names of modules and their contents stand for. What only Python has becomes `TextOf`."""
+
+PLAIN_VALUES: Final[Mapping[tuple[str, str], Any]] = {
+    name: Call(partial(_made_plain, value)) if isinstance(value, Call) else value for name, value in TOLD_VALUES.items()
+}
+"""The same, with text in the place of `TextOf`."""
 
 
 def look_up(known: Mapping[tuple[str, str], Any], module: str, name: str) -> Any:
@@ -105,3 +174,44 @@ def look_up(known: Mapping[tuple[str, str], Any], module: str, name: str) -> Any
         return known[module, name]  # whole names only: `datetime` of `sys.modules` is not in the list
     except KeyError:
         raise RefusedError(f"{module}.{name}") from None
+
+
+def check_tree(value: Any) -> None:
+    """See to it that a value can be written out: what it has in it, and what that has in it, comes to an end.
+
+    Raises:
+        TangledError: It does not.
+    """
+    if not (type(value) is dict and _SINGLE.issuperset(map(type, value.values()))):  # almost all metadata
+        _measured(value, {}, 0)
+
+
+def _measured(value: Any, known: dict[int, tuple[int, int] | None], depth: int) -> tuple[int, int]:
+    """How many values it has in it, and how deep; `known` has that of what was met, `None` while it is counted."""
+    parts = _parts_of(value)
+    if not parts:
+        return 1, 0
+    if id(value) in known:
+        found = known[id(value)]
+        if found is None:
+            raise TangledError("refers to itself")
+        return found
+    known[id(value)] = None
+    inner = [part for part in parts if type(part) not in _SINGLE]
+    measured = [_measured(part, known, depth + 1) for part in inner] if depth < _DEEPEST else [(0, _DEEPEST)]
+    count = 1 + len(parts) - len(inner) + sum(count for count, _ in measured)
+    height = 1 + max((height for _, height in measured), default=0)
+    if height > _DEEPEST:
+        raise TangledError(f"is nested more than {_DEEPEST} deep")
+    if count > _MOST_PARTS:
+        raise TangledError(f"repeats the same values more than {_MOST_PARTS:,} times")
+    known[id(value)] = count, height
+    return count, height
+
+
+def _parts_of(value: Any) -> Collection[Any]:
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    if isinstance(value, list | tuple | set | frozenset):
+        return value
+    return value.parts if isinstance(value, Shell) else ()

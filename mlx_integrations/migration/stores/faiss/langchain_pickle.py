@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, Final
 
 from mlx_integrations.errors import StoreError
-from mlx_integrations.migration.stores.pickle_values import BROKEN, PLAIN_VALUES, Call, RefusedError, look_up
+from mlx_integrations.migration.stores.pickle_values import (
+    BROKEN,
+    TOLD_VALUES,
+    Call,
+    RefusedError,
+    Shell,
+    TangledError,
+    check_tree,
+    look_up,
+)
 
 __all__ = ["STREAMED_BYTES", "Documents", "read_documents"]
 
@@ -62,6 +71,8 @@ def read_documents(path: Path, *, streamed_bytes: int = STREAMED_BYTES) -> Docum
             return _streamed(path)
         with path.open("rb") as file:
             documents, rows = _Reader(file).load()
+        for row_id, document in documents.documents.items():
+            _check(row_id, document)
         return Documents(_ids(rows), len(documents.documents), lambda row_id: _parts(documents.documents.get(row_id)))
     except FileNotFoundError as error:
         raise StoreError(f"`{path}` is missing.", store=str(path.parent)) from error
@@ -71,6 +82,12 @@ def read_documents(path: Path, *, streamed_bytes: int = STREAMED_BYTES) -> Docum
             store=str(path.parent),
             hint="Do not open it with `allow_dangerous_deserialization=True` unless you know who made it.",
         ) from error
+    except TangledError as error:
+        raise StoreError(
+            f"`{path}` cannot be read: the metadata of {error}.",
+            store=str(path.parent),
+            hint="Give that document other metadata, and save the store again.",
+        ) from error
     except BROKEN as error:
         raise StoreError(
             f"`{path}` is no list of documents of LangChain, or was cut off while it was written: "
@@ -79,10 +96,11 @@ def read_documents(path: Path, *, streamed_bytes: int = STREAMED_BYTES) -> Docum
         ) from error
 
 
-class _Document:
+class _Document(Shell):
     """Stands for `Document` of any version."""
 
     __slots__ = ("metadata", "text")
+    shown: ClassVar[tuple[str, ...]] = ("text", "metadata")
 
     def __setstate__(self, state: Any) -> None:
         if isinstance(state, tuple):  # with slots, as dataclasses of some versions have
@@ -92,10 +110,11 @@ class _Document:
         self.metadata = values.get("metadata")
 
 
-class _Docstore:
+class _Docstore(Shell):
     """Stands for `InMemoryDocstore` of any version."""
 
     __slots__ = ("documents",)
+    shown: ClassVar[tuple[str, ...]] = __slots__
 
     def __setstate__(self, state: Any) -> None:
         self.documents: dict[Any, Any] = state["_dict"]
@@ -124,7 +143,7 @@ _DOCSTORE_MODULES: Final = (
     "langchain_community.docstore.in_memory",
 )
 _KNOWN: Final[dict[tuple[str, str], Any]] = {
-    **PLAIN_VALUES,
+    **TOLD_VALUES,
     **{(module, "Document"): _Document for module in _DOCUMENT_MODULES},
     **{(module, "InMemoryDocstore"): _Docstore for module in _DOCSTORE_MODULES},
     **{(module, "object"): object for module in ("builtins", "__builtin__")},
@@ -140,6 +159,13 @@ def _known(module: str, name: str) -> Any:
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         return _known(module, name)
+
+
+def _check(row_id: Any, document: Any) -> None:
+    try:
+        check_tree(document.metadata if isinstance(document, _Document) else document)
+    except TangledError as error:
+        raise TangledError(f"`{row_id}` {error}") from None
 
 
 def _parts(document: Any) -> tuple[Any, Any] | None:
@@ -183,6 +209,7 @@ class _Spool:
         self._database.close()
 
     def add(self, row_id: Any, document: Any) -> None:
+        _check(row_id, document)
         self._waiting.append((_packed(row_id), _packed(_parts(document))))
         if len(self._waiting) >= _COMMITTED_DOCUMENTS:
             self.commit()
