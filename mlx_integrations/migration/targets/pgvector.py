@@ -71,12 +71,26 @@ class PgvectorTarget:
         return None
 
     def check(self, run: Run | None = None) -> None:
-        """Look whether the name is free."""
+        """Look whether the name is free, and whether the table can be made there."""
         if len(self._name.encode()) > _LONGEST_NAME or not self._name:
             message = f"`{self._name}` is no name of a table: PostgreSQL takes 63 bytes."
             raise StoreError(message, store=str(self.location), hint="Name another one with `--to-name`.")
         if self._exists(self._name) and not (run is not None and self._mark() == run.id):
             raise taken(self.location)
+        query = (
+            "SELECT has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE'), pg_is_in_recovery() "
+            "FROM pg_namespace WHERE nspname = %s"
+        )
+        (may_create, is_standby), *_ = self._server.all(query, [self._schema]) or [(None, False)]
+        if is_standby:
+            message = f"`{self._location.address}` is a standby, which cannot be written to."
+            raise StoreError(message, store=str(self.location), hint="Name the primary server.")
+        if not may_create:
+            there = "may not be made by this user" if may_create is False else "cannot be made: there is no such schema"
+            hint = f"`CREATE SCHEMA {quoted(self._schema)}`, or `GRANT CREATE, USAGE ON SCHEMA` to who migrates."
+            message = f"A table in the schema `{self._schema}` {there}."
+            raise StoreError(message, store=str(self.location), hint=hint)
+        self._extension()
 
     def bytes_for(self, source: StoreInfo, dimensions: int) -> int:
         """Vectors as they are, and at most as much as the source has beside its own."""

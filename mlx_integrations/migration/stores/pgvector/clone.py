@@ -14,7 +14,7 @@ from mlx_integrations.adapters.store_records.pgvector import literal, quoted
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.records import Metric
 from mlx_integrations.migration.stores.pgvector.server import Server
-from mlx_integrations.migration.stores.pgvector.tables import Table
+from mlx_integrations.migration.stores.pgvector.tables import OVER_VECTORS, Table
 
 __all__ = [
     "INDEX_LIMITS",
@@ -36,6 +36,10 @@ _OPERATORS: Final[Mapping[Metric, str]] = {"cosine": "cosine", "dot": "ip", "euc
 _WISH: Final = re.compile(r"\s*(hnsw|ivfflat|none)\s*(?:\(([\w\s=,]*)\))?\s*", re.IGNORECASE)
 _STORAGE: Final = {"p": "PLAIN", "e": "EXTERNAL", "x": "EXTENDED", "m": "MAIN"}
 _ENABLING: Final = {"D": "DISABLE TRIGGER", "R": "ENABLE REPLICA TRIGGER", "A": "ENABLE ALWAYS TRIGGER"}
+_DEFINITION: Final = re.compile(
+    r'CREATE (UNIQUE |)INDEX (?:"(?:[^"]|"")*"|[^" ]+) ON (?:(?:"(?:[^"]|"")*"|[^". ]+)\.?)+ (USING .*)', re.DOTALL
+)
+_ADDED_LATER: Final = "(contype = 'f' OR contype = 'c' AND NOT convalidated)"
 _COMMANDS: Final = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
 
 
@@ -58,6 +62,13 @@ def dependents(server: Server, table: Table) -> list[Dependent]:
         "WHERE contype = 'f' AND confrelid = %(oid)s UNION ALL "
         "SELECT 'function', d.objid::regprocedure::text FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND "
         "(d.refobjid = %(oid)s OR d.refobjid = (SELECT reltype FROM pg_class WHERE oid = %(oid)s)) UNION ALL "
+        # Of the table itself only those that ask it again.
+        "SELECT DISTINCT 'policy', p.polname || ' of ' || p.polrelid::regclass FROM pg_depend d JOIN pg_policy p "
+        "ON p.oid = d.objid WHERE d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass "
+        "AND d.refobjid = %(oid)s AND (p.polrelid <> %(oid)s "
+        "OR concat(p.polqual, p.polwithcheck) LIKE '%:relid %(oid)s %') UNION ALL "
+        "SELECT 'column', attname || ' of ' || attrelid::regclass FROM pg_attribute a JOIN pg_type t "
+        "ON a.atttypid IN (t.oid, t.typarray) WHERE t.typrelid = %(oid)s AND NOT a.attisdropped UNION ALL "
         "SELECT 'publication', p.pubname FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid "
         "WHERE r.prrelid = %(oid)s ORDER BY 1, 2"
     )
@@ -90,6 +101,9 @@ def create_empty(server: Server, table: Table, name: str, dimensions: int | None
     )
     if dimensions is not None and dimensions != table.dimensions:
         server.do(f"ALTER TABLE {new} ALTER COLUMN {quoted(table.vector)} TYPE {table.vector_type(dimensions)}")
+    query = f"SELECT conname FROM pg_constraint WHERE conrelid = %s AND contype = 'c' AND {_ADDED_LATER}"
+    for (constraint,) in server.all(query, [table.oid]):
+        server.do(f"ALTER TABLE {new} DROP CONSTRAINT {quoted(constraint)}")
     query = "SELECT attname, attstorage, attstattarget FROM pg_attribute WHERE attrelid = %s AND attnum > 0"
     for column, storage, target in server.all(f"{query} AND NOT attisdropped", [table.oid]):
         server.do(f"ALTER TABLE {new} ALTER COLUMN {quoted(column)} SET STORAGE {_STORAGE[storage]}")
@@ -116,7 +130,7 @@ def finish(
     for statement in _index_statements(server, table, new, dimensions, index, metric, temporary):
         server.do(statement)
     for statement in (
-        *_foreign_keys(server, table, new),
+        *_constraints(server, table, new),
         *_triggers(server, table, new),
         *_policies(server, table, new),
         *_marks(server, table, new, temporary),
@@ -137,21 +151,22 @@ def _index_statements(
 ) -> Iterator[str]:
     query = (
         "SELECT c.relname, pg_get_indexdef(c.oid), m.amname, pg_get_constraintdef(o.oid), "
-        "obj_description(c.oid, 'pg_class'), i.indisclustered, i.indisreplident, p.opcname "
+        f"obj_description(c.oid, 'pg_class'), i.indisclustered, i.indisreplident, p.opcname, {OVER_VECTORS} "
         "FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam "
         "JOIN pg_opclass p ON p.oid = i.indclass[0] LEFT JOIN pg_constraint o ON o.conindid = c.oid "
         "AND o.conrelid = i.indrelid AND o.contype IN ('p', 'u', 'x') WHERE i.indrelid = %s "
         'ORDER BY c.relname COLLATE "C"'
     )
-    for number, row in enumerate(server.all(query, [table.oid])):
-        _, definition, method, constraint, comment, is_clustered, is_identity, opclass = row
+    for number, row in enumerate(server.all(query, [table.vector, table.oid])):
+        _, definition, method, constraint, comment, is_clustered, is_identity, opclass, is_over = row
         own = f"{temporary}{number}"
         if constraint is not None:
             yield f"ALTER TABLE {new} ADD CONSTRAINT {quoted(own)} {constraint}"
-        elif method in _METHODS and (index or dimensions > index_limit(opclass)):
+        elif is_over and method in _METHODS and (index or dimensions > index_limit(opclass)):
             continue
         else:
-            yield index_statement(definition, new, own, table.dimensions, dimensions)
+            fitting = cast_to(definition, table.dimensions, dimensions) if is_over else definition
+            yield index_statement(fitting, new, own)
         if comment is not None:
             yield f"COMMENT ON INDEX {quoted(table.schema, own)} IS {literal(comment)}"
         if is_clustered:
@@ -190,19 +205,17 @@ def index_limit(opclass: str) -> int:
     return INDEX_LIMITS.get(opclass.partition("_")[0], INDEX_LIMITS["vector"])
 
 
-def index_statement(definition: str, new: str, name: str, before: int | None, dimensions: int) -> str:
+def index_statement(definition: str, new: str, name: str) -> str:
     """What makes an index like another one, on another table.
 
     Args:
         definition: By `pg_get_indexdef`.
         new: The table, as statements have it.
         name: Of the new index.
-        before: Coordinates of the old vectors, if the column has a size.
-        dimensions: Of the new ones.
     """
-    start, using, rest = definition.partition(" USING ")
-    unique = "UNIQUE " if start.startswith("CREATE UNIQUE ") else ""
-    return f"CREATE {unique}INDEX {quoted(name)} ON {new}{using}{cast_to(rest, before, dimensions)}"
+    found = _DEFINITION.fullmatch(definition)
+    assert found is not None
+    return f"CREATE {found[1]}INDEX {quoted(name)} ON {new} {found[2]}"
 
 
 def cast_to(expression: str, before: int | None, dimensions: int) -> str:
@@ -213,8 +226,9 @@ def cast_to(expression: str, before: int | None, dimensions: int) -> str:
     return re.sub(rf"(::(?:[\w\"]+\.)?(?:vector|halfvec|bit))\({size}\)", rf"\1({dimensions})", expression)
 
 
-def _foreign_keys(server: Server, table: Table, new: str) -> Iterator[str]:
-    query = "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s AND contype = 'f'"
+def _constraints(server: Server, table: Table, new: str) -> Iterator[str]:
+    """Those that `LIKE` leaves out, and those that old rows need not meet."""
+    query = f"SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s AND {_ADDED_LATER}"
     for name, definition in server.all(query, [table.oid]):
         yield f"ALTER TABLE {new} ADD CONSTRAINT {quoted(name)} {definition}"
 

@@ -20,13 +20,16 @@ LOCK_ATTEMPTS: Final = 5
 _SECRETS: Final = frozenset({"password", "sslpassword"})
 _CONNECT_SECONDS: Final = 10
 _APPLICATION: Final = "mlxi migrate"
-# Names are written out whole, so that they mean the same to whoever has another search path; times come out alike
-# everywhere; and what row level security would hide is an error, since a migration may not leave out rows.
+# Names are written out whole, so that they mean the same to whoever has another search path; texts and times come out
+# alike everywhere; what row level security would hide is an error, since a migration may not leave out rows; and what
+# others have committed while a lock was waited for is seen, whatever a database has for its transactions.
 _SETTINGS: Final = {
     "search_path": "",
+    "client_encoding": "UTF8",
+    "default_transaction_isolation": "read committed",
     "timezone": "UTC",
     "datestyle": "ISO",
-    "intervalstyle": "iso_8601",
+    "intervalstyle": "postgres",
     "row_security": "off",
     "standard_conforming_strings": "on",
     "statement_timeout": "0",
@@ -57,7 +60,11 @@ def _parts(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         hosts = parts.netloc.rpartition("@")[2].split("]")[-1].split(",")
-        is_url = "@" not in parts.path and all(port.isdigit() for _, colon, port in map(_cut, hosts) if colon)
+        is_url = (
+            url.count("@") == parts.netloc.count("@") < 2
+            and not parts.fragment
+            and all(port.isdigit() for _, colon, port in map(_cut, hosts) if colon)
+        )
     except ValueError:
         is_url = False
     if not is_url:  # a password that is not written as one in a URL has to be: the message may show none of it
@@ -108,11 +115,6 @@ class Server:
         with self._told():
             for statement in statements:
                 self._connected().execute(statement)
-
-    def changed(self, statement: str, parameters: Sequence[Any] = ()) -> int:
-        """Run a statement; the number of rows that it concerned."""
-        with self._told():
-            return self._connected().execute(statement, parameters or None).rowcount
 
     def copy_in(self, statement: str, content: bytes) -> None:
         """Send what a `COPY ... FROM STDIN` takes."""
@@ -177,6 +179,7 @@ class Server:
             # A plan that is made once for all pages of a table would not know how far each of them is.
             connection = psycopg.connect(url, autocommit=True, prepare_threshold=None, **options)
             self._connection = connection
+            _read_all_times(connection)
             settings = {**_SETTINGS, "default_transaction_read_only": "off" if self._writes else "on"}
             connection.execute(
                 f"SELECT {', '.join(['set_config(%s, %s, false)'] * len(settings))}",
@@ -225,6 +228,23 @@ class Server:
             hint = f"See that the server is there, and that the address is right. {_AGAIN}"
             return StoreError(f"`{store}` cannot be reached: {said}", store=store, hint=hint)
         return StoreError(f"`{store}` refuses it: {said}", store=store, hint="The store is as it was.")
+
+
+def _read_all_times(connection: "psycopg.Connection[Any]") -> None:
+    """Read what Python has no date, time or span for, such as `infinity`, as the server writes it."""
+    from psycopg.types import datetime as types
+
+    def lenient(known: Any) -> Any:
+        def load(self: Any, data: Any) -> Any:
+            try:
+                return known.load(self, data)
+            except _client().DataError:
+                return bytes(data).decode()
+
+        return type(known.__name__, (known,), {"load": load})
+
+    for name in ("date", "time", "timetz", "timestamp", "timestamptz", "interval"):
+        connection.adapters.register_loader(name, lenient(getattr(types, f"{name.title()}Loader")))
 
 
 def _said(error: Any) -> str:

@@ -12,27 +12,15 @@ from mlx_integrations.adapters.store_records.pgvector import literal, quoted
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.stores.pgvector.clone import cast_to, index_limit
 from mlx_integrations.migration.stores.pgvector.server import Server
-from mlx_integrations.migration.stores.pgvector.tables import Table
+from mlx_integrations.migration.stores.pgvector.state import content_state
+from mlx_integrations.migration.stores.pgvector.tables import OVER_VECTORS, Table
 
-__all__ = ["Index", "Shared", "columns_of", "content_state"]
+__all__ = ["Index", "Shared", "columns_of"]
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Index = list[str | None]
 """One that has to be made anew: its name, and its definitions over the old and over the new vectors."""
-
-
-def content_state(server: Server, table: Table) -> str:
-    """A text that is another one after any change of a table's rows.
-
-    Every version of a row has the number of the transaction that wrote it. Counters of the server's statistics would
-    be quicker to read, but come late, and not at all after a crash.
-    """
-    count, total = server.one(
-        f"SELECT count(*), coalesce(sum(hashtextextended((t.{quoted(table.key)}::text || ' ' || t.xmin::text) "
-        f'COLLATE "C", 0)), 0) FROM {table.sql} t WHERE {table.rows_of()}'
-    )
-    return f"{count}:{total}"
 
 
 def columns_of(table: Table) -> str:
@@ -73,20 +61,22 @@ class Shared:
             )
         query = (
             "SELECT c.relname, pg_get_indexdef(c.oid), p.opcname FROM pg_index i "
-            "JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_opclass p ON p.oid = i.indclass[0] WHERE i.indrelid = %s"
+            "JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_opclass p ON p.oid = i.indclass[0] "
+            f"WHERE i.indrelid = %s AND {OVER_VECTORS}"
         )
         anew: list[Index] = []
         assert table.collection is not None
-        for name, definition, opclass in self.server.all(query, [table.oid]):
+        for name, definition, opclass in self.server.all(query, [table.oid, table.vector]):
             after = cast_to(definition, None, dimensions)
             if after == definition:
                 continue
-            condition = definition.partition(" WHERE ")[2]
-            if table.collection.uuid in condition:
+            collections = set(_UUID.findall(definition.partition(" WHERE ")[2]))
+            if collections == {table.collection.uuid}:
                 anew.append([name, definition, after if dimensions <= index_limit(opclass) else None])
-            elif not _UUID.search(condition):
+            elif not collections or table.collection.uuid in collections:
                 raise StoreError(
-                    f"The index `{name}` is over all collections, and takes vectors of one size only.",
+                    f"The index `{name}` is over {'several' if collections else 'all'} collections, and takes vectors "
+                    "of one size only.",
                     store=table.shown,
                     hint="Replace it by one for each collection, with `WHERE collection_id = '...'`.",
                 )

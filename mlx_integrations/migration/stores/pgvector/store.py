@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from mlx_integrations.adapters.store_records.pgvector import quoted, record_in_comment, record_in_metadata
+from mlx_integrations.adapters.store_records.pgvector import literal, quoted, record_in_comment, record_in_metadata
 from mlx_integrations.errors import SidecarError, StoreError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.likely import likely_model
@@ -29,7 +29,7 @@ from mlx_integrations.migration.stores.llama_index_nodes import text_of_flat_nod
 from mlx_integrations.migration.stores.pgvector.clone import INDEX_LIMITS, index_limit, wish
 from mlx_integrations.migration.stores.pgvector.findings import faults, hindrances, sizes_of
 from mlx_integrations.migration.stores.pgvector.server import Server
-from mlx_integrations.migration.stores.pgvector.shared import content_state
+from mlx_integrations.migration.stores.pgvector.state import content_state, table_state
 from mlx_integrations.migration.stores.pgvector.swap import Swap, column_comment, read_facts
 from mlx_integrations.migration.stores.pgvector.tables import (
     PREFIX,
@@ -104,7 +104,7 @@ class _Reader:
             if after is None:
                 found = self._server.all(query + end)
             else:
-                found = self._server.all(f"{query} AND {key} > %s::{table.key_type}{end}", [after])
+                found = self._server.all(f"{query} AND {key} > {literal(after)}::{table.key_type}{end}")
             for row in found:
                 yield _row(table, row)
             if len(found) < _READ_ROWS:
@@ -126,9 +126,9 @@ class _Reader:
         table = self._seen or self._table()
         query = (
             f"SELECT t.{quoted(table.key)}::text, t.{quoted(table.vector)} FROM {table.sql} t WHERE {table.rows_of()} "
-            f"AND t.{quoted(table.key)} = ANY(%s::text[]::{table.key_type}[])"
+            f"AND t.{quoted(table.key)} = ANY(ARRAY[{', '.join(map(literal, keys))}]::text[]::{table.key_type}[])"
         )
-        rows = self._server.all(query, [list(keys)], binary=True) if keys else []
+        rows = self._server.all(query, binary=True) if keys else []
         kind = ">f4" if table.kind == "vector" else ">f2"
         found = {key: np.frombuffer(content, kind, offset=4) for key, content in rows if content is not None}
         if missing := [key for key in keys if key not in found]:
@@ -142,7 +142,7 @@ class _Reader:
         return np.array([found[key] for key in keys], np.float32)
 
     def state(self) -> str:
-        return content_state(self._server, self._table())
+        return table_state(self._server, self._table())
 
     def close(self) -> None:
         self._server.close()
@@ -158,8 +158,9 @@ class _Reader:
         try:
             if table.collection is None:
                 return record_in_comment(column_comment(self._server, table), table.shown)
-            query = f"SELECT cmetadata::text FROM {table.collections} WHERE uuid = %s::uuid"
-            text = self._server.one(query, [table.collection.uuid])[0] if kept == "" else kept
+            where = f"WHERE uuid = {literal(table.collection.uuid)}::uuid"
+            query = f"SELECT cmetadata::text FROM {table.collections} {where}"
+            text = self._server.one(query)[0] if kept == "" else kept
             return None if text is None else record_in_metadata(json.loads(text), table.shown)
         except SidecarError:
             return None
@@ -197,6 +198,10 @@ class NamedTable(_Reader):
         super().__init__(StoreLocation(kind=KIND, address=server.address, name=f"{schema}.{name}"), server, name)
         self._own = schema, name
 
+    def state(self) -> str:
+        """That of its rows: indexes and rights of a new table are still being given to it."""
+        return content_state(self._server, self._table())
+
     def _table(self) -> Table:
         self._seen = table_named(self._server, *self._own)
         return self._seen
@@ -218,7 +223,7 @@ class PgvectorStore(_Reader):
         server = Server(url)
         table = find_table(server, name)
         _, mark, columns = (name or "").partition("?")
-        wanted = f"{table.shown}{mark}{columns}"
+        wanted = table.shown if name == table.shown else f"{table.shown}{mark}{columns}"
         super().__init__(StoreLocation(kind=KIND, address=server.address, name=wanted), server, wanted)
         self._writer = Server(url, writes=True)
 
@@ -314,9 +319,8 @@ class PgvectorStore(_Reader):
 
     @contextmanager
     def _swap(self, run: Run) -> Iterator[Swap]:
-        table = self._table()
-        with self._writer.alone(table.sql):
-            yield Swap(server=self._writer, table=table, run=run)
+        with self._writer.alone(self._table().sql):
+            yield Swap(server=self._writer, table=self._table(), run=run)
 
 
 def _row(table: Table, values: Sequence[Any]) -> Row:

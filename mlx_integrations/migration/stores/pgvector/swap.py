@@ -10,6 +10,7 @@ one get other vectors instead, and both tables of the run are copies of these ro
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,10 +35,13 @@ from mlx_integrations.migration.stores.pgvector.clone import (
     wish,
 )
 from mlx_integrations.migration.stores.pgvector.server import LOCK_ATTEMPTS, LOCK_SECONDS, Server
-from mlx_integrations.migration.stores.pgvector.shared import Shared, columns_of, content_state
+from mlx_integrations.migration.stores.pgvector.shared import Shared, columns_of
+from mlx_integrations.migration.stores.pgvector.state import content_state, table_state
 from mlx_integrations.migration.stores.pgvector.tables import PREFIX, Table, own_table
 
 __all__ = ["Swap", "Way", "column_comment", "read_facts", "way_of"]
+
+_logger = logging.getLogger(__name__)
 
 Way = Literal["rename", "update"]
 """How old vectors are replaced: the whole table by another one, or only the vectors of some of its rows."""
@@ -94,10 +98,9 @@ class Swap:
     def note(self, **facts: Any) -> None:
         """Note something, in the transaction that is open."""
         for name, value in facts.items():
-            self.server.changed(
-                f"INSERT INTO {self.sql('facts')} VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET value = "
-                "excluded.value",
-                [name, json.dumps(value)],
+            self.server.do(
+                f"INSERT INTO {self.sql('facts')} VALUES ({literal(name)}, {literal(json.dumps(value))}) "
+                "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
             )
 
     # Building
@@ -194,8 +197,9 @@ class Swap:
             own = literal(quoted(table.schema, sequences[column]))
             (kind,) = server.one(f"SELECT seqtypid::regtype::text FROM pg_sequence WHERE seqrelid = {own}::regclass")
             server.do(f"ALTER SEQUENCE {quoted(table.schema, others[column])} AS {kind}")  # which `LIKE` leaves out
+        serials, known = self._sequences(table, "a"), index_names(server, table)
         with server.transaction():
-            self.note(names=names, serials=self._sequences(table, "a"), identities=sorted(sequences))
+            self.note(names=names, serials=serials, identities=sorted(sequences), known=known)
 
     def _check_renamable(self) -> list[Any]:
         found = dependents(self.server, self.table)
@@ -204,7 +208,7 @@ class Swap:
             raise StoreError(
                 f"`{self.table.shown}` cannot be replaced: {told} would go on meaning the old table.",
                 store=self.table.shown,
-                hint="Drop them, and create them again when the new vectors are in use.",
+                hint="Drop them, and create them again afterwards.",
             )
         return []
 
@@ -258,6 +262,8 @@ class Swap:
             self._lock(facts["way"])
             self._check_state(facts["source"])
             if facts["way"] == "rename":
+                self._check_renamable()
+                self._tell_of_indexes(facts)
                 self._carry_others(self.table.sql, self.sql("new"))
                 self._rename(facts, is_rollback=False)
             else:
@@ -271,11 +277,12 @@ class Swap:
         with self.server.transaction():
             self._lock(facts["way"])
             if facts["way"] == "rename":
+                self._check_renamable()
                 self._carry_others(self.table.sql, self.sql("old"))
                 self._rename(facts, is_rollback=True)
             else:
                 is_changed = self._shared().restore(facts) or bool(facts.get("is_changed"))
-                self.note(source=content_state(self.server, self.table), is_changed=is_changed)
+                self.note(source=table_state(self.server, self.table), is_changed=is_changed)
             if self.table.collection is not None:
                 self._set_record(None, facts["record"])
             self.note(in_use=False)
@@ -288,8 +295,8 @@ class Swap:
         table = self.table
         if table.collection is not None:
             # Whoever adds a row to a collection holds a share of this lock, by its foreign key.
-            query = f"SELECT 1 FROM {table.collections} WHERE uuid = %s::uuid FOR UPDATE"
-            self.server.all(query, [table.collection.uuid])
+            query = f"SELECT 1 FROM {table.collections} WHERE uuid = {literal(table.collection.uuid)}::uuid FOR UPDATE"
+            self.server.all(query)
         if way == "rename":
             self.server.do(f"LOCK TABLE {table.sql} IN SHARE ROW EXCLUSIVE MODE")
         else:
@@ -299,8 +306,15 @@ class Swap:
             )
 
     def _check_state(self, expected: str) -> None:
-        if content_state(self.server, self.table) != expected:
+        if table_state(self.server, self.table) != expected:
             raise StoreChangedError(f"`{self.table.shown}` was changed after it was embedded.", store=self.table.shown)
+
+    def _tell_of_indexes(self, facts: Mapping[str, Any]) -> None:
+        if more := sorted(set(index_names(self.server, self.table)) - set(facts.get("known", ()))):
+            told = ", ".join(f"`{name}`" for name in more)
+            _logger.warning(
+                "`%s` got an index since its new vectors were built: make %s again.", self.table.shown, told
+            )
 
     def _carry_others(self, source: str, target: str) -> None:
         """Take along what other collections have put into the table since it was copied."""

@@ -17,6 +17,7 @@ from mlx_integrations.migration.stores.pgvector.server import Server
 
 __all__ = [
     "COLLECTIONS",
+    "OVER_VECTORS",
     "PREFIX",
     "Collection",
     "Table",
@@ -30,6 +31,12 @@ __all__ = [
 PREFIX: Final = "mlxi_"
 """With what the names of a migration's own tables begin."""
 COLLECTIONS: Final = "langchain_pg_collection"
+OVER_VECTORS: Final = (
+    "EXISTS (SELECT 1 FROM pg_attribute v WHERE v.attrelid = i.indrelid AND v.attname = %s AND (v.attnum = i.indkey[0] "
+    "OR i.indkey[0] = 0 AND EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass "
+    "AND d.objid = i.indexrelid AND d.refobjid = i.indrelid AND d.refobjsubid = v.attnum)))"
+)
+"""On an index `i`: that it is over one column, or what is computed of it. A table may have other vectors, too."""
 _EMBEDDINGS: Final = "langchain_pg_embedding"
 _NODE_COLUMNS: Final = frozenset({"id", "text", "metadata_", "node_id", "embedding"})
 _TEXTS: Final = ("content", "page_content", "document", "text")
@@ -192,41 +199,54 @@ def find_table(server: Server, wanted: str | None) -> Table:
     if not server.all("SELECT 1 FROM pg_extension WHERE extname = 'vector'"):
         hint = "Say which database. Where it should have vectors: `CREATE EXTENSION vector`."
         raise StoreError(f"`{server.address}` does not have the extension pgvector.", store=server.address, hint=hint)
-    found = _candidates(server)
+    found, unseen = _candidates(server)
     name, _, columns = (wanted or "").partition("?")
+    if wanted in found:  # collections may be called anything
+        name, columns = wanted, ""
     if not name:
         if len(found) != 1:
             message = f"`{server.address}` has {len(found)} collections and tables of vectors."
             hint = f"Say which: {', '.join(sorted(found))}." if found else "There is nothing to migrate."
-            raise StoreError(message, store=server.address, hint=hint)
+            raise StoreError(message, store=server.address, hint=f"{hint}{unseen}")
         (name,) = found
     key = next((each for each in (name, name.removeprefix("public.")) if each in found), None)
     if key is None:
-        hint = f"It has {', '.join(f'`{each}`' for each in sorted(found)) or 'none'}."
+        hint = f"It has {', '.join(f'`{each}`' for each in sorted(found)) or 'none'}.{unseen}"
         message = f"`{server.address}` has no collection or table of vectors `{name}`."
         raise StoreError(message, store=server.address, hint=hint)
-    oid, collection = found[key]
+    if len(found[key]) > 1:
+        message = f"`{server.address}` has {len(found[key])} collections and tables of vectors that are called `{key}`."
+        raise StoreError(message, store=server.address, hint="Rename all of them but one.")
+    oid, collection = found[key][0]
     return _read_table(server, oid, collection, dict(parse_qsl(columns)))
 
 
-def _candidates(server: Server) -> dict[str, tuple[int, Collection | None]]:
-    """Every table and collection with vectors, by the name that a person would type."""
+def _candidates(server: Server) -> tuple[dict[str, list[tuple[int, Collection | None]]], str]:
+    """Every table and collection with vectors, by the name that a person would type.
+
+    Returns:
+        Them, and a sentence for a hint where the user may not see which collections there are.
+    """
     query = (
-        "SELECT DISTINCT n.nspname, c.relname, c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "SELECT DISTINCT n.nspname, c.relname, c.oid, EXISTS (SELECT 1 FROM pg_class l WHERE l.relnamespace = n.oid "
+        f"AND l.relname = '{COLLECTIONS}' AND has_schema_privilege(n.oid, 'USAGE') "
+        "AND has_table_privilege(l.oid, 'SELECT')) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid "
-        "WHERE c.relkind IN ('r', 'p') AND t.typname IN ('vector', 'halfvec') AND NOT a.attisdropped "
-        f"AND c.relname NOT LIKE '{PREFIX}%' ORDER BY 1, 2"
+        "WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND t.typname IN ('vector', 'halfvec') "
+        f"AND NOT a.attisdropped AND c.relname !~ '^{PREFIX}[0-9a-z]{{12}}_' ORDER BY 1, 2"
     )
-    tables = {(schema, name): oid for schema, name, oid in server.all(query)}
-    found: dict[str, tuple[int, Collection | None]] = {}
-    for (schema, name), oid in tables.items():
-        if name != _EMBEDDINGS:
-            found[name if schema == "public" else f"{schema}.{name}"] = oid, None
-    for (schema, name), oid in tables.items():
+    found: dict[str, list[tuple[int, Collection | None]]] = {}
+    unseen: list[str] = []
+    for schema, name, oid, is_readable in server.all(query):
+        stores: list[tuple[str, Collection | None]] = [(name, None)]
         if name == _EMBEDDINGS:
-            for uuid, own in server.all(f"SELECT uuid::text, name FROM {quoted(schema, COLLECTIONS)}"):
-                found[own if schema == "public" else f"{schema}.{own}"] = oid, Collection(uuid=uuid, name=own)
-    return found
+            unseen += [] if is_readable else [f"`{schema}`"]
+            query = f"SELECT uuid::text, name FROM {quoted(schema, COLLECTIONS)} WHERE name IS NOT NULL"
+            rows = server.all(query) if is_readable else []
+            stores = [(own, Collection(uuid=uuid, name=own)) for uuid, own in rows]
+        for own, collection in stores:
+            found.setdefault(own if schema == "public" else f"{schema}.{own}", []).append((oid, collection))
+    return found, f" Collections of {', '.join(unseen)} cannot be seen by this user." if unseen else ""
 
 
 def _read_table(
@@ -364,11 +384,11 @@ def vector_indexes(server: Server, table: Table) -> list[VectorIndex]:
         "SELECT m.amname, o.opcname, coalesce(c.reloptions, '{}'), pg_get_expr(i.indpred, i.indrelid) FROM pg_index i "
         "JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam "
         "JOIN pg_opclass o ON o.oid = i.indclass[0] WHERE i.indrelid = %s AND m.amname IN ('hnsw', 'ivfflat') "
-        "ORDER BY c.relname"
+        f"AND {OVER_VECTORS} ORDER BY c.relname"
     )
     collection = table.collection
     return [
         VectorIndex(kind=kind, opclass=opclass, options=tuple(options))
-        for kind, opclass, options, condition in server.all(query, [table.oid])
+        for kind, opclass, options, condition in server.all(query, [table.oid, table.vector])
         if collection is None or condition is None or collection.uuid in condition
     ]
