@@ -3,9 +3,9 @@
     python -m tests.qdrant_server            prints its address, and serves until its input ends
 
 No package brings the real server. What is here is what the client and this project ask: collections with all their
-settings, aliases, payload indexes, points by id and in their order, counts, searches, a key, and faults on demand. Two
+settings, aliases, payload indexes, points by id and in their order, counts, searches, a key, and faults on demand. Some
 rules of the real one that the local mode does not have are added: vectors that are normalised already stay as they are,
-and what is sent has to be below 32 MiB.
+what is sent has to be below 32 MiB, and the limits of strict mode for points of one request.
 """
 
 import contextlib
@@ -32,9 +32,10 @@ Handler = Callable[..., Any]
 
 
 class _RefusedError(Exception):
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, *, retry_after: str = "") -> None:
         super().__init__(reason)
         self.status = status
+        self.retry_after = retry_after
 
 
 class Backend:
@@ -129,6 +130,8 @@ class Backend:
     def upsert(self, name: str, body: bytes) -> Any:
         points = [models.PointStruct.model_validate(each) for each in json.loads(body)["points"]]
         real = self.real(name)
+        self._check_limit(real, "upsert_max_batchsize", len(points), 400)
+        self._check_limit(real, "write_rate_limit", len(points), 429)
         self.client.upsert(real, points)
         collection = self.local.collections[real]
         for point in points:
@@ -147,6 +150,7 @@ class Backend:
 
     def scroll(self, name: str, body: bytes) -> Any:
         asked = models.ScrollRequest.model_validate_json(body)
+        self._check_limit(self.real(name), "max_query_limit", asked.limit or 10, 400)
         if (vectors := _vectors_asked_for(asked.filter)) is not None:
             return self._page(self.real(name), asked, *vectors)
         found, after = self.client.scroll(
@@ -158,6 +162,12 @@ class Backend:
             with_vectors=asked.with_vector,
         )
         return {"points": found, "next_page_offset": after}
+
+    def _check_limit(self, real: str, setting: str, asked: int, status: int) -> None:
+        strict = self.settings[real].strict_mode_config
+        most = getattr(strict, setting) if strict is not None and strict.enabled else None
+        if most is not None and asked > most:
+            raise _RefusedError(status, f"Limit exceeded {asked} > {most} of {setting}")
 
     def _page(self, real: str, asked: models.ScrollRequest, having: list[str], lacking: list[str]) -> Any:
         """As the local mode does it, without sorting all points for each page."""
@@ -256,6 +266,7 @@ class Server(ThreadingHTTPServer):
         url: Its address.
         log: What was asked, in its order: the names of the methods of `Backend`, and of what.
         faults: What to do instead of the next requests of a kind: a status to answer with, or seconds to be silent.
+        lost: Kinds of requests of which the next one is done, and its answer is lost.
         before: Called with the name of a method, before it is called.
     """
 
@@ -268,6 +279,7 @@ class Server(ThreadingHTTPServer):
         self.backend = Backend()
         self.log: list[tuple[float, str, str]] = []
         self.faults: dict[str, list[int | float]] = {}
+        self.lost: set[str] = set()
         self.before: Callable[[str], None] = lambda method: None
 
     def kinds(self) -> list[str]:
@@ -281,10 +293,12 @@ class _Request(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        retry_after = ""
         try:
             status, content = 200, {"result": self._result(body), "status": "ok", "time": 0.0}
         except _RefusedError as error:
             status, content = error.status, {"status": {"error": str(error)}, "time": 0.0}
+            retry_after = error.retry_after
         except ValueError as error:
             status, content = 400, {"status": {"error": f"Wrong input: {error}"}, "time": 0.0}
         except ConnectionError:
@@ -294,6 +308,8 @@ class _Request(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        if retry_after:
+            self.send_header("Retry-After", retry_after)
         self.end_headers()
         with contextlib.suppress(ConnectionError):  # the client did not wait, or was killed
             self.wfile.write(data)
@@ -316,7 +332,11 @@ class _Request(BaseHTTPRequestHandler):
         arguments = [*([name] if name else []), *([body] if body else [])]
         with self.server.backend.lock:
             self.server.log.append((time.monotonic(), method, name))
-            return getattr(self.server.backend, method)(*arguments)
+            result = getattr(self.server.backend, method)(*arguments)
+        if method in self.server.lost:
+            self.server.lost.remove(method)
+            raise ConnectionAbortedError
+        return result
 
     def _fail(self, method: str) -> None:
         waiting = self.server.faults.get(method)
@@ -326,7 +346,7 @@ class _Request(BaseHTTPRequestHandler):
         if isinstance(fault, float):
             time.sleep(fault)
             raise ConnectionAbortedError
-        raise _RefusedError(fault, "told to fail")
+        raise _RefusedError(fault, "told to fail", retry_after="0" if fault == 429 else "")
 
     def log_message(self, format: str, *args: Any) -> None: ...
 

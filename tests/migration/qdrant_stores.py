@@ -3,18 +3,15 @@
 import functools
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
-import numpy as np
-from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 
 from mlx_integrations.migration.contract import Document, StoreContract
 from mlx_integrations.migration.protocol import Store
-from mlx_integrations.migration.records import Row, StoreInfo
 from mlx_integrations.migration.stores.qdrant.collection import QdrantServerStore
 from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
 from tests.migration.stores import OLD_DIMENSIONS, vectors
@@ -126,34 +123,6 @@ class ServerContract(StoreContract):
 
     def id_of(self, document: Document) -> str:
         return str(point_id(document))
-
-
-class EvenBetween(QdrantServerStore):
-    """Shows what is kept while there is nothing of the name: that is what a cut-off publishing leaves, and is whole."""
-
-    def describe(self) -> StoreInfo:
-        kept = self._kept()
-        return super().describe() if kept is None else kept.describe()
-
-    def rows(self, after: str | None = None) -> Iterator[Row]:
-        kept = self._kept()
-        return super().rows(after) if kept is None else kept.rows(after)
-
-    def vectors(self, keys: Sequence[str]) -> NDArray[np.float32]:
-        kept = self._kept()
-        return super().vectors(keys) if kept is None else kept.vectors(keys)
-
-    def _kept(self) -> Any:
-        aliases = self._server.aliases()
-        if self._name in aliases or self._name in self._server.collections():
-            return None
-        (kept,) = (each for each in aliases if each.startswith(f"{self._name}.mlxi-") and each.endswith(".kept"))
-        return self._shown(kept)
-
-
-class KilledServerContract(ServerContract):
-    def open(self, folder: Path) -> Store:
-        return EvenBetween(os.environ[URL_VARIABLE], name_of(folder))
 
 
 class ServerAliasContract(OfAliasContract, ServerContract):

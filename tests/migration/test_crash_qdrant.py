@@ -16,7 +16,7 @@ FOLDER, ALIAS, SERVER, SERVER_ALIAS = (
     for name in (
         "qdrant_stores:FolderContract",
         "qdrant_stores:FolderAliasContract",
-        "qdrant_stores:KilledServerContract",
+        "qdrant_stores:ServerContract",
         "qdrant_stores:ServerAliasContract",
     )
 )

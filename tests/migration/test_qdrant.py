@@ -73,8 +73,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shown(name: str) -> list[tuple[Any, Any, Any]]:
-    found, _ = client().scroll(name, limit=10_000, with_payload=True, with_vectors=True)
-    return [(each.id, each.payload, each.vector) for each in found]
+    found: list[tuple[Any, Any, Any]] = []
+    after: Any = None
+    while True:
+        page, after = client().scroll(name, limit=50, offset=after, with_payload=True, with_vectors=True)
+        found += [(each.id, each.payload, each.vector) for each in page]
+        if after is None:
+            return found
 
 
 def alias(name: str, collection: str) -> None:

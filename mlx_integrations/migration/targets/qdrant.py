@@ -17,7 +17,8 @@ from mlx_integrations.adapters.store_records.qdrant import with_record
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.protocol import Embedded, Published, Reader, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Metric, StoreInfo, StoreLocation
-from mlx_integrations.migration.stores.qdrant.collection import KIND, MadeCollection, address_and_key
+from mlx_integrations.migration.stores.qdrant.collection import KIND, address_and_key
+from mlx_integrations.migration.stores.qdrant.collection_reader import MadeCollection
 from mlx_integrations.migration.stores.qdrant.layout import UNNAMED, Names
 from mlx_integrations.migration.stores.qdrant.server import Point, QdrantServer
 from mlx_integrations.migration.targets.place import not_built, taken

@@ -6,7 +6,15 @@ from uuid import UUID, uuid5
 
 from mlx_integrations.migration.records import Document, Held, Loss, Metric, Row
 from mlx_integrations.migration.stores.llama_index_nodes import NODE, with_text
-from mlx_integrations.migration.stores.qdrant.layout import CONTENT, FORMER_ID, METRICS, OTHER_VECTORS, UNNAMED, Layout
+from mlx_integrations.migration.stores.qdrant.layout import (
+    CONTENT,
+    FORMER_ID,
+    METRICS,
+    OTHER_VECTORS,
+    UNNAMED,
+    Layout,
+    own_id,
+)
 from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, is_unicode, survivors, through_strict_json
 
 __all__ = ["DISTANCES", "LAYOUT", "held_by_qdrant", "point_id"]
@@ -15,7 +23,6 @@ LAYOUT: Final = Layout(vector=UNNAMED, content_key=CONTENT)
 """What LangChain and LlamaIndex make when they are told nothing else."""
 DISTANCES: Final[Mapping[Metric, str]] = {metric: name for name, metric in METRICS.items()}
 
-_NUMBERS: Final = range(2**64)
 _NAMESPACE: Final = UUID("1b0a4a3c-6b0f-5d53-9a53-0c8d7f1a2e6b")
 _SHOWN_INSTEAD: Final = ("_id", "_collection_name")
 _TOLD_INSTEAD: Final = "kept in the payload, where LangChain shows something of its own by this name"
@@ -25,21 +32,21 @@ _TOLD_NODE_ID: Final = (
 )
 
 
-def point_id(own_id: str) -> int | str:
+def point_id(document_id: str) -> int | str:
     """The id of a point for a document: its own where Qdrant has such, and otherwise one that follows from it."""
-    if own_id.isascii() and own_id.isdecimal() and own_id == str(int(own_id)) and int(own_id) in _NUMBERS:
-        return int(own_id)
+    if isinstance(known := own_id(document_id), int):
+        return known
     try:
-        if str(UUID(own_id)) == own_id:
-            return own_id
+        if str(UUID(document_id)) == document_id:
+            return document_id
     except ValueError:
         pass
-    return str(uuid5(_NAMESPACE, own_id.encode("utf-8", "surrogatepass").hex()))
+    return str(uuid5(_NAMESPACE, document_id.encode("utf-8", "surrogatepass").hex()))
 
 
 def held_by_qdrant(document: Document) -> Held:
     """A document as a row of Qdrant."""
-    own_id = point_id(document.id)
+    new_id = point_id(document.id)
     is_node = document.framework == "llama-index"
     refused = "Qdrant holds no halves of characters in texts and ids"
     if is_unicode(document.content) and is_unicode(document.id):
@@ -56,11 +63,11 @@ def held_by_qdrant(document: Document) -> Held:
         losses += tuple(
             Loss(key=name, reason=_TOLD_INSTEAD, is_blocking=False) for name in _SHOWN_INSTEAD if name in known
         )
-    if str(own_id) != document.id:
+    if str(new_id) != document.id:
         reason = _TOLD_NODE_ID if is_node else _TOLD_ID
         losses += (Loss(key="id", reason=reason, is_blocking=False),)
         metadata |= {} if is_node else {FORMER_ID: document.id}
-    row = Row(key=document.key, id=str(own_id), text=document.text, metadata=metadata, refused=refused)
+    row = Row(key=document.key, id=str(new_id), text=document.text, metadata=metadata, refused=refused)
     return Held(row=row, losses=losses)
 
 

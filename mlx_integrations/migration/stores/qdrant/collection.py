@@ -8,157 +8,61 @@ change at once:
     notes.mlxi-RUN.built        an alias of it: it is whole, and not in use
     notes.mlxi-RUN.kept         an alias of the old collection, while the new one is in use
     notes.mlxi-RUN.old          a copy of the old collection, see below
+    notes.mlxi-RUN.original     an alias of the old collection while it is about to be deleted
 
-If `notes` is an alias already, publishing and rolling back are one request each, and nobody finds nothing.
+If `notes` is an alias already, publishing and rolling back are one request each, and nobody finds nothing. What was
+written to the old collection in that moment is still there, and is seen.
 
 If `notes` is the collection itself, no alias can have that name as long as it exists. So it is copied with its vectors
 while the new one is built, the copy is compared, and publishing deletes the original and makes the alias: two requests,
 one after the other, between which there is no `notes`. If that is cut off, publishing again makes the alias, and so
-does rolling back. The old vectors exist at any moment, under one name or the other. Rolling back makes `notes` an alias
-of the copy by one request, and an alias it stays.
+does rolling back; until then it is the copy that is read. The old vectors exist at any moment, under one name or the
+other. Rolling back makes `notes` an alias of the copy by one request, and an alias it stays.
 
-Qdrant tells nobody that something was changed. So the state of a collection is a digest of everything that it shows
-but the vectors that are made anew, and asking for it takes as long as reading that.
+While there is no `notes`, a program that makes the collections it does not find can make one. That must not be taken
+for the original, as the copy is then all there is: an alias goes with the collection it stands for, so the original has
+one for as long as it exists.
+
+No server refuses what is written to one collection for a while. `/locks`, until 1.15, was for a whole node, and let
+updates pass; strict mode, from 1.13, is part of a collection and stays when we are killed. So what is written while the
+copy is compared is looked for once more, by counting, directly before the original is deleted.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from mlx_integrations.adapters.store_records.qdrant import record_in, with_record
-from mlx_integrations.errors import SidecarError, StoreChangedError, StoreError
-from mlx_integrations.migration.likely import likely_model
+from mlx_integrations.adapters.store_records.qdrant import with_record
+from mlx_integrations.errors import StoreChangedError, StoreError
 from mlx_integrations.migration.protocol import Embedded, Published, Run
-from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.records import Row, StoreLocation
+from mlx_integrations.migration.stores.qdrant.collection_reader import (
+    INDEX,
+    CollectionReader,
+    LentCollection,
+    metadata_of,
+    resized,
+)
 from mlx_integrations.migration.stores.qdrant.layout import (
-    CONTENT,
-    DETECTED_POINTS,
-    METRICS,
-    UNNAMED,
     Layout,
     Names,
     chosen_name,
-    chosen_vector,
-    content_key_of,
     index_of,
-    missing_texts,
-    models_of,
+    kept_of,
     others_of,
+    own_id,
     split_name,
-    without_vector,
 )
 from mlx_integrations.migration.stores.qdrant.server import Point, QdrantServer
 
-if TYPE_CHECKING:  # a type only: importing this module stays fast
-    import numpy as np
-    from numpy.typing import NDArray
-
-__all__ = ["KIND", "MadeCollection", "QdrantServerStore", "address_and_key"]
+__all__ = ["KIND", "QdrantServerStore", "address_and_key"]
 
 KIND: Final = "qdrant-server"
-_INDEX: Final = "HNSW"
-_EXAMPLES: Final = 5
 
 
-class _Reader:
-    """A collection, by the name that it has at the moment."""
-
-    def __init__(
-        self, location: StoreLocation, server: QdrantServer, name: str, vector: str | None, content_key: str
-    ) -> None:
-        self._location = location
-        self._server = server
-        self._name = name
-        self._vector = vector
-        self._content_key = content_key
-
-    @property
-    def location(self) -> StoreLocation:
-        return self._location
-
-    def describe(self) -> StoreInfo:
-        known, layout = self._server.info(self._name), self._layout()
-        params = _params(known)[layout.vector]
-        count = self._server.count(self._name, layout.vector)
-        try:
-            record = record_in(_metadata(known), f"the Qdrant collection `{self._name}`")
-        except SidecarError:
-            record = None
-        return StoreInfo(
-            location=self._location,
-            count=count,
-            dimensions=(int(params.size),) if count else (),
-            metric=METRICS.get(str(params.distance.value), "unknown"),
-            index=_INDEX,
-            fingerprint=record,
-            likely_model=likely_model(
-                (int(params.size),) if count else (), fingerprint=record, hints=models_of(layout.vector)
-            ),
-            is_exact=str(getattr(params.datatype, "value", "float32")) == "float32",
-            findings=tuple(self._findings(layout, count)),
-            extra={"vector": layout.vector, "content_key": layout.content_key},
-        )
-
-    def rows(self, after: str | None = None) -> Iterator[Row]:
-        layout = self._layout()
-        first = None if after is None else _id_of(after)
-        for point in self._server.points(self._name, first, vectors=self._others(), having=layout.vector):
-            others = {name: each for name, each in point.vectors.items() if name != layout.vector}
-            yield layout.row(str(point.id), point.id, point.payload, others)
-
-    def documents(self, after: str | None = None) -> Iterator[Document]:
-        layout = self._layout()
-        return map(layout.document, self.rows(after))
-
-    def vectors(self, keys: Sequence[str]) -> "NDArray[np.float32]":
-        import numpy as np
-
-        known = self._server.info(self._name)
-        vector = _vector_of(known, self._vector, str(self._location))
-        asked = True if vector == UNNAMED else [vector]
-        found = self._server.find(self._name, sorted({_id_of(key) for key in keys}, key=str), asked)
-        try:
-            made = [found[key].vectors[vector] for key in keys]
-        except KeyError as error:
-            message = f"`{self._location}` has no vector of `{error.args[0]}`."
-            raise StoreError(message, store=str(self._location)) from None
-        return np.array(made, np.float32).reshape(len(keys), int(_params(known)[vector].size))
-
-    def state(self) -> str:
-        return self._server.digest(self._name, self._others())
-
-    def close(self) -> None:
-        self._server.close()
-
-    def _layout(self) -> Layout:
-        vector = _vector_of(self._server.info(self._name), self._vector, str(self._location))
-        if not self._content_key:
-            first = islice(self._server.points(self._name, page=DETECTED_POINTS), DETECTED_POINTS)
-            payloads = [point.payload for point in first]
-            key = content_key_of(payloads, str(self._location))
-            if not payloads:
-                return Layout(vector=vector, content_key=key)
-            self._content_key = key
-        return Layout(vector=vector, content_key=self._content_key)
-
-    def _others(self) -> list[str]:
-        """The names of all vectors that are not made anew."""
-        known = self._server.info(self._name)
-        names = [*_params(known), *(known.config.params.sparse_vectors or {})]
-        vector = _vector_of(known, self._vector, str(self._location))
-        return [name for name in names if name != vector]
-
-    def _findings(self, layout: Layout, count: int) -> Iterator[Finding]:
-        missing, examples = self._server.without_text(self._name, layout.content_key, _EXAMPLES)
-        if missing:
-            yield missing_texts(missing, examples)
-        if without := self._server.count(self._name) - count:
-            yield without_vector(without, layout.vector)
-
-
-class QdrantServerStore(_Reader):
+class QdrantServerStore(CollectionReader):
     """A collection of a server. Implements `Store`.
 
     Args:
@@ -197,67 +101,78 @@ class QdrantServerStore(_Reader):
         Raises:
             StoreError: Another one is wanted.
         """
-        return index_of(_INDEX, wanted, str(self.location))
+        return index_of(INDEX, wanted, str(self.location))
 
     def build(self, run: Run, rows: Iterator[Embedded]) -> None:
         """Fill a collection of its own with the new vectors and everything else of the old one."""
         self.index_for(run.fingerprint.dimensions, run.index)
-        server, names, known = self._server, self._names(run), self._server.info(self._name)
+        server, names, aliases = self._server, self._names(run), self._server.aliases()
+        self._check_original(names, aliases)
+        name = self._shown_as()
+        known, layout = server.info(name), self._layout(name)
         if str(getattr(known.config.params.sharding_method, "value", "auto")) == "custom":
             raise StoreError(f"`{self.location}` has shards of its owner's own making.", store=str(self.location))
-        layout, aliases = self._layout(), server.aliases()
-        in_use = {collection for alias, collection in aliases.items() if alias not in (names.built, names.kept)}
-        server.change_aliases({}, [alias for alias in (names.built, names.kept) if alias in aliases])
-        for name in {names.new, names.copy} - in_use:
-            server.delete(name)
-        metadata = with_record(_metadata(known), run.fingerprint)
-        server.create_like(names.new, known, _resized(known, layout.vector, run.fingerprint.dimensions), metadata)
-        most = getattr(getattr(known.config, "strict_mode_config", None), "upsert_max_batchsize", None)
+        marks = self._marks(names, aliases)
+        in_use = {collection for alias, collection in aliases.items() if alias not in marks}
+        server.change_aliases({}, marks)
+        for each in {names.new, names.copy} - in_use:
+            server.delete(each)
+        metadata = with_record(metadata_of(known), run.fingerprint)
+        server.create_like(names.new, known, resized(known, layout.vector, run.fingerprint.dimensions), metadata)
         new = (
             _point(layout, row, vector)
             for each in rows
             for row, vector in zip(each.rows, each.vectors.tolist(), strict=True)
         )
-        rest = server.points(self._name, vectors=True, lacking=layout.vector)
-        server.write(names.new, chain(new, rest), most)
+        rest = server.points(name, vectors=True, lacking=layout.vector)
+        server.write(names.new, chain(new, rest))
         if self._name not in aliases:
-            self._copy(names, known, most)
+            self._copy(names, known)
         server.wait_until_indexed(names.new)
         server.change_aliases({names.built: names.new})
 
-    def _copy(self, names: Names, known: Any, most: int | None) -> None:
+    def _copy(self, names: Names, known: Any) -> None:
         """Copy the collection, which cannot be given another name, with its vectors."""
         server = self._server
-        server.create_like(names.copy, known, known.config.params.vectors, _metadata(known))
-        server.write(names.copy, server.points(self._name, vectors=True), most)
+        server.create_like(names.copy, known, known.config.params.vectors, metadata_of(known))
+        server.write(names.copy, server.points(self._name, vectors=True))
         if server.digest(names.copy, True) != server.digest(self._name, True):
             raise self._changed()
         server.wait_until_indexed(names.copy)
 
-    def built(self, run: Run) -> _Reader:
+    def built(self, run: Run) -> CollectionReader:
         """The new collection."""
         names, aliases = self._names(run), self._server.aliases()
         if names.new not in (aliases.get(names.built), aliases.get(self._name)):
             raise self._not_built()
-        return self._shown(names.new)
+        return self._lent(names.new)
 
-    def replaced(self, run: Run) -> _Reader:
+    def replaced(self, run: Run) -> CollectionReader:
         """The old collection, or its copy."""
         names, aliases = self._names(run), self._server.aliases()
         if aliases.get(self._name) == names.new or names.kept in aliases:
             if names.kept not in aliases:
                 raise self._no_longer_there()
-            return self._shown(aliases[names.kept])
+            return self._lent(aliases[names.kept])
         if names.built not in aliases:
             raise self._not_built()
-        return self._shown(aliases.get(self._name, self._name))
+        return self._lent(aliases.get(self._name, self._name))
+
+    def kept_state(self, run: Run) -> str | None:
+        """What `state` would say of the old collection; `None` if it is a copy, or will be kept for its own aliases."""
+        names, aliases = self._names(run), self._server.aliases()
+        old = aliases.get(names.kept, names.copy)
+        if old == names.copy or any(alias != names.kept and other == old for alias, other in aliases.items()):
+            return None
+        return self._state_of(old)
 
     def published(self, run: Run) -> Published:
         """Which vectors are in use, by what the name stands for."""
         names, aliases = self._names(run), self._server.aliases()
         if aliases.get(self._name) == names.new:
             return "between" if names.built in aliases else "new"
-        return "old" if self._name in aliases or self._name in self._server.collections() else "between"
+        is_there = self._name in aliases or self._name in self._server.collections()
+        return "old" if is_there and not self._was_made_anew(names, aliases) else "between"
 
     def publish(self, run: Run) -> None:
         """Let the name stand for the new collection."""
@@ -272,28 +187,51 @@ class QdrantServerStore(_Reader):
             server.change_aliases({names.kept: target, self._name: names.new}, [names.built])
             return
         if self._name in server.collections():
-            self._make_room(names, aliases)
+            self._make_room(names)
         elif names.kept not in aliases:
             raise self._no_longer_there()
         server.change_aliases({self._name: names.new}, [names.built])
 
-    def _make_room(self, names: Names, aliases: Mapping[str, str]) -> None:
+    def _make_room(self, names: Names) -> None:
         """Delete the collection of the name, of which there is a copy."""
         server = self._server
-        if others := sorted(alias for alias, collection in aliases.items() if collection == self._name):
+        is_same = self._state_of(names.copy) == self.state()
+        aliases = server.aliases()
+        if not is_same:
+            self._check_original(names, aliases)
+            raise self._changed()
+        others = [alias for alias, collection in aliases.items() if collection == self._name]
+        if others := sorted({*others} - {names.original}):
             raise StoreError(
                 f"The collection `{self._name}` goes by the alias `{others[0]}` since a short while.",
                 store=str(self.location),
                 hint="Delete that alias, or roll back and migrate the collection by it.",
             )
-        if server.digest(names.copy, self._others()) != self.state():
+        server.change_aliases({names.kept: names.copy, names.original: self._name})
+        if server.count(names.copy) != server.count(self._name):
+            server.change_aliases({}, [names.kept, names.original])
             raise self._changed()
-        server.change_aliases({names.kept: names.copy})
         server.delete(self._name)
+
+    def _was_made_anew(self, names: Names, aliases: Mapping[str, str]) -> bool:
+        """Whether the original was deleted, and a program has made a collection of its name before it was an alias."""
+        is_cut_off = names.built in aliases and aliases.get(names.kept) == names.copy and self._name not in aliases
+        return is_cut_off and names.original not in aliases and self._name in self._server.collections()
+
+    def _check_original(self, names: Names, aliases: Mapping[str, str]) -> None:
+        if self._was_made_anew(names, aliases):
+            raise StoreError(
+                f"A program has made `{self._name}` anew while publishing was cut off; what was in it is in "
+                f"`{names.copy}`, and with new vectors in `{names.new}`.",
+                store=str(self.location),
+                hint=f"Stop that program, delete the collection `{self._name}` that it made, and run this again. Then "
+                "add once more what it had added.",
+            )
 
     def rollback(self, run: Run) -> None:
         """Let the name stand for the old collection again, or for its copy."""
         server, names, aliases = self._server, self._names(run), self._server.aliases()
+        self._check_original(names, aliases)
         is_there = self._name in server.collections()
         if not is_there and aliases.get(self._name) in (names.new, None):
             if names.kept not in aliases:
@@ -302,26 +240,36 @@ class QdrantServerStore(_Reader):
         elif names.built not in aliases:
             raise self._no_longer_there()
         else:
-            server.change_aliases({}, {names.kept} & aliases.keys())
+            server.change_aliases({}, {names.kept, names.original} & aliases.keys())
 
     def discard(self, run: Run) -> None:
         """Delete the collections that are not in use. One that has another alias stays, as nothing was said of that."""
         if self.published(run) == "between":
             self.rollback(run)
         server, names, aliases = self._server, self._names(run), self._server.aliases()
-        marks = {names.built, names.kept} & aliases.keys()
+        marks = self._marks(names, aliases)
         in_use = {collection for alias, collection in aliases.items() if alias not in marks}
         old = {aliases[names.kept]} if names.kept in aliases else set()
         for collection in sorted({names.new, names.copy, *old} - in_use - {self._name}):
             server.delete(collection)
         server.change_aliases({}, marks & server.aliases().keys())
 
-    def _shown(self, name: str) -> _Reader:
+    def _shown_as(self) -> str:
+        """The name, or what is kept of it where publishing was cut off and there is nothing of that name."""
+        aliases = self._server.aliases()
+        kept = kept_of(self._name, aliases)
+        is_there = kept is None or self._name in aliases or self._name in self._server.collections()
+        return self._name if is_there else str(kept)
+
+    def _lent(self, name: str) -> CollectionReader:
         """A collection that belongs to a run; it has the connection for itself, as it is closed by whoever asks."""
-        return _Lent(self.location, self._server, name, self._vector, self._content_key)
+        return LentCollection(self.location, self._server, name, self._vector, self._content_key)
 
     def _names(self, run: Run) -> Names:
         return Names(self._name, run.id)
+
+    def _marks(self, names: Names, aliases: Mapping[str, str]) -> set[str]:
+        return {names.built, names.kept, names.original} & aliases.keys()
 
     def _not_built(self) -> StoreError:
         return StoreError(f"Nothing was built for `{self.location}`.", store=str(self.location))
@@ -333,32 +281,23 @@ class QdrantServerStore(_Reader):
         return StoreChangedError(f"`{self.location}` was changed while it was copied.", store=str(self.location))
 
 
-class _Lent(_Reader):
-    """A collection that is read over the connection of the store."""
-
-    def close(self) -> None: ...
-
-
-class MadeCollection(_Reader):
-    """A collection that a run made, by its own name.
-
-    Args:
-        location: Of the store that it is to be.
-        url: The address, without a key.
-        api_key: The key of the server.
-        name: Of the collection.
-    """
-
-    def __init__(self, location: StoreLocation, url: str, api_key: str | None, name: str) -> None:
-        super().__init__(location, QdrantServer(url, api_key), name, None, CONTENT)
-
-
 def address_and_key(
     url: str, api_key: str | None = None, environ: Mapping[str, str] = os.environ
 ) -> tuple[str, str | None]:
-    """The address of a server without the key in it, and the key that is to be used."""
-    address, key = _without_key(url)
-    return address, api_key or key or environ.get("QDRANT_API_KEY")
+    """The address of a server without the key in it, and the key that is to be used.
+
+    Raises:
+        StoreError: It is no address, or a key cannot be told from it, or cannot be sent.
+    """
+    address, known = _without_key(url)
+    key = (api_key or known or environ.get("QDRANT_API_KEY") or "").strip()  # files of keys end with a line
+    if not (key.isascii() and key.isprintable()):
+        raise StoreError(
+            f"The key of `{address}` has characters that no key has.",
+            store=address,
+            hint="Set QDRANT_API_KEY to the key alone, without quotation marks or a second line.",
+        )
+    return address, key or None
 
 
 def _without_key(url: str) -> tuple[str, str | None]:
@@ -368,38 +307,16 @@ def _without_key(url: str) -> tuple[str, str | None]:
         place = parts.netloc.rpartition("@")[2]
         key = parts.password or parts.username
     except ValueError as error:
-        raise StoreError("The address is no URL of a server.", store="qdrant") from error
+        message = "The address is no URL of a server."
+        raise StoreError(message, store="qdrant", hint="Write it as `http://HOST:6333`.") from error
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        raise StoreError(
+            "The key in the address has a character that ends it.",
+            store="qdrant",
+            hint="Set QDRANT_API_KEY to it instead, or write its `/`, `?` and `#` as `%2F`, `%3F` and `%23`.",
+        )
     return urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", "")), unquote(key) if key else None
 
 
-def _metadata(known: Any) -> Mapping[str, Any]:
-    """Of a collection; servers before 1.16 keep none."""
-    return getattr(known.config, "metadata", None) or {}
-
-
-def _params(known: Any) -> dict[str, Any]:
-    """The parameters of each dense vector."""
-    vectors = known.config.params.vectors or {}
-    return dict(vectors) if isinstance(vectors, Mapping) else {UNNAMED: vectors}
-
-
-def _resized(known: Any, vector: str, size: int) -> Any:
-    """The parameters of all dense vectors, one of them for vectors of another size."""
-    made = {
-        name: params.model_copy(update={"size": size}) if name == vector else params
-        for name, params in _params(known).items()
-    }
-    return made if isinstance(known.config.params.vectors, Mapping) else made[UNNAMED]
-
-
-def _vector_of(known: Any, wanted: str | None, store: str) -> str:
-    dense = {name: params.multivector_config is not None for name, params in _params(known).items()}
-    return chosen_vector(wanted, dense, store)
-
-
-def _id_of(key: str) -> int | str:
-    return int(key) if key.isdecimal() else key
-
-
 def _point(layout: Layout, row: Row, vector: list[float]) -> Point:
-    return Point(id=_id_of(row.id), payload=layout.payload(row), vectors={**others_of(row), layout.vector: vector})
+    return Point(id=own_id(row.id), payload=layout.payload(row), vectors={**others_of(row), layout.vector: vector})

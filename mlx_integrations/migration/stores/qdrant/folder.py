@@ -26,7 +26,7 @@ from mlx_integrations.errors import MissingExtraError, StoreBusyError, StoreErro
 from mlx_integrations.migration.files import flush, flush_folder
 from mlx_integrations.migration.stores.file_swap import file_state
 from mlx_integrations.migration.stores.pickle_values import BROKEN, PLAIN_VALUES, RefusedError, look_up
-from mlx_integrations.migration.stores.qdrant.layout import UNNAMED
+from mlx_integrations.migration.stores.qdrant.layout import UNNAMED, own_id
 
 __all__ = ["META", "Meta", "Point", "Points", "QdrantFolder", "write_json", "write_points"]
 
@@ -263,7 +263,7 @@ class Points:
             return [self._found(database, row, point_id) for row, point_id in wanted]
 
     def _found(self, database: sqlite3.Connection, row: int, point_id: str) -> Point | None:
-        key = _key(int(point_id) if point_id.isdecimal() else point_id)
+        key = _key(own_id(point_id))
         for query, value in (
             ("SELECT point FROM points WHERE rowid = ?", row),
             ("SELECT point FROM points WHERE id = ?", key),

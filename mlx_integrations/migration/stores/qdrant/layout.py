@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from mlx_integrations.errors import StoreError
+from mlx_integrations.adapters.store_records.qdrant import collection_name, record_in
+from mlx_integrations.errors import SidecarError, StoreError
+from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.records import Document, Finding, Metric, Row, as_document
 from mlx_integrations.migration.stores.llama_index_nodes import node_with_text, text_of_flat_node
 
@@ -28,9 +30,12 @@ __all__ = [
     "chosen_vector",
     "content_key_of",
     "index_of",
+    "kept_of",
     "missing_texts",
     "models_of",
     "others_of",
+    "own_id",
+    "record_of",
     "shown_names",
     "split_name",
     "without_vector",
@@ -60,7 +65,9 @@ _EXAMPLES: Final = 5
 _OF_A_RUN: Final = ".mlxi-"
 _KEPT: Final = ".kept"
 _NAMED_AFTER: Final = "fast-"
-_LONGEST_NAME: Final = 220  # of 255, with what a run adds to it
+_LONGEST_BYTES: Final = 220  # of 255 that a name can have, with what a run adds to it
+_NUMBERS: Final = range(2**64)
+_LONGEST_NUMBER: Final = 20  # digits
 _VECTOR_MARK: Final = ":"  # no name of a collection may have it
 
 
@@ -79,7 +86,7 @@ class Names:
     @property
     def new(self) -> str:
         """The collection of the new vectors, for ever: no collection can be given another name."""
-        return f"{self.name[:_LONGEST_NAME]}{_OF_A_RUN}{self.run_id}"
+        return f"{_shortened(self.name)}{_OF_A_RUN}{self.run_id}"
 
     @property
     def copy(self) -> str:
@@ -95,6 +102,11 @@ class Names:
     def kept(self) -> str:
         """An alias of the collection with the old vectors, while the new ones are in use."""
         return f"{self.new}{_KEPT}"
+
+    @property
+    def original(self) -> str:
+        """An alias of the collection that has to make room: it goes with it, so that another one is told from it."""
+        return f"{self.new}.original"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +131,9 @@ class Layout:
             others: Its vectors that are not embedded anew, as plain values.
         """
         added = {OTHER_VECTORS: dict(others)} if others else {}
+        if OTHER_VECTORS in payload:
+            reason = f"its payload has `{OTHER_VECTORS}`, which means something else here"
+            return Row(key=key, id=str(point_id), text=None, metadata=payload, refused=reason)
         if _NODE in payload:
             text = text_of_flat_node(payload, None)
             return Row(key=key, id=str(point_id), text=text, metadata={**payload, **added})
@@ -153,6 +168,31 @@ def others_of(row: Row) -> Mapping[str, Any]:
     """The vectors of a row's point that are not embedded anew."""
     found: Mapping[str, Any] = row.metadata.get(OTHER_VECTORS, {})
     return found
+
+
+def own_id(text: str) -> int | str:
+    """An id as Qdrant has it: a number where it is written as one, otherwise the text, mostly of a UUID."""
+    is_number = text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER
+    return int(text) if is_number and text == str(int(text)) and int(text) in _NUMBERS else text
+
+
+def record_of(metadata: Mapping[str, Any], name: str) -> EmbeddingFingerprint | None:
+    """The record in a collection's metadata, if there is one that can be read."""
+    try:
+        return record_in(metadata, collection_name(name))
+    except SidecarError:
+        return None
+
+
+def kept_of(name: str, aliases: Iterable[str]) -> str | None:
+    """What stands for the old collection of a name while there is none of that name, if a run was cut off."""
+    kept = [each for each in aliases if each.startswith(f"{_shortened(name)}{_OF_A_RUN}") and each.endswith(_KEPT)]
+    return kept[0] if len(kept) == 1 else None
+
+
+def _shortened(name: str) -> str:
+    """A name that leaves room for what a run adds to it."""
+    return name.encode()[:_LONGEST_BYTES].decode(errors="ignore")
 
 
 def shown_names(collections: Iterable[str], aliases: Mapping[str, str]) -> list[str]:

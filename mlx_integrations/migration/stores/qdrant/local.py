@@ -23,8 +23,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlx_integrations.adapters.store_records.qdrant import record_in, with_record
-from mlx_integrations.errors import SidecarError, StoreChangedError, StoreError
+from mlx_integrations.adapters.store_records.qdrant import with_record
+from mlx_integrations.errors import StoreChangedError, StoreError
 from mlx_integrations.migration.files import flush_folder
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run
@@ -43,6 +43,8 @@ from mlx_integrations.migration.stores.qdrant.layout import (
     missing_texts,
     models_of,
     others_of,
+    own_id,
+    record_of,
     split_name,
     without_vector,
 )
@@ -142,10 +144,7 @@ class _Reader:
             sizes[len(vector)] += 1
             if not (_row(layout, number, point).text or "").strip():
                 missing.append(str(point.id))
-        try:
-            record = record_in(settings.get("metadata") or {}, f"the Qdrant collection `{collection}`")
-        except SidecarError:
-            record = None
+        record = record_of(settings.get("metadata") or {}, collection)
         found = _findings(sizes, missing, without, len(points.outdated()), layout.vector)
         return StoreInfo(
             location=self._location,
@@ -218,7 +217,7 @@ class QdrantLocalStore(_Reader):
         def points() -> Iterator[tuple[int | str, Any, dict[str, Any]]]:
             for each in rows:
                 for row, vector in zip(each.rows, each.vectors.tolist(), strict=True):
-                    yield _id_of(row), _vectors(layout, row, vector), layout.payload(row)
+                    yield own_id(row.id), _vectors(layout, row, vector), layout.payload(row)
 
         old = self._folder.points(collection)
         write_points(part, points(), old.raw(row for row, point in old.read() if point.dense(layout.vector) is None))
@@ -393,10 +392,6 @@ def _changed(settings: Settings, vector: str, run: Run) -> Settings:
 
 def _row(layout: Layout, number: int, point: Point) -> Row:
     return layout.row(f"{number}:{point.id}", point.id, point.payload, point.others(layout.vector))
-
-
-def _id_of(row: Row) -> int | str:
-    return int(row.id) if row.id.isdecimal() else row.id
 
 
 def _vectors(layout: Layout, row: Row, vector: list[float]) -> Any:

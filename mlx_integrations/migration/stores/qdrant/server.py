@@ -5,6 +5,7 @@ Every request here can be made twice with the same result, so one that gets no a
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ TIMEOUT_SECONDS = 60
 """How long a server may take for one answer."""
 
 _PAUSES_SECONDS: Final = (0.2, 1.0, 4.0)  # before a request without an answer is made again
+_LONGEST_PAUSE_SECONDS: Final = 60  # which a server may ask for: its limits are for a minute
+_LIMITED_TIMES: Final = 30  # that it may ask for one
+_CONFLICT: Final = 409
 _INDEXING_SECONDS: Final = 3600.0  # how long a server may take to index what it was given
 _READ_POINTS: Final = 500
 _WRITTEN_POINTS: Final = 256
@@ -74,7 +78,9 @@ class QdrantServer:
                 url=url, api_key=api_key, timeout=TIMEOUT_SECONDS, check_compatibility=False
             )
         except ValueError as error:
-            raise StoreError(f"`{url}` is no address of a server: {error}.", store=url) from error
+            message = f"`{url}` is no address of a server: {error}."
+            raise StoreError(message, store=url, hint="Write it as `http://HOST:6333`.") from error
+        self._client.http.client.add_middleware(_released)
 
     def close(self) -> None:
         """Close the connection."""
@@ -121,8 +127,7 @@ class QdrantServer:
             metadata: Of the new one.
         """
         params = self._models.VectorParams(size=size, distance=self._models.Distance(distance))
-        self.delete(name)
-        self._ask(lambda client: client.create_collection(name, vectors_config=params, metadata=dict(metadata)))
+        self._create(name, vectors_config=params, metadata=dict(metadata))
 
     def create_like(self, name: str, known: Any, vectors: Any, metadata: Mapping[str, Any]) -> None:
         """Make a collection with all settings of another one, instead of one of that name.
@@ -146,8 +151,7 @@ class QdrantServer:
             "metadata": dict(metadata) or None,
         }
         set_ones = {each: value for each, value in given.items() if value is not None}
-        self.delete(name)
-        self._ask(lambda client: client.create_collection(name, vectors_config=vectors, **set_ones))
+        self._create(name, vectors_config=vectors, **set_ones)
         later = {
             each: value
             for each in ("read_fan_out_factor", "read_fan_out_delay_ms")
@@ -158,6 +162,24 @@ class QdrantServer:
             self._ask(lambda client: client.update_collection(name, collection_params=diff))
         for field, index in known.payload_schema.items():  # before points: graphs take them into account
             self._create_index(name, field, index.params or index.data_type)
+
+    def _create(self, name: str, **settings: Any) -> None:
+        from qdrant_client.http.exceptions import UnexpectedResponse
+
+        asked = 0
+
+        def create(client: Any) -> None:
+            nonlocal asked
+            asked += 1
+            try:
+                client.create_collection(name, **settings)
+            except UnexpectedResponse as error:
+                if asked == 1 or error.status_code != _CONFLICT:
+                    raise
+                # An earlier request made it, and only its answer was lost.
+
+        self.delete(name)
+        self._ask(create)
 
     def _create_index(self, name: str, field: str, schema: Any) -> None:
         self._ask(lambda client: client.create_payload_index(name, field_name=field, field_schema=schema, wait=True))
@@ -221,7 +243,7 @@ class QdrantServer:
         if lacking is not None:
             conditions["must_not"] = [self._has(lacking)]
         chosen = self._filter(**conditions) if conditions else None
-        offset = after
+        page, offset = min(page, self._limit(name, "max_query_limit")), after
         while True:
             found, offset = self._page(name, chosen, offset, vectors, page)
             for each in found:
@@ -256,14 +278,15 @@ class QdrantServer:
             whole.update(point.canonical())
         return whole.hexdigest()
 
-    def write(self, name: str, points: Iterable[Point], most: int | None = None) -> None:
-        """Write points, and wait until they are written.
+    def _limit(self, name: str, *settings: str) -> int:
+        """The smallest of some limits that a collection has in strict mode, for points of one request."""
+        strict = getattr(self.info(name).config, "strict_mode_config", None)
+        known = [getattr(strict, each, None) for each in settings] if getattr(strict, "enabled", False) else []
+        return min((each for each in known if each), default=sys.maxsize)
 
-        Args:
-            name: Of the collection.
-            points: They replace those of the same ids.
-            most: Points of one request, if the collection has a limit of its own.
-        """
+    def write(self, name: str, points: Iterable[Point]) -> None:
+        """Write points, and wait until they are written; they replace those of the same ids."""
+        most = min(_WRITTEN_POINTS, self._limit(name, "upsert_max_batchsize", "write_rate_limit"))
         waiting: list[Any] = []
         size = 0
         for point in points:
@@ -271,7 +294,7 @@ class QdrantServer:
                 id=point.id, vector=self._vector(point.vectors), payload=dict(point.payload)
             )
             weight = sum(map(_weight, point.vectors.values())) + 2 * len(str(point.payload))
-            if waiting and (size + weight > _WRITTEN_BYTES or len(waiting) >= min(_WRITTEN_POINTS, most or 1 << 30)):
+            if waiting and (size + weight > _WRITTEN_BYTES or len(waiting) >= most):
                 self._write(name, waiting)
                 waiting, size = [], 0
             waiting.append(made)
@@ -296,26 +319,32 @@ class QdrantServer:
         return self._models.HasVectorCondition(has_vector=vector)
 
     def _ask(self, call: Callable[[Any], T]) -> T:
-        """Ask, and ask again where there was no answer."""
-        from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+        """Ask, and ask again where there was no answer, or where it has to be later."""
+        from qdrant_client.common.client_exceptions import QdrantException
         from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+        pauses, patience = iter(_PAUSES_SECONDS), _LIMITED_TIMES
         failure: Exception
-        for pause in (*_PAUSES_SECONDS, None):
+        while True:
             try:
                 return call(self._client)
             except UnexpectedResponse as error:
                 if (error.status_code or 0) < _SERVER_FAILURE:
                     raise self._refused(error.status_code or 0, error.content) from error
                 failure, reason = error, f"it failed with {error.status_code}"
-            except ResourceExhaustedResponse as error:
+            except QdrantException as error:  # of which there is one that says when, and one that cannot read that
                 failure, reason = error, "too much is asked of it"
+                patience -= 1
+                if patience > 0:
+                    self._sleep(min(getattr(error, "retry_after_s", 1), _LONGEST_PAUSE_SECONDS))
+                    continue
             except json.JSONDecodeError as error:
                 raise self._unknown() from error
             except ResponseHandlingException as error:
                 if isinstance(error.source, ValueError):
                     raise self._unknown() from error
                 failure, reason = error, str(error.source) or type(error.source).__name__
+            pause = next(pauses, None)
             if pause is None:
                 raise StoreBusyError(
                     f"`{self.url}` does not answer: {reason}.",
@@ -323,7 +352,6 @@ class QdrantServer:
                     hint="See to the server, and run it again: it goes on where it stopped.",
                 ) from failure
             self._sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
 
     def _unknown(self) -> StoreError:
         return StoreError(f"What answers at `{self.url}` is no Qdrant.", store=self.url)
@@ -337,6 +365,17 @@ class QdrantServer:
         except (ValueError, KeyError, TypeError):
             reason = f"HTTP {status}"
         return StoreError(f"`{self.url}` refuses: {reason}", store=self.url)
+
+
+def _released(request: Any, send: Callable[[Any], Any]) -> Any:
+    """An answer that is freed with its last reader.
+
+    httpx lets an answer and the stream that it came from hold each other, so that pages of vectors wait for the garbage
+    collector, which sees few objects in them and comes late.
+    """
+    response = send(request)
+    response.stream = None  # it was read to its end
+    return response
 
 
 def _as(model: Any, known: Any) -> Any:
