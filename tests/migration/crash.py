@@ -4,6 +4,7 @@
 
 It forks a child for each point. The child dies by SIGKILL just before or just after its n-th call of a function that
 changes files or databases: the interpreter itself tells of these calls, so the program has no hook for tests in it.
+Where the system says that nothing was written since the call before, dying is the same as it was there, and done once.
 Then another child looks at the store as it was left, does the same again, and looks again.
 
 Children begin with the modules of the parent, which imports what the first of them needed: that, and one copy of the
@@ -20,6 +21,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -35,6 +37,9 @@ OPERATIONS = frozenset(
     "close commit execute executemany fdatasync fsync link open pwrite rename replace rmdir send symlink truncate "
     "unlink write".split()
 )
+
+QUIET = frozenset("commit execute executemany fdatasync fsync pwrite write".split())
+"""Those that change nothing unless they write: into a buffer, in a transaction, or what was written already."""
 
 CLIENTS = frozenset({"psycopg.copy", "psycopg.cursor"})
 """Modules of clients that are written in Python, of whose functions the same names count."""
@@ -124,6 +129,41 @@ def _is_operation(frame: FrameType, event: str, argument: Any) -> bool:
     return frame.f_code.co_name in OPERATIONS and frame.f_globals.get("__name__", "") in CLIENTS
 
 
+class Writes:
+    """Tells how often this process has written, as far as its system does."""
+
+    def __init__(self) -> None:
+        self._file = os.open("/proc/self/io", os.O_RDONLY) if sys.platform == "linux" else -1
+
+    def count(self) -> int | None:
+        if self._file < 0:
+            return None
+        told = os.pread(self._file, 4096, 0).split()
+        return int(told[told.index(b"syscw:") + 1])
+
+
+def different_points(action: Callable[[], None]) -> tuple[int, list[int]]:
+    """Call something; how many operations it is, and those at which something was written since the one before."""
+    writes, found, seen = Writes(), list[int](), 0
+    before: int | None = None
+
+    def watch(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal before, seen
+        if _is_operation(frame, event, argument):
+            seen += 1
+            now = writes.count()
+            if now is None or now != before or getattr(argument, "__name__", "") not in QUIET:
+                found.append(seen)
+            before = now
+
+    sys.setprofile(watch)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+    return seen, found
+
+
 def counted(action: Callable[[], None], dies_at: int | None) -> int:
     """Call something; die at the n-th operation, or count them all."""
     seen = 0
@@ -183,8 +223,45 @@ def import_all(names: Iterable[str]) -> None:
                 __import__(name)
 
 
-def reference(contract: StoreContract, folder: Path, verb: str) -> tuple[tuple[str, str], tuple[str, str], int, float]:
-    """The store before and after, how many operations lie between, and the seconds that they take."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What a verb is when nobody kills it.
+
+    Attributes:
+        operations: How many operations.
+        points: Those at which dying may differ from dying at the one before.
+        seconds: How long they take.
+    """
+
+    operations: int
+    points: Sequence[int]
+    seconds: float
+
+    @staticmethod
+    def of(action: Callable[[], None]) -> "Course":
+        began = time.monotonic()
+        count, points = different_points(action)
+        return Course(operations=count, points=points, seconds=time.monotonic() - began)
+
+    def deaths(self, points: int, moments: int, seed: int) -> list[tuple[int | None, float | None]]:
+        """Where or when to die: at so many points, or at all with 0, and at so many random times."""
+        chance = random.Random(seed)
+        chosen = list(self.points)
+        if points and points < len(chosen):
+            chosen = sorted(chance.sample(chosen, points))
+        return [(point, None) for point in chosen] + [(None, chance.random() * self.seconds) for _ in range(moments)]
+
+    def report(self, failures: Sequence[str], kills: int) -> dict[str, Any]:
+        return {"failures": failures, "operations": self.operations, "points": len(self.points), "kills": kills}
+
+
+def failed_before(reason: str) -> dict[str, Any]:
+    """The report where nothing could be killed."""
+    return Course(operations=0, points=(), seconds=0.0).report([reason], 0)
+
+
+def reference(contract: StoreContract, folder: Path, verb: str) -> tuple[Any, Any, dict[str, Any]]:
+    """The store before and after, and the course of the verb between."""
     scene = Scene(contract, folder, "migrate")
     scene.prepare()
     old = snapshot(scene.open())
@@ -193,11 +270,9 @@ def reference(contract: StoreContract, folder: Path, verb: str) -> tuple[tuple[s
     measured = Scene(contract, folder / "measured", verb)
     measured.folder.parent.mkdir()
     measured.prepare()
-    began = time.monotonic()
-    count = counted(measured.act, None)
-    seconds = time.monotonic() - began
+    course = Course.of(measured.act)
     measured.check_result(old, new)
-    return old, new, count, seconds
+    return old, new, asdict(course)
 
 
 def attempt(
@@ -228,7 +303,7 @@ def run(contract: StoreContract, folder: Path, verb: str, points: int, moments: 
     (folder / "needed").mkdir()
     code, answer = in_child(lambda: needed(contract, folder / "needed"))
     if code:
-        return {"failures": [answer], "operations": 0, "kills": 0}
+        return failed_before(answer)
     import_all(json.loads(answer))
     filled = None
     # Asked in a child: a client that the parent has used is of no use to those that it forks.
@@ -237,14 +312,10 @@ def run(contract: StoreContract, folder: Path, verb: str, points: int, moments: 
         in_child(lambda: contract.make(filled, documents(ROWS)))
     code, answer = in_child(lambda: reference(contract, folder / "reference", verb))
     if code:
-        return {"failures": [answer], "operations": 0, "kills": 0}
-    old, new, count, seconds = json.loads(answer)
-    chance = random.Random(seed)
-    chosen = list(range(1, count + 1))
-    if points and points < count:
-        chosen = sorted(chance.sample(chosen, points))
-    deaths: list[tuple[int | None, float | None]] = [(point, None) for point in chosen]
-    deaths += [(None, chance.random() * seconds) for _ in range(moments)]
+        return failed_before(answer)
+    old, new, known = json.loads(answer)
+    course = Course(**known)
+    deaths = course.deaths(points, moments, seed)
     failures = []
     for number, (point, delay) in enumerate(deaths):
         scene = Scene(contract, folder / str(number), verb, filled)
@@ -253,7 +324,7 @@ def run(contract: StoreContract, folder: Path, verb: str, points: int, moments: 
             shutil.rmtree(scene.folder.parent)
         else:
             failures.append(f"killed at {point or f'{delay} s'}: {wrong}")
-    return {"failures": failures, "operations": count, "kills": len(deaths)}
+    return course.report(failures, len(deaths))
 
 
 def contract_of(place: str) -> StoreContract:

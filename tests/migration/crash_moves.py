@@ -6,19 +6,18 @@ The source has to be what it was, byte for byte; at the new store's place there 
 """
 
 import json
-import random
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mlx_integrations.migration.api import gc, migrate, publish, rollback, status
 from mlx_integrations.migration.contract import documents, snapshot
 from mlx_integrations.migration.moving import Move
-from tests.migration.crash import BATCH_ROWS, ROWS, LoggingExecutor, counted, in_child
+from tests.migration.crash import BATCH_ROWS, ROWS, Course, LoggingExecutor, counted, failed_before, in_child
 from tests.migration.places import NAME, PAIRS, LangChainChroma, LangChainFaiss, Pair, chroma_at
 from tests.migration.stores import contents_of
 
@@ -105,8 +104,8 @@ class Scene:
         assert made <= unique + BATCH_ROWS, f"{made} texts were embedded instead of {unique}"
 
 
-def reference(pair: Pair, folder: Path, verb: str) -> tuple[list[str], int, float]:
-    """What the new store is, how many operations a verb is, and the seconds that they take."""
+def reference(pair: Pair, folder: Path, verb: str) -> tuple[list[str], dict[str, Any]]:
+    """What the new store is, and the course of a verb."""
     scene = Scene(pair, folder / "whole", "migrate")
     scene.prepare()
     old = scene.source_files()
@@ -116,11 +115,9 @@ def reference(pair: Pair, folder: Path, verb: str) -> tuple[list[str], int, floa
     measured = Scene(pair, folder / "measured", verb)
     measured.prepare()
     old = measured.source_files()
-    began = time.monotonic()
-    count = counted(measured.act, None)
-    seconds = time.monotonic() - began
+    course = Course.of(measured.act)
     measured.check_result(old, new)
-    return new, count, seconds
+    return new, asdict(course)
 
 
 def attempt(scene: Scene, new: list[str], *, point: int | None, delay: float | None) -> str | None:
@@ -147,14 +144,10 @@ def run(pair: Pair, folder: Path, verb: str, points: int, moments: int, seed: in
     """Kill at `points` operations, or at all with 0, and at `moments` random times."""
     code, answer = in_child(lambda: reference(pair, folder / "reference", verb))
     if code:
-        return {"failures": [answer], "operations": 0, "kills": 0}
-    new, count, seconds = json.loads(answer)
-    chance = random.Random(seed)
-    chosen = list(range(1, count + 1))
-    if points and points < count:
-        chosen = sorted(chance.sample(chosen, points))
-    deaths: list[tuple[int | None, float | None]] = [(point, None) for point in chosen]
-    deaths += [(None, chance.random() * seconds) for _ in range(moments)]
+        return failed_before(answer)
+    new, known = json.loads(answer)
+    course = Course(**known)
+    deaths = course.deaths(points, moments, seed)
     failures = []
     for number, (point, delay) in enumerate(deaths):
         place = folder / str(number)
@@ -163,7 +156,7 @@ def run(pair: Pair, folder: Path, verb: str, points: int, moments: int, seed: in
             shutil.rmtree(place)
         else:
             failures.append(f"killed at {point or f'{delay} s'}: {wrong}")
-    return {"failures": failures, "operations": count, "kills": len(deaths)}
+    return course.report(failures, len(deaths))
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -89,7 +89,8 @@ def run(contract: StoreContract, folder: Path, verb: str, points: int, seed: int
     code, answer = in_child(lambda: reference(contract, folder / "reference", verb))
     if code:
         return {"failures": [answer], "operations": 0, "told": 0, "points": 0}
-    old, new, count, _ = json.loads(answer)
+    old, new, course = json.loads(answer)
+    count = course["operations"]
     chosen = list(range(1, count + 1))
     if points and points < count:
         # One in each part of the way: the vectors and the journal come first, then building, then publishing.

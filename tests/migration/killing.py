@@ -37,4 +37,4 @@ def kill_and_look(subject: str, folder: Path, verb: str, *, points: int, program
     report = json.loads(done.stdout)
     assert report["failures"] == []
     assert report["operations"] > 10
-    assert report["kills"] == min(points or report["operations"], report["operations"]) + _MOMENTS
+    assert report["kills"] == min(points or report["points"], report["points"]) + _MOMENTS
