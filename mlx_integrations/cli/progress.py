@@ -89,7 +89,7 @@ class Meter:
         told = [f"{self.share * 100:3.0f} %", f"{self._shown(now.done_bytes)} of {self._shown(now.total_bytes)}"]
         if word := _WORDS.get(now.phase, now.phase):
             told.append(word)
-        if speed := self.bytes_per_second:
+        if (speed := self.bytes_per_second) and speed > 0:  # what is counted anew begins at nothing
             told += [
                 f"{self._shown(speed)}{self._unit}/s",
                 f"{duration((now.total_bytes - now.done_bytes) / speed)} left",
@@ -140,10 +140,14 @@ class ProgressDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._shown_at is not None and self._is_terminal:
+        if self._shown_at is None or not self._is_terminal:
+            return
+        if kind is not None and not self.share:  # nothing was begun, and the error says why
+            self._stream.write(f"\r{' ' * self._drawn}\r")
+        else:
             self._draw()
             self._stream.write("\n")
-            self._stream.flush()
+        self._stream.flush()
 
     @property
     def share(self) -> float:

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from mlx_integrations.cli.migrate.bars import RowsDone
 from mlx_integrations.cli.migrate.printing import amount
 from mlx_integrations.cli.parts import Parts
 from mlx_integrations.cli.progress import Meter, ProgressDisplay
+from mlx_integrations.errors import StoreError
 from mlx_integrations.settings import Settings
 from mlx_integrations.testing import FakeEmbeddingBackend
 from tests.migration.stores import contents_of, save_faiss, texts
@@ -120,23 +122,65 @@ def test_faults_of_a_store_are_shown_and_block(mlxi: Shell, tmp_path: Path) -> N
     address = str(save_faiss(tmp_path / "store", ["a", " ", "b"]))
     assert mlxi("plan", address) == 0
     assert "blocks" in mlxi.out and "doc-00001" in mlxi.out
+    assert "hint: `run` stops" in mlxi.err and "--accept" in mlxi.err
     assert mlxi("plan", address, "--json") == 0
     assert mlxi.json["is_blocked"] is True
     assert mlxi("run", address) == ExitCode.FAILED
     assert "no text" in mlxi.err
 
 
-def test_progress_counts_rows() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+def test_what_was_accepted_is_shown_with_examples(mlxi: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "store.json"
+    contents = {str(number): "" if number < 12 else "text" for number in range(15)}
+    entries = {name: {"id": name, "vector": [1.0], "text": text, "metadata": {}} for name, text in contents.items()}
+    path.write_text(json.dumps(entries))
+    assert mlxi("run", str(path)) == ExitCode.FAILED
+    for verb in (("run", "--accept"), ("status",)):
+        assert mlxi(*verb, str(path)) == 0
+        assert "accepted      There is no text for them, and so nothing to embed. (12, such as 0, 1, 2" in mlxi.out
+        assert "not embedded  12\n              0: its text is empty" in mlxi.out
+        assert "              and 2 more\n" in mlxi.out
 
+
+def test_a_disk_that_is_full_is_told(mlxi: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(total=10, used=0, free=10))
+    assert mlxi("plan", str(folder)) == 0
+    assert "blocks    There is not enough room on the disk." in mlxi.out
+
+
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_counts_rows() -> None:
     stream, moments = Terminal(), iter([0.0, 2.0, 4.0])
     meter = Meter(amount, " rows")
     with ProgressDisplay(stream, width=lambda: 120, clock=lambda: next(moments), meter=meter) as display:
         for done in (1024, 3072):
             display.update(RowsDone(done_bytes=done, total_bytes=10_240))
     assert "30 %  3,072 of 10,240  1,024 rows/s  7 s left" in stream.getvalue()
+
+
+def test_rows_that_are_counted_anew_have_no_speed() -> None:
+    meter = Meter(amount, " rows")
+    for done, now in ((4096, 0.0), (1024, 2.0)):
+        meter.feed(RowsDone(done_bytes=done, total_bytes=10_240), now)
+    assert meter.parts() == [" 10 %", "1,024 of 10,240"]
+
+
+def test_a_bar_of_what_was_not_begun_leaves_no_trace() -> None:
+    def fail(display: ProgressDisplay) -> None:
+        display.update(RowsDone(done_bytes=0, total_bytes=100))
+        raise StoreError("It has faults.", store="x")
+
+    stream = Terminal()
+    with pytest.raises(StoreError), ProgressDisplay(stream, width=lambda: 60, meter=Meter(amount, " rows")) as display:
+        fail(display)
+    _, drawn, erased, after = stream.getvalue().split("\r")
+    assert "0 of 100" in drawn and erased == " " * len(drawn) and after == ""
 
 
 def test_ctrl_c_leaves_a_run_to_go_on_with(

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -201,6 +202,20 @@ def test_a_fault_is_listed_with_the_command_that_goes_on(mlxi: Shell, damaged: P
     assert {one["state"] for one in mlxi.json["projects"]} == {"there"}
 
 
+def test_what_is_left_out_of_each_store_is_told(mlxi: Shell, tmp_path: Path) -> None:
+    contents = {"a": "x", "b": ""}
+    entries = {name: {"id": name, "vector": [1.0], "text": text, "metadata": {}} for name, text in contents.items()}
+    (tmp_path / "gaps.json").write_text(json.dumps(entries))
+    InMemory().make(tmp_path / "whole", documents(3))
+    address = str(tmp_path)
+    assert mlxi("run", "--bulk", address) == ExitCode.FAILED
+    for verb in (("run", "--accept"), ("status",)):
+        assert mlxi(*verb, "--bulk", address) == 0
+        assert "gaps.json: not embedded: 1, such as b: its text is empty" in mlxi.err
+        assert "gaps.json: accepted: There is no text for them, and so nothing to embed. (1, such as b)" in mlxi.err
+        assert "whole/notes.json: not" not in mlxi.err and "whole/notes.json: acc" not in mlxi.err
+
+
 def test_a_manifest_says_what_becomes_of_each(mlxi: Shell, projects: Path) -> None:
     manifest = projects / "stores.toml"
     manifest.write_text(
@@ -288,6 +303,24 @@ def test_each_store_has_a_bar_and_all_have_one(damaged: Path, columns: int, in_t
     assert len(table) == 5 and max(map(len, table)) <= columns
     if columns == 80:
         assert "1536 → 16" in "\n".join(table) and "rows/s" in written
+
+
+@pytest.mark.parametrize("columns", [80, 50])
+def test_one_store_has_a_bar_before_its_first_rows_are_embedded(
+    projects: Path, columns: int, in_terminal: Terminal
+) -> None:
+    address = str(projects / "customer-b" / "notes.json")
+    code, screen, written = in_terminal(columns, "run", address)
+    assert code == 0 and "0 %  0 of 30" in written
+    assert "100 %  30 of 30" in screen.lines[0]
+    assert max(map(len, screen.lines)) <= columns
+    assert " ".join(line.strip() for line in screen.lines).count("the least cosine is 1.000000") == 1
+    _, _, written = in_terminal(columns, "run", address)  # it is done
+    assert "\r" not in written.replace("\r\n", "")
+    broken = save_faiss(projects / "gaps", ["a", " "])
+    code, screen, _ = in_terminal(columns, "run", str(broken))
+    assert code == ExitCode.FAILED
+    assert screen.lines[0].startswith("mlxi: ") and "has faults" in screen.lines[0]
 
 
 def test_without_a_terminal_there_are_lines(mlxi: Shell, projects: Path) -> None:

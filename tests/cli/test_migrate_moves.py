@@ -41,7 +41,7 @@ def test_the_whole_way_to_another_store(mlxi: Shell, tmp_path: Path) -> None:
     assert mlxi("run", *move, "--accept", "--json") == 0
     assert (mlxi.json["in_use"], mlxi.json["accepted"][0]["examples"]) == ("new", ["doc-00003"])
     assert mlxi("status", *move) == 0
-    assert "accepted  `when`: values of `date`, left out. (1)" in mlxi.out
+    assert "accepted  `when`: values of `date`, left out. (1, such as doc-00003)" in mlxi.out
     assert mlxi("report", *move, "--json") == 0
     assert mlxi("gc", *move) == ExitCode.WRONG_USAGE
     assert "cannot be taken back" in mlxi.err
@@ -60,6 +60,18 @@ def test_the_kind_is_told_from_the_place_where_it_can_be(mlxi: Shell, tmp_path: 
     assert LangChainInMemory().read(tmp_path) == LangChainFaiss().read(tmp_path)
     assert mlxi("run", address, "--to", str(tmp_path / "elsewhere")) == ExitCode.FAILED
     assert "--to-kind" in mlxi.err
+
+
+def test_a_place_is_the_same_by_every_name(mlxi: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    LangChainFaiss().fill(tmp_path, documents(5))
+    (tmp_path / "below").mkdir()
+    (tmp_path / "link").symlink_to("below")
+    monkeypatch.chdir(tmp_path / "below")
+    assert mlxi("run", "../store", "--to", "../below/notes.json") == 0
+    monkeypatch.chdir(tmp_path)
+    for name in ("below/notes.json", "link/notes.json", str(tmp_path / "below" / "notes.json")):
+        assert mlxi("status", "store", "--to", name, "--json") == 0
+        assert mlxi.json["in_use"] == "new"
 
 
 def test_options_of_a_place_need_one(mlxi: Shell, tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ import typer
 from mlx_integrations.cli.console import ask, is_interactive, print_json, print_table, say
 from mlx_integrations.cli.exit_codes import ExitCode
 from mlx_integrations.cli.migrate.bars import Bars, became
-from mlx_integrations.cli.migrate.printing import amount
+from mlx_integrations.cli.migrate.printing import amount, told
 from mlx_integrations.cli.migrate.remembering import remember_all, tell_forgotten
 from mlx_integrations.cli.parts import Invocation
 from mlx_integrations.cli.text import Column, disk, duration
 
 if TYPE_CHECKING:
+    from mlx_integrations.migration.api import MigrationStatus
     from mlx_integrations.migration.finding.scan import Found
     from mlx_integrations.migration.many.bulk import Executors, Outcome
     from mlx_integrations.migration.many.jobs import Job
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 _SHOWN_LABEL = 40
+_EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +134,7 @@ def run_stores(
     projects = remember_all(outcomes, stores.folder, replaces=remember is True) if remember is not False else []
     if not as_json and outcomes:
         print_table(_RUN, [_ran(outcome) for outcome in outcomes])
+        _tell_left_out(outcomes)
     _end(stores, outcomes, as_json=as_json, projects=projects)
 
 
@@ -142,6 +145,7 @@ def status_stores(stores: Stores, *, as_json: bool) -> None:
     outcomes = status_all(stores.jobs)
     if not as_json and outcomes:
         print_table(_STATUS, [_status(outcome) for outcome in outcomes])
+        _tell_left_out(outcomes)
     _end(stores, outcomes, as_json=as_json)
 
 
@@ -277,9 +281,23 @@ def _status(outcome: "Outcome") -> list[str]:
 def _tell_findings(outcomes: "Sequence[Outcome]") -> None:
     for outcome in outcomes:
         for finding in outcome.result.info.findings if outcome.result is not None else ():
-            examples = f", such as {', '.join(finding.examples)}" if finding.examples else ""
             severity = "blocks" if finding.is_blocking else "note"
-            say(f"{outcome.job.label}: {severity}: {finding.message} ({amount(finding.count)}{examples})")
+            say(f"{outcome.job.label}: {severity}: {told(finding)}")
+
+
+def _tell_left_out(outcomes: "Sequence[Outcome]") -> None:
+    """Say what the new vectors of each store do not have, and what of it was accepted."""
+    for outcome in outcomes:
+        known: MigrationStatus | None = outcome.result
+        if known is None:
+            continue
+        if known.truncated:
+            say(f"{outcome.job.label}: cut: {amount(known.truncated)} texts are longer than the model reads")
+        if known.unembedded:
+            examples = ", ".join(f"{row_id}: {reason}" for row_id, reason in known.examples[:_EXAMPLES])
+            say(f"{outcome.job.label}: not embedded: {amount(known.unembedded)}, such as {examples}")
+        for finding in known.accepted:
+            say(f"{outcome.job.label}: accepted: {told(finding)}")
 
 
 def _do(stores: Stores, outcomes: "Sequence[Outcome]", *, as_json: bool) -> None:

@@ -9,8 +9,12 @@ from mlx_integrations.cli.text import disk, duration, printable
 if TYPE_CHECKING:
     from mlx_integrations.migration.api import MigrationStatus
     from mlx_integrations.migration.planning import Plan
+    from mlx_integrations.migration.records import Finding
 
-__all__ = ["amount", "planned", "print_facts", "print_status"]
+__all__ = ["amount", "planned", "print_facts", "print_status", "told"]
+
+_LEAST_WRAPPED = 20
+"""Columns below which lines are left to the terminal."""
 
 
 def planned(made: "Plan") -> list[tuple[str, str]]:
@@ -22,7 +26,7 @@ def planned(made: "Plan") -> list[tuple[str, str]]:
     old = ", ".join(map(str, info.dimensions)) or "no"
     is_kept = made.index == info.index or info.location.target is not None
     index = f", index {made.index}" + ("" if is_kept else f" instead of {info.index}") if made.index else ""
-    told = [
+    facts = [
         ("store", f"{info.location} ({info.location.kind})"),
         ("rows", amount(info.count)),
         ("vectors", f"{old} dimensions{known}"),
@@ -32,15 +36,22 @@ def planned(made: "Plan") -> list[tuple[str, str]]:
     ]
     if made.place_bytes:
         free = "" if made.place_free_bytes is None else f", of {disk(made.place_free_bytes)} that are free there"
-        told.append(("new store", f"at most {disk(made.place_bytes)}{free}"))
+        facts.append(("new store", f"at most {disk(made.place_bytes)}{free}"))
     if made.seconds is not None:
-        told.append(("time", f"about {duration(made.seconds)}"))
-    told.append(("cost", "nothing: the model runs on this machine"))
-    for finding in info.findings:
-        examples = f", such as {', '.join(finding.examples)}" if finding.examples else ""
-        severity = "blocks" if finding.is_blocking else "note"
-        told.append((severity, f"{finding.message} ({finding.count}{examples})"))
-    return told
+        facts.append(("time", f"about {duration(made.seconds)}"))
+    facts.append(("cost", "nothing: the model runs on this machine"))
+    if made.disk_bytes > made.free_bytes or (
+        made.place_free_bytes is not None and made.place_bytes > made.place_free_bytes
+    ):
+        facts.append(("blocks", "There is not enough room on the disk."))
+    facts += [("blocks" if finding.is_blocking else "note", told(finding)) for finding in info.findings]
+    return facts
+
+
+def told(finding: "Finding") -> str:
+    """What was found, how often, and where."""
+    examples = f", such as {', '.join(finding.examples)}" if finding.examples else ""
+    return f"{finding.message} ({amount(finding.count)}{examples})"
 
 
 def print_status(known: "MigrationStatus", *, as_json: bool) -> None:
@@ -48,28 +59,41 @@ def print_status(known: "MigrationStatus", *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(known))
         return
-    told = [
+    facts = [
         ("phase", known.phase),
         ("in use", f"the {known.in_use} vectors" if known.in_use in ("old", "new") else known.in_use),
         ("model", f"`{known.target.model}`, {known.target.dimensions} dimensions"),
         ("embedded", f"{amount(known.embedded)} of {amount(known.total)} rows"),
     ]
     if known.truncated:
-        told.append(("cut", f"{amount(known.truncated)} texts are longer than the model reads"))
+        facts.append(("cut", f"{amount(known.truncated)} texts are longer than the model reads"))
     if known.unembedded:
-        told.append(("not embedded", amount(known.unembedded)))
-        told += [("", f"{row_id}: {reason}") for row_id, reason in known.examples]
-    for number, finding in enumerate(known.accepted):
-        told.append(("" if number else "accepted", f"{finding.message} ({amount(finding.count)})"))
-    told += [("" if number else "checks", f"{check.name}: {check.detail}") for number, check in enumerate(known.checks)]
-    print_facts(told)
+        facts.append(("not embedded", amount(known.unembedded)))
+        facts += [("", f"{row_id}: {reason}") for row_id, reason in known.examples]
+        if (more := known.unembedded - len(known.examples)) > 0:
+            facts.append(("", f"and {amount(more)} more"))
+    facts += [("" if number else "accepted", told(finding)) for number, finding in enumerate(known.accepted)]
+    facts += [
+        ("" if number else "checks", f"{check.name}: {check.detail}") for number, check in enumerate(known.checks)
+    ]
+    print_facts(facts)
 
 
 def print_facts(facts: list[tuple[str, str]]) -> None:
-    """Print names and what they stand for, in two columns."""
+    """Print names and what they stand for, in two columns; on a terminal broken between words."""
+    console = output()
     width = max(len(name) for name, _ in facts)
+    room = console.width - width - 2 if console.is_terminal else 0
     for name, value in facts:
-        output().print(printable(f"{name:<{width}}  {value}"), markup=False, soft_wrap=True)
+        lines = _broken(printable(value), room) if room >= _LEAST_WRAPPED else [printable(value)]
+        for number, line in enumerate(lines):
+            console.print(f"{'' if number else name:<{width}}  {line}", markup=False, soft_wrap=True)
+
+
+def _broken(text: str, width: int) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def amount(count: float) -> str:

@@ -1,6 +1,7 @@
 """`mlxi migrate plan` and `run`: what would be done, and doing it."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -64,6 +65,8 @@ def plan(
         print_json({**asdict(made), "is_blocked": made.is_blocked})
     else:
         print_facts(planned(made))
+        if made.is_blocked:
+            say("hint: `run` stops at what blocks until it is repaired, or accepted with --accept.")
 
 
 def run(
@@ -115,17 +118,21 @@ def run(
         stores = Stores.of(context, address, name=name, to=to, work_dir=work_dir, offline=offline, **wanted)
         run_stores(stores, accept=accept, restart=restart, publishes=not keep_old, remember=remember, as_json=as_json)
         return
-    from mlx_integrations.migration.api import migrate
+    from mlx_integrations.migration.api import migrate, status
     from mlx_integrations.migration.engine.passes import DEFAULT_BATCH_ROWS
 
     store = open_at(address, name, to=to, to_kind=to_kind, to_name=to_name, as_json=as_text)
     actors = {"actors": ray_workers, "cpus": ray_cpus, "gpus": ray_gpus}
     total = store.describe().count
+    begun = status(store, work=work_dir)
     try:
         with (
             embedding(context, model, dimensions, long_texts, offline, address=ray, **actors) as executor,
             ProgressDisplay(meter=Meter(amount, " rows")) as display,
         ):
+            show = partial(_show, display, total)
+            if begun is None or restart or begun.phase == "embedding":  # the first rows can take a minute
+                show(0 if begun is None or restart else begun.embedded + begun.unembedded)
             done = migrate(
                 store,
                 executor,
@@ -135,7 +142,7 @@ def run(
                 accept=accept,
                 restart=restart,
                 publishes=not keep_old,
-                on_progress=lambda progress: display.update(RowsDone(done_bytes=progress.done, total_bytes=total)),
+                on_progress=lambda progress: show(progress.done),
             )
     except KeyboardInterrupt:
         say("Stopped. The same command goes on from here; the store is as it was.")
@@ -143,3 +150,7 @@ def run(
     if remember and done.phase == "published":
         remember_one(store.location, done.target, work_dir, dimensions)
     print_status(done, as_json=as_json)
+
+
+def _show(display: ProgressDisplay, total: int, done: int) -> None:
+    display.update(RowsDone(done_bytes=done, total_bytes=max(total, done)))

@@ -1,5 +1,6 @@
 """Makes a target of what a person says about it."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -106,7 +107,12 @@ def open_target(address: str | Path, kind: str | None = None, name: str | None =
     if "://" in str(address) and found not in _SCHEMES.values():  # a folder of that name would be made
         message = f"A store of the kind `{found}` is files, and `{shown}` is an address of a server."
         raise StoreError(message, store=shown, hint="Name a place on this disk, or another kind with `--to-kind`.")
-    return _OPENERS[found](str(address), name)
+    return _OPENERS[found](_by_one_name(str(address)), name)
+
+
+def _by_one_name(address: str) -> str:
+    """A place on the disk by the name that it has from everywhere: a move is known by where it goes."""
+    return address if "://" in address else os.path.realpath(Path(address).expanduser())
 
 
 def _kind_at(address: str) -> str | None:
