@@ -1,8 +1,8 @@
 """`mlxi migrate plan` and `run`: what would be done, and doing it."""
 
+from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +32,10 @@ from mlx_integrations.cli.migrate.printing import amount, planned, print_facts, 
 from mlx_integrations.cli.migrate.remembering import remember_one
 from mlx_integrations.cli.options import AsJson, Model, Offline
 from mlx_integrations.cli.progress import Meter, ProgressDisplay
+
+if TYPE_CHECKING:
+    from mlx_integrations.migration.api import MigrationStatus
+    from mlx_integrations.migration.engine.passes import Progress
 
 __all__ = ["plan", "run"]
 
@@ -124,15 +128,12 @@ def run(
     store = open_at(address, name, to=to, to_kind=to_kind, to_name=to_name, as_json=as_text)
     actors = {"actors": ray_workers, "cpus": ray_cpus, "gpus": ray_gpus}
     total = store.describe().count
-    begun = status(store, work=work_dir)
+    begun = None if restart else status(store, work=work_dir)
     try:
         with (
             embedding(context, model, dimensions, long_texts, offline, address=ray, **actors) as executor,
             ProgressDisplay(meter=Meter(amount, " rows")) as display,
         ):
-            show = partial(_show, display, total)
-            if begun is None or restart or begun.phase == "embedding":  # the first rows can take a minute
-                show(0 if begun is None or restart else begun.embedded + begun.unembedded)
             done = migrate(
                 store,
                 executor,
@@ -142,7 +143,7 @@ def run(
                 accept=accept,
                 restart=restart,
                 publishes=not keep_old,
-                on_progress=lambda progress: show(progress.done),
+                on_progress=_shown_on(display, total, begun),
             )
     except KeyboardInterrupt:
         say("Stopped. The same command goes on from here; the store is as it was.")
@@ -152,5 +153,12 @@ def run(
     print_status(done, as_json=as_json)
 
 
-def _show(display: ProgressDisplay, total: int, done: int) -> None:
-    display.update(RowsDone(done_bytes=done, total_bytes=max(total, done)))
+def _shown_on(display: ProgressDisplay, total: int, begun: "MigrationStatus | None") -> "Callable[[Progress], None]":
+    """What shows how far a run is; it begins with what is done already, since the first rows can take a minute."""
+
+    def show(done: int) -> None:
+        display.update(RowsDone(done_bytes=done, total_bytes=max(total, done)))
+
+    if begun is None or begun.phase == "embedding":
+        show(0 if begun is None else begun.embedded + begun.unembedded)
+    return lambda progress: show(progress.done)
