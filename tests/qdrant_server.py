@@ -5,7 +5,7 @@
 No package brings the real server. What is here is what the client and this project ask: collections with all their
 settings, aliases, payload indexes, points by id and in their order, counts, searches, a key, and faults on demand. Some
 rules of the real one that the local mode does not have are added: vectors that are normalised already stay as they are,
-what is sent has to be below 32 MiB, and the limits of strict mode for points of one request.
+what is sent has to be below 32 MiB, the limits of strict mode for points of one request, and how numbers are read.
 """
 
 import contextlib
@@ -128,7 +128,9 @@ class Backend:
     # Points
 
     def upsert(self, name: str, body: bytes) -> Any:
-        points = [models.PointStruct.model_validate(each) for each in json.loads(body)["points"]]
+        points = [
+            models.PointStruct.model_validate(each) for each in json.loads(body, parse_float=read_number)["points"]
+        ]
         real = self.real(name)
         self._check_limit(real, "upsert_max_batchsize", len(points), 400)
         self._check_limit(real, "write_rate_limit", len(points), 429)
@@ -214,7 +216,7 @@ class Backend:
         return _DONE
 
     def set_payload(self, name: str, body: bytes) -> Any:
-        asked = models.SetPayload.model_validate_json(body)
+        asked = models.SetPayload.model_validate(json.loads(body, parse_float=read_number))
         self.client.set_payload(self.real(name), asked.payload, points=asked.points or [])
         return _DONE
 
@@ -231,6 +233,15 @@ def _vectors_asked_for(asked: Any) -> tuple[list[str], list[str]] | None:
 def _order(point_id: Any) -> tuple[str, int]:
     """Numbers first, then UUIDs."""
     return (point_id, 0) if isinstance(point_id, str) else ("", point_id)
+
+
+def read_number(text: str) -> float:
+    """A number with a point or an exponent, as `serde_json` reads it: its digits, scaled by a power of ten."""
+    mantissa, _, exponent = text.lower().partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    power = int(exponent or 0) - len(fraction)
+    number = float(int(whole + fraction))
+    return number * float(f"1e{power}") if power >= 0 else number / float(f"1e{-power}")
 
 
 def _own(point_id: Any) -> int | str:

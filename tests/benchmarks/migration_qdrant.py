@@ -27,7 +27,8 @@ from mlx_integrations.migration.records import content_digest
 from mlx_integrations.migration.stores.qdrant.collection import QdrantServerStore
 from mlx_integrations.migration.stores.qdrant.folder import write_json, write_points
 from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
-from mlx_integrations.migration.stores.qdrant.server import Point, QdrantServer
+from mlx_integrations.migration.stores.qdrant.point import Point
+from mlx_integrations.migration.stores.qdrant.server import QdrantServer
 from tests.benchmarks.common import machine
 from tests.benchmarks.migration import DIMENSIONS, MIB, _Generated
 

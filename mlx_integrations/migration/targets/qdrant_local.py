@@ -12,7 +12,7 @@ from mlx_integrations.migration.stores.qdrant.folder import META, QdrantFolder, 
 from mlx_integrations.migration.stores.qdrant.local import KIND, QdrantLocalStore
 from mlx_integrations.migration.targets.place import FolderPlace
 from mlx_integrations.migration.targets.placed import PlacedTarget
-from mlx_integrations.migration.targets.qdrant_layout import DISTANCES, LAYOUT, held_by_qdrant, point_id
+from mlx_integrations.migration.targets.qdrant_layout import DISTANCES, LAYOUT, check_name, held_by_qdrant, point_id
 
 __all__ = ["QdrantLocalTarget"]
 
@@ -31,6 +31,7 @@ class QdrantLocalTarget(PlacedTarget):
 
     def __init__(self, folder: str | Path, name: str) -> None:
         path = Path(folder).expanduser().absolute()
+        check_name(name, str(path))
         self._name = name
         location = StoreLocation(kind=KIND, address=str(path), name=name)
         super().__init__(location, FolderPlace(location, path))

@@ -55,7 +55,8 @@ from mlx_integrations.migration.stores.qdrant.layout import (
     own_id,
     split_name,
 )
-from mlx_integrations.migration.stores.qdrant.server import Point, QdrantServer
+from mlx_integrations.migration.stores.qdrant.point import Point
+from mlx_integrations.migration.stores.qdrant.server import QdrantServer
 
 __all__ = ["KIND", "QdrantServerStore", "address_and_key"]
 
@@ -319,4 +320,5 @@ def _without_key(url: str) -> tuple[str, str | None]:
 
 
 def _point(layout: Layout, row: Row, vector: list[float]) -> Point:
-    return Point(id=own_id(row.id), payload=layout.payload(row), vectors={**others_of(row), layout.vector: vector})
+    payload = layout.payload(row) if row.carried is None else row.carried
+    return Point(id=own_id(row.id), payload=payload, vectors={**others_of(row), layout.vector: vector})

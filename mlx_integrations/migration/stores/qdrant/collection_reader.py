@@ -5,6 +5,7 @@ but the vectors that are made anew, and asking for it takes as long as reading t
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,8 @@ from mlx_integrations.migration.stores.qdrant.layout import (
     record_of,
     without_vector,
 )
+from mlx_integrations.migration.stores.qdrant.numbers import settled
+from mlx_integrations.migration.stores.qdrant.point import Point
 from mlx_integrations.migration.stores.qdrant.server import QdrantServer
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
@@ -76,18 +79,23 @@ class CollectionReader:
         )
 
     def rows(self, after: str | None = None) -> Iterator[Row]:
-        """Every point that has the vector, in the order of ids."""
+        """Every point that has the vector, in the order of ids; what is to be written of it is carried by the row."""
         name = self._shown_as()
         layout = self._layout(name)
-        first = None if after is None else own_id(after)
-        for point in self._server.points(name, first, vectors=self._others(name), having=layout.vector):
-            others = {each: vector for each, vector in point.vectors.items() if each != layout.vector}
-            yield layout.row(str(point.id), point.id, point.payload, others)
+        for point in self._points(name, layout, after):
+            payload = settled(point.payload)
+            row = layout.row(str(point.id), point.id, payload, point.vectors)
+            yield row if payload == point.payload else replace(row, carried=point.payload)
 
     def documents(self, after: str | None = None) -> Iterator[Document]:
         """The same points in the words of the framework that fills the collection."""
-        layout = self._layout(self._shown_as())
-        return map(layout.document, self.rows(after))
+        name = self._shown_as()
+        layout = self._layout(name)
+        rows = (
+            layout.row(str(point.id), point.id, point.payload, point.vectors)
+            for point in self._points(name, layout, after)
+        )
+        return map(layout.document, rows)
 
     def vectors(self, keys: Sequence[str]) -> "NDArray[np.float32]":
         """The stored vectors of some points."""
@@ -116,6 +124,14 @@ class CollectionReader:
     def _shown_as(self) -> str:
         """The name of what is read."""
         return self._name
+
+    def _points(self, name: str, layout: Layout, after: str | None) -> Iterator[Point]:
+        """Points that have the vector, without it."""
+        first = None if after is None else own_id(after)
+        for point in self._server.points(name, first, vectors=self._others(name), having=layout.vector):
+            yield replace(
+                point, vectors={each: vector for each, vector in point.vectors.items() if each != layout.vector}
+            )
 
     def _state_of(self, name: str) -> str:
         """A digest; beside it, as points can lose that vector and get it, how many have one that is made anew."""

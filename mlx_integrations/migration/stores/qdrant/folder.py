@@ -15,7 +15,6 @@ import io
 import json
 import os
 import pickle
-import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -37,6 +36,7 @@ Meta = dict[str, Any]
 _LOCK: Final = ".lock"
 _COLLECTIONS: Final = "collection"
 _STORAGE: Final = "storage.sqlite"
+_OLD_STORAGE: Final = "storage.dbm"  # of clients before 1.1.7, with endings that depend on the system
 _KEY_PROTOCOL: Final = 4  # of the pickled ids that are the keys of the database
 _READ_ROWS: Final = 256
 _CHANGE_COUNTER: Final = slice(24, 28)  # https://www.sqlite.org/fileformat.html#file_change_counter
@@ -102,8 +102,13 @@ class QdrantFolder:
         return Points(self, self.collection(name) / _STORAGE)
 
     def delete(self, name: str) -> None:
-        """Delete the files of a collection."""
-        shutil.rmtree(self.collection(name), ignore_errors=True)
+        """Delete the files of a collection, not those of others: `a/b` of earlier clients is in the folder of `a`."""
+        place = self.collection(name)
+        with contextlib.suppress(OSError):
+            for file in place.iterdir():
+                if not file.is_dir():
+                    file.unlink()
+            place.rmdir()
 
     @contextmanager
     def shared(self) -> Iterator[None]:
@@ -329,7 +334,9 @@ class Points:
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         if not self.path.is_file():
-            raise StoreError(f"`{self.path}` is missing.", store=str(self._folder.path))
+            is_old = any(self.path.parent.glob(f"{_OLD_STORAGE}*"))
+            hint = "Open the folder once with `qdrant-client` 1.1.7, which rewrites it." if is_old else None
+            raise StoreError(f"`{self.path}` is missing.", store=str(self._folder.path), hint=hint)
         with self._folder.shared():
             if self.path.with_name(f"{_STORAGE}-journal").exists():
                 self._recover()

@@ -29,7 +29,7 @@ from mlx_integrations.migration.files import flush_folder
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation
-from mlx_integrations.migration.stores.qdrant.folder import Meta, Point, QdrantFolder, write_json, write_points
+from mlx_integrations.migration.stores.qdrant.folder import META, Meta, Point, QdrantFolder, write_json, write_points
 from mlx_integrations.migration.stores.qdrant.layout import (
     DETECTED_POINTS,
     METRICS,
@@ -314,6 +314,9 @@ class QdrantLocalStore(_Reader):
             raise StoreError(
                 f"`{self._folder.path}` has no collection `{self._name}` any more.", store=str(self._folder.path)
             )
+        if not all(_is_whole(params) for params in _params(settings).values()):
+            message = f"`{self._folder.path / META}` is damaged: it does not say of which size the vectors are."
+            raise StoreError(message, store=str(self._folder.path), hint="Put it back from a copy.")
         return collection, settings
 
     def _names(self, run: Run) -> Names:
@@ -369,7 +372,13 @@ def _replace(meta: Meta, name: str, new: str | None, entry: Mapping[str, Any]) -
 def _params(settings: Settings) -> dict[str, Settings]:
     """The settings of each dense vector."""
     vectors = settings.get("vectors") or {}
-    return {UNNAMED: vectors} if isinstance(vectors.get("size"), int) else dict(vectors)
+    is_named = isinstance(vectors, dict) and not isinstance(vectors.get("size"), int)
+    return dict(vectors) if is_named else {UNNAMED: vectors}
+
+
+def _is_whole(params: Any) -> bool:
+    """Whether these are settings of vectors, as clients write them."""
+    return isinstance(params, dict) and isinstance(params.get("size"), int) and isinstance(params.get("distance"), str)
 
 
 def _vector_of(settings: Settings, wanted: str | None, store: str) -> str:

@@ -8,13 +8,13 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from mlx_integrations.errors import MissingExtraError, StoreBusyError, StoreError
 from mlx_integrations.migration.stores.qdrant.layout import UNNAMED
+from mlx_integrations.migration.stores.qdrant.point import Point, vectors_of
 
-__all__ = ["Point", "QdrantServer"]
+__all__ = ["QdrantServer"]
 
 TIMEOUT_SECONDS = 60
 """How long a server may take for one answer."""
@@ -27,30 +27,10 @@ _INDEXING_SECONDS: Final = 3600.0  # how long a server may take to index what it
 _READ_POINTS: Final = 500
 _WRITTEN_POINTS: Final = 256
 _WRITTEN_BYTES: Final = 8 * 1024 * 1024  # servers take 32 MiB: https://qdrant.tech/documentation/guides/configuration/
-_NUMBER_BYTES: Final = 12  # a coordinate in JSON
 _FORBIDDEN: Final = (401, 403)
 _SERVER_FAILURE: Final = 500
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """A point.
-
-    Attributes:
-        id: A number, or a UUID as text.
-        payload: Everything but vectors.
-        vectors: By name, as plain values: lists of numbers, or indices and values of a sparse one.
-    """
-
-    id: int | str
-    payload: Mapping[str, Any]
-    vectors: Mapping[str, Any]
-
-    def canonical(self) -> bytes:
-        """The same bytes for the same content."""
-        return json.dumps([self.id, self.payload, self.vectors], sort_keys=True, separators=(",", ":")).encode()
 
 
 class QdrantServer:
@@ -248,7 +228,7 @@ class QdrantServer:
             found, offset = self._page(name, chosen, offset, vectors, page)
             for each in found:
                 if each.id != after:
-                    yield Point(id=each.id, payload=each.payload or {}, vectors=_vectors_of(each))
+                    yield Point(id=each.id, payload=each.payload or {}, vectors=vectors_of(each))
             if offset is None:
                 return
 
@@ -265,7 +245,7 @@ class QdrantServer:
         found: dict[str, Point] = {}
         for first in range(0, len(ids), _READ_POINTS):
             part = self._find(name, ids[first : first + _READ_POINTS], vectors)
-            found |= {str(each.id): Point(id=each.id, payload={}, vectors=_vectors_of(each)) for each in part}
+            found |= {str(each.id): Point(id=each.id, payload={}, vectors=vectors_of(each)) for each in part}
         return found
 
     def _find(self, name: str, ids: Sequence[int | str], vectors: bool | Sequence[str]) -> Any:
@@ -293,12 +273,11 @@ class QdrantServer:
             made = self._models.PointStruct.model_construct(
                 id=point.id, vector=self._vector(point.vectors), payload=dict(point.payload)
             )
-            weight = sum(map(_weight, point.vectors.values())) + 2 * len(str(point.payload))
-            if waiting and (size + weight > _WRITTEN_BYTES or len(waiting) >= most):
+            if waiting and (size + point.weight_bytes > _WRITTEN_BYTES or len(waiting) >= most):
                 self._write(name, waiting)
                 waiting, size = [], 0
             waiting.append(made)
-            size += weight
+            size += point.weight_bytes
         if waiting:
             self._write(name, waiting)
 
@@ -384,21 +363,3 @@ def _as(model: Any, known: Any) -> Any:
         return None
     values = known.model_dump(exclude_none=True)
     return model(**{name: value for name, value in values.items() if name in model.model_fields})
-
-
-def _vectors_of(record: Any) -> dict[str, Any]:
-    vector = record.vector
-    if vector is None:
-        return {}
-    named = vector if isinstance(vector, Mapping) else {UNNAMED: vector}
-    return {name: _plain(each) for name, each in named.items()}
-
-
-def _plain(vector: Any) -> Any:
-    return vector if isinstance(vector, list) else {"indices": list(vector.indices), "values": list(vector.values)}
-
-
-def _weight(vector: Any) -> int:
-    if isinstance(vector, Mapping):
-        return 2 * _NUMBER_BYTES * len(vector["indices"])
-    return _NUMBER_BYTES * len(vector) * (len(vector[0]) if vector and isinstance(vector[0], list) else 1)
