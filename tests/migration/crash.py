@@ -22,6 +22,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -125,7 +126,8 @@ class Scene:
 
 def _is_operation(frame: FrameType, event: str, argument: Any) -> bool:
     if event in ("c_call", "c_return"):
-        return getattr(argument, "__name__", "") in OPERATIONS
+        # Strings and dates have a `replace`, too.
+        return getattr(argument, "__name__", "") in OPERATIONS and not isinstance(argument.__self__, str | bytes | date)
     return frame.f_code.co_name in OPERATIONS and frame.f_globals.get("__name__", "") in CLIENTS
 
 
@@ -142,17 +144,25 @@ class Writes:
         return int(told[told.index(b"syscw:") + 1])
 
 
-def different_points(action: Callable[[], None]) -> tuple[int, list[int]]:
-    """Call something; how many operations it is, and those at which something was written since the one before."""
+def different_points(action: Callable[[], None], committed: Callable[[], Any] | None) -> tuple[int, list[int]]:
+    """Call something; how many operations it is, and those at which something was written since the one before.
+
+    Args:
+        action: Is called once.
+        committed: Tells by another value each time that a server has taken something from a client; without it, every
+            call of a client is taken for such a time.
+    """
     writes, found, seen = Writes(), list[int](), 0
-    before: int | None = None
+    before: Any = None
 
     def watch(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal before, seen
         if _is_operation(frame, event, argument):
             seen += 1
-            now = writes.count()
-            if now is None or now != before or getattr(argument, "__name__", "") not in QUIET:
+            now = (writes.count(), committed and committed())
+            is_of_client = not event.startswith("c_")
+            is_quiet = committed is not None if is_of_client else getattr(argument, "__name__", "") in QUIET
+            if now[0] is None or now != before or not is_quiet:
                 found.append(seen)
             before = now
 
@@ -238,9 +248,9 @@ class Course:
     seconds: float
 
     @staticmethod
-    def of(action: Callable[[], None]) -> "Course":
+    def of(action: Callable[[], None], committed: Callable[[], Any] | None = None) -> "Course":
         began = time.monotonic()
-        count, points = different_points(action)
+        count, points = different_points(action, committed)
         return Course(operations=count, points=points, seconds=time.monotonic() - began)
 
     def deaths(self, points: int, moments: int, seed: int) -> list[tuple[int | None, float | None]]:
@@ -270,7 +280,8 @@ def reference(contract: StoreContract, folder: Path, verb: str) -> tuple[Any, An
     measured = Scene(contract, folder / "measured", verb)
     measured.folder.parent.mkdir()
     measured.prepare()
-    course = Course.of(measured.act)
+    committed = getattr(contract, "committed", None)  # a server's
+    course = Course.of(measured.act, committed() if callable(committed) else None)
     measured.check_result(old, new)
     return old, new, asdict(course)
 

@@ -1,7 +1,8 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 
 from mlx_integrations.migration.api import gc, migrate, rollback, status
@@ -10,7 +11,7 @@ from mlx_integrations.migration.protocol import Run, Store
 from mlx_integrations.migration.stores.pgvector.store import PgvectorStore
 from tests.migration.pgvector_tables import asked, fill_collection, fill_table, leftovers, shown, uuid_of
 from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, executor, vectors
-from tests.postgres import database_of, make_database, url_of
+from tests.postgres import database_of, make_database, server_url, url_of
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +43,11 @@ class PgvectorContract(StoreContract):
     @pytest.fixture
     def url(self, folder: Path) -> str:
         return url_of(database_of(folder))
+
+    def committed(self) -> Callable[[], str]:
+        """What tells by another value that a transaction has ended which wrote something."""
+        connection = psycopg.connect(server_url(), autocommit=True)
+        return lambda: str(connection.execute("SELECT pg_current_snapshot()").fetchone())
 
     # What may not change are rows of a database, not files.
 
