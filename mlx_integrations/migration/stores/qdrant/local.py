@@ -245,6 +245,13 @@ class QdrantLocalStore(_Reader):
         self._note(run)
         return _Fixed(self, *self._target())
 
+    def kept_state(self, run: Run) -> str | None:
+        """What `state` would say of the old collection; `None` if nobody can open it, or other aliases keep it."""
+        kept = self._note(run).get("before", {}).get("alias")
+        if kept is None or kept in self._folder.meta()["aliases"].values():
+            return None
+        return self._folder.points(kept).state()
+
     def published(self, run: Run) -> Published:
         """Which vectors are in use, by what the folder lists."""
         return "new" if self._folder.meta()["aliases"].get(self._name) == self._names(run).new else "old"

@@ -5,6 +5,7 @@ Every request here can be made twice with the same result, so one that gets no a
 
 import hashlib
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,10 +26,13 @@ _LIMITED_TIMES: Final = 30  # that it may ask for one
 _CONFLICT: Final = 409
 _INDEXING_SECONDS: Final = 3600.0  # how long a server may take to index what it was given
 _READ_POINTS: Final = 500
+_FIRST_POINTS: Final = 50  # of a page, before it is known how large they are
+_READ_BYTES: Final = 8 * 1024 * 1024
 _WRITTEN_POINTS: Final = 256
 _WRITTEN_BYTES: Final = 8 * 1024 * 1024  # servers take 32 MiB: https://qdrant.tech/documentation/guides/configuration/
 _FORBIDDEN: Final = (401, 403)
 _SERVER_FAILURE: Final = 500
+_IS_PLAIN: Final = re.compile(r"[\w-]+").fullmatch  # https://qdrant.tech/documentation/concepts/filtering/#nested-key
 
 T = TypeVar("T")
 
@@ -60,7 +64,8 @@ class QdrantServer:
         except ValueError as error:
             message = f"`{url}` is no address of a server: {error}."
             raise StoreError(message, store=url, hint="Write it as `http://HOST:6333`.") from error
-        self._client.http.client.add_middleware(_released)
+        self._received_bytes = 0  # with the last answer
+        self._client.http.client.add_middleware(self._released)
 
     def close(self) -> None:
         """Close the connection."""
@@ -180,7 +185,7 @@ class QdrantServer:
 
     def without_text(self, name: str, key: str, most: int) -> tuple[int, list[str]]:
         """How many points have nothing under a key of their payload, and the ids of some."""
-        models = self._models
+        models, key = self._models, key if _IS_PLAIN(key) else f'"{key}"'  # `a.b` would be `b` in `a`
         empty = [
             models.IsEmptyCondition(is_empty=models.PayloadField(key=key)),
             models.IsNullCondition(is_null=models.PayloadField(key=key)),
@@ -215,7 +220,7 @@ class QdrantServer:
             vectors: Whether, or which, vectors are read with them.
             having: Only points that have a vector of this name.
             lacking: Only points that have none of this name.
-            page: Points of one request.
+            page: Points of one request, at most.
         """
         conditions: dict[str, Any] = {}
         if having is not None:
@@ -223,9 +228,11 @@ class QdrantServer:
         if lacking is not None:
             conditions["must_not"] = [self._has(lacking)]
         chosen = self._filter(**conditions) if conditions else None
-        page, offset = min(page, self._limit(name, "max_query_limit")), after
+        most, offset = min(page, self._limit(name, "max_query_limit")), after
+        page = min(most, _FIRST_POINTS)
         while True:
             found, offset = self._page(name, chosen, offset, vectors, page)
+            page = max(1, min(most, page * _READ_BYTES // max(1, self._received_bytes)))
             for each in found:
                 if each.id != after:
                     yield Point(id=each.id, payload=each.payload or {}, vectors=vectors_of(each))
@@ -332,6 +339,17 @@ class QdrantServer:
                 ) from failure
             self._sleep(pause)
 
+    def _released(self, request: Any, send: Callable[[Any], Any]) -> Any:
+        """An answer that is freed with its last reader.
+
+        httpx lets an answer and the stream that it came from hold each other, so that pages of vectors wait for the
+        garbage collector, which sees few objects in them and comes late.
+        """
+        response = send(request)
+        self._received_bytes = len(response.content)
+        response.stream = None  # it was read to its end
+        return response
+
     def _unknown(self) -> StoreError:
         return StoreError(f"What answers at `{self.url}` is no Qdrant.", store=self.url)
 
@@ -344,17 +362,6 @@ class QdrantServer:
         except (ValueError, KeyError, TypeError):
             reason = f"HTTP {status}"
         return StoreError(f"`{self.url}` refuses: {reason}", store=self.url)
-
-
-def _released(request: Any, send: Callable[[Any], Any]) -> Any:
-    """An answer that is freed with its last reader.
-
-    httpx lets an answer and the stream that it came from hold each other, so that pages of vectors wait for the garbage
-    collector, which sees few objects in them and comes late.
-    """
-    response = send(request)
-    response.stream = None  # it was read to its end
-    return response
 
 
 def _as(model: Any, known: Any) -> Any:

@@ -1,0 +1,128 @@
+"""Folders of Qdrant's local mode that are not quite as they should be, or that somebody else writes to."""
+
+import base64
+import json
+import pickle
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qdrant_client import QdrantClient, models
+
+from mlx_integrations.errors import StoreChangedError, StoreError
+from mlx_integrations.migration.api import gc, migrate, rollback
+from mlx_integrations.migration.contract import documents
+from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
+from tests.migration.qdrant_stores import alias, filled
+from tests.migration.stores import OLD_DIMENSIONS, executor
+from tests.migration.test_qdrant_local import shown, storage
+
+
+def add(folder: Path, name: str, number: int) -> None:
+    """A program adds a document."""
+    client = QdrantClient(path=str(folder))
+    vector = [1.0] * OLD_DIMENSIONS
+    client.upsert(name, [models.PointStruct(id=number, vector=vector, payload={"page_content": f"late {number}"})])
+    client.close()
+
+
+def test_uuids_of_digits_alone_stay_uuids(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "db", documents(3))
+    written = ["0" * 30 + "12", "12345678" * 4]  # as earlier clients kept them, which write them as they are given
+    with closing(sqlite3.connect(storage(folder))) as database:
+        for own_id in written:
+            point = models.PointStruct(id=own_id, vector=[1.0] * OLD_DIMENSIONS, payload={"page_content": own_id})
+            key = base64.b64encode(pickle.dumps(own_id, protocol=4)).decode()
+            database.execute("INSERT INTO points VALUES (?, ?)", (key, pickle.dumps(point)))
+        database.commit()
+    before = {str(each[0]): each[1] for each in shown(Path(shutil.copytree(folder, tmp_path / "copy")), "notes")}
+    assert len(before) == 5
+    store = QdrantLocalStore(folder)
+    assert store.vectors([row.key for row in store.rows()]).shape == (5, OLD_DIMENSIONS)
+    migrate(store, executor())
+    assert {str(each[0]): each[1] for each in shown(folder, "notes")} == before
+
+
+def test_what_is_written_to_an_old_collection_by_its_own_name_is_not_deleted(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "db", documents(5), "notes-2025")
+    alias(folder, "notes", "notes-2025")
+    store = QdrantLocalStore(folder, "notes")
+    migrate(store, executor())
+    shown(folder, "notes")  # to be opened changes nothing
+    add(folder, "notes-2025", 500)
+    with pytest.raises(StoreChangedError, match="written to the old vectors"):
+        gc(store)
+    assert 500 in {each[0] for each in shown(folder, "notes-2025")}
+    rollback(store)
+    assert migrate(store, executor()).embedded == 6
+    assert gc(store)
+    assert 500 in {each[0] for each in shown(folder, "notes")}
+
+
+def test_an_old_collection_that_is_used_by_another_alias_can_be_written_to(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "db", documents(5), "notes-2025")
+    for name in ("notes", "other"):
+        alias(folder, name, "notes-2025")
+    store = QdrantLocalStore(folder, "notes")
+    migrate(store, executor())
+    add(folder, "other", 500)
+    assert gc(store)
+    assert 500 in {each[0] for each in shown(folder, "other")}
+
+
+def test_a_collection_in_the_folder_of_another_is_not_deleted_with_it(tmp_path: Path) -> None:
+    folder = filled(filled(tmp_path / "db", documents(5), "a"), documents(3), "b")
+    meta = json.loads((folder / "meta.json").read_text())
+    meta["collections"]["a/b"] = meta["collections"].pop("b")  # which earlier clients let one make
+    (folder / "meta.json").write_text(json.dumps(meta))
+    (folder / "collection" / "b").rename(folder / "collection" / "a" / "b")
+    before = shown(folder, "a/b")
+    store = QdrantLocalStore(folder, "a")
+    migrate(store, executor())
+    gc(store)
+    assert shown(folder, "a/b") == before
+    assert not storage(folder, "a").exists()
+    inner = QdrantLocalStore(folder, "a/b")
+    assert migrate(inner, executor()).in_use == "new"
+    gc(inner)
+    assert [each[:2] for each in shown(folder, "a/b")] == [each[:2] for each in before]
+
+
+@pytest.mark.parametrize("name", ["Größe 日本 #%&", " ", "n" * 240, "本" * 84, "notes.mlxi-x"])
+def test_names_of_any_kind_are_kept(tmp_path: Path, name: str) -> None:
+    folder = filled(tmp_path / "db", documents(3), name)
+    store = QdrantLocalStore(folder, name)
+    assert migrate(store, executor()).in_use == "new"
+    assert len(shown(folder, name)) == 3
+    rollback(store)
+    assert len(shown(folder, name)[0][2]) == OLD_DIMENSIONS
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"vectors": {"size": 4}},
+        {"vectors": [1]},
+        {"vectors": {"a": None}},
+        {"vectors": {"size": "4", "distance": "Dot"}},
+    ],
+)
+def test_settings_that_are_damaged_are_told(tmp_path: Path, settings: Any) -> None:
+    folder = filled(tmp_path / "db", documents(3))
+    (folder / "meta.json").write_text(json.dumps({"collections": {"notes": settings}, "aliases": {}}))
+    with pytest.raises(StoreError, match="damaged") as told:
+        QdrantLocalStore(folder).describe()
+    assert told.value.hint
+
+
+def test_a_folder_of_a_client_before_sqlite_is_told(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "db", documents(3))
+    storage(folder).rename(storage(folder).with_suffix(".dbm"))
+    with pytest.raises(StoreError, match="is missing") as told:
+        QdrantLocalStore(folder).describe()
+    assert "1.1.7" in str(told.value.hint)
+    with pytest.raises(ValueError, match="legacy dbm"):
+        QdrantClient(path=str(folder))
