@@ -94,6 +94,25 @@ def test_models_and_options_are_passed_on(mlxi: Shell, folder: Path) -> None:
     assert set(mlxi.models) == {"other-model"}
 
 
+def test_an_index_that_there_is_not_is_refused_before_anything_is_embedded(mlxi: Shell, folder: Path) -> None:
+    assert mlxi("run", str(folder), "--index", "Nothing") == ExitCode.FAILED
+    assert "no index of the kind `Nothing`" in mlxi.err
+    assert mlxi("status", str(folder), "--json") == 0
+    assert mlxi.json is None
+    assert mlxi("run", "--bulk", str(folder), "--index", "Nothing") == ExitCode.FAILED
+    assert mlxi("run", str(folder), "--index", "HNSW8") == 0  # with no word about how it was begun
+
+
+def test_a_check_that_fails_is_marked(mlxi: Shell, folder: Path) -> None:
+    assert mlxi("run", str(folder)) == 0
+    assert "does not hold" not in mlxi.out
+    save_faiss(folder, texts(31), dimensions=16)
+    assert mlxi("verify", str(folder)) == ExitCode.FAILED
+    assert mlxi("status", str(folder)) == 0
+    assert "count: does not hold: 31 of 30 rows" in mlxi.out
+    assert "dimensions: 16\n" in mlxi.out
+
+
 def test_another_model_is_refused_until_it_is_told_to_start_afresh(mlxi: Shell, folder: Path) -> None:
     address = str(folder)
     mlxi("run", address, "--no-publish")

@@ -278,6 +278,10 @@ def test_only_those_of_a_name_can_be_meant(mlxi: Shell, projects: Path) -> None:
     shutil.copy(usual, usual.with_name("notes__vector_store.json"))
     assert mlxi("status", "--bulk", str(projects), "--name", "notes", "--json") == 0
     assert [one["name"] for one in mlxi.json["stores"]] == ["notes"]
+    assert mlxi("run", "--bulk", str(projects), "--name", "nots") == ExitCode.FAILED
+    assert "called `nots`" in mlxi.err and "There are `notes`." in mlxi.err
+    assert mlxi("run", "--bulk", str(projects / "customer-a"), "--name", "notes") == ExitCode.FAILED
+    assert "leave out `--name`" in mlxi.err
 
 
 def test_what_makes_no_sense_for_many_is_refused(mlxi: Shell, projects: Path) -> None:

@@ -83,7 +83,7 @@ class Stores:
         usual = {"model": known.default, "dimensions": None if named else known.dimensions}
         wanted = Wanted(**{**usual, **given})
         jobs, unseen = jobs_of(source, wanted, given)
-        jobs = [job for job in jobs if name in (None, job.name)]
+        jobs = _called(name, jobs, source)
         for folder in unseen:
             say(f"mlxi: {folder.location.address}: {folder.fault}", style="yellow")
         if not jobs:
@@ -95,6 +95,26 @@ class Stores:
     def folder(self) -> Path:
         """The folder that all of it is about."""
         return self.source if self.source.is_dir() else self.source.absolute().parent
+
+
+def _called(name: str | None, jobs: "list[Job]", source: str) -> "list[Job]":
+    """Those of a name.
+
+    Raises:
+        StoreError: There are some, and none of that name.
+    """
+    from mlx_integrations.errors import StoreError
+
+    found = [job for job in jobs if name in (None, job.name)]
+    if jobs and not found:
+        names = sorted({job.name for job in jobs if job.name is not None})
+        hint = (
+            f"There are {', '.join(f'`{each}`' for each in names)}."
+            if names
+            else "None of them has a name: leave out `--name`."
+        )
+        raise StoreError(f"No store in `{source}` is called `{name}`.", store=source, hint=hint)
+    return found
 
 
 def plan_stores(stores: Stores, *, as_json: bool) -> None:

@@ -73,9 +73,9 @@ def print_status(known: "MigrationStatus", *, as_json: bool) -> None:
         if (more := known.unembedded - len(known.examples)) > 0:
             facts.append(("", f"and {amount(more)} more"))
     facts += [("" if number else "accepted", told(finding)) for number, finding in enumerate(known.accepted)]
-    facts += [
-        ("" if number else "checks", f"{check.name}: {check.detail}") for number, check in enumerate(known.checks)
-    ]
+    for number, check in enumerate(known.checks):
+        failed = "" if check.is_passed else "does not hold: "
+        facts.append(("" if number else "checks", f"{check.name}: {failed}{check.detail}"))
     print_facts(facts)
 
 

@@ -27,7 +27,7 @@ from mlx_integrations.cli.migrate.options import (
     ToName,
     WorkDir,
 )
-from mlx_integrations.cli.migrate.parts import executor_for, open_at
+from mlx_integrations.cli.migrate.parts import check_index, executor_for, open_at
 from mlx_integrations.cli.migrate.printing import amount, planned, print_facts, print_status
 from mlx_integrations.cli.migrate.remembering import remember_one
 from mlx_integrations.cli.options import AsJson, Model, Offline
@@ -134,6 +134,7 @@ def run(
             embedding(context, model, dimensions, long_texts, offline, address=ray, **actors) as executor,
             ProgressDisplay(meter=Meter(amount, " rows")) as display,
         ):
+            check_index(store, executor, index or "")
             done = migrate(
                 store,
                 executor,
