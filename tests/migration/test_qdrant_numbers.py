@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from mlx_integrations.migration.api import gc, migrate, rollback
 from mlx_integrations.migration.moving import Move
 from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
+from mlx_integrations.migration.stores.json_numbers import as_read, settled
 from mlx_integrations.migration.stores.qdrant.collection import QdrantServerStore
-from mlx_integrations.migration.stores.qdrant.numbers import as_read, settled
 from mlx_integrations.migration.targets.langchain_faiss import FaissTarget
 from mlx_integrations.migration.targets.qdrant import QdrantServerTarget
 from tests.migration.qdrant_stores import URL_VARIABLE, client

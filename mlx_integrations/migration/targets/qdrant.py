@@ -18,10 +18,10 @@ from mlx_integrations.adapters.store_records.qdrant import with_record
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.protocol import Embedded, Published, Reader, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Loss, Metric, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.stores.json_numbers import settled
 from mlx_integrations.migration.stores.qdrant.collection import KIND, address_and_key
 from mlx_integrations.migration.stores.qdrant.collection_reader import MadeCollection
 from mlx_integrations.migration.stores.qdrant.layout import UNNAMED, Names
-from mlx_integrations.migration.stores.qdrant.numbers import settled
 from mlx_integrations.migration.stores.qdrant.point import Point
 from mlx_integrations.migration.stores.qdrant.server import QdrantServer
 from mlx_integrations.migration.targets.place import not_built, taken

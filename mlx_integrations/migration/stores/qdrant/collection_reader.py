@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.stores.json_numbers import settled
 from mlx_integrations.migration.stores.qdrant.layout import (
     CONTENT,
     DETECTED_POINTS,
@@ -26,7 +27,6 @@ from mlx_integrations.migration.stores.qdrant.layout import (
     record_of,
     without_vector,
 )
-from mlx_integrations.migration.stores.qdrant.numbers import settled
 from mlx_integrations.migration.stores.qdrant.point import Point
 from mlx_integrations.migration.stores.qdrant.server import QdrantServer
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mlx_integrations.migration.stores.json_numbers import settled
 from mlx_integrations.migration.stores.qdrant.layout import UNNAMED
-from mlx_integrations.migration.stores.qdrant.numbers import settled
 
 __all__ = ["Point", "vectors_of"]
 

@@ -1,9 +1,9 @@
-"""Numbers of payloads, compared in spite of how a Qdrant server reads them.
+"""Numbers of metadata, compared in spite of databases that read them as their neighbours.
 
-Its parser of JSON takes the digits of a number for a whole number and scales it by a power of ten, and both round
-(https://github.com/serde-rs/json/issues/536). So about one of ten numbers of 16 or 17 digits becomes a neighbour when
-it is written, and perhaps another one the next time, until it stays. Nobody can write such a number over REST, and a
-copy of one that came over gRPC is not the same. So they are compared by what each of them ends at.
+Databases in Rust parse JSON with `serde_json`, which takes the digits of a number for a whole number and scales it by a
+power of ten, and both round (https://github.com/serde-rs/json/issues/536). So about one of ten numbers of 16 or 17
+digits becomes a neighbour when it is written, and perhaps another one the next time, until it stays. Nobody can write
+such a number, and a copy of one that came another way is not the same. So they are compared by what each ends at.
 """
 
 from decimal import Decimal
@@ -17,9 +17,9 @@ _LARGEST_POWER: Final = 308
 
 
 def settled(value: Any) -> Any:
-    """A payload, or part of one, with the numbers that a server would have after it had read and written them for long.
+    """Metadata, or part of them, with the numbers that were left if they were written and read again for long.
 
-    The same for what was written and for what a server makes of it.
+    The same for what was written and for what a database makes of it.
     """
     if isinstance(value, float):
         return _end_of(value)
@@ -29,7 +29,7 @@ def settled(value: Any) -> Any:
 
 
 def as_read(number: float) -> float:
-    """What a server makes of a finite number, written as briefly as can be."""
+    """What such a database makes of a finite number, written as briefly as can be."""
     sign, digits, exponent = Decimal(repr(number)).as_tuple()
     made, exponent = float(int("".join(map(str, digits)))), int(exponent)
     while made and abs(exponent) > _LARGEST_POWER:
