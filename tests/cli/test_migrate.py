@@ -159,6 +159,9 @@ def test_what_was_accepted_is_shown_with_examples(mlxi: Shell, tmp_path: Path) -
         assert "accepted      There is no text for them, and so nothing to embed. (12, such as 0, 1, 2" in mlxi.out
         assert "not embedded  12\n              0: its text is empty" in mlxi.out
         assert "              and 2 more\n" in mlxi.out
+    assert mlxi("report", str(path)) == 0
+    assert "accepted    There is no text for them, and so nothing to embed. (12, such as 0, 1, 2" in mlxi.out
+    assert "no vector   7: its text is empty\n            and 2 more" in mlxi.out
 
 
 def test_a_disk_that_is_full_is_told(mlxi: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -270,6 +270,20 @@ class TestBothSides:
         assert (report.old.metric, report.new.metric) == ("euclidean", "cosine")
         assert report.scores.scales[0].is_distance
         assert max(report.scores.scales[0].old) > 2 > 1 >= max(report.scores.scales[0].new)
+        assert report.accepted == () and "accepted" not in codes(report)
+
+    def test_what_was_accepted_is_listed(self, tmp_path: Path) -> None:
+        from mlx_integrations.migration.moving import open_move
+        from mlx_integrations.migration.targets.opening import open_target
+
+        metadata = [{"tags": {"a"}} if number in (2, 5) else {} for number in range(60)]
+        source = LangChainFaissStore(save_faiss(tmp_path / "store", sentences(60), metadata=metadata))
+        move = open_move(source, open_target(str(tmp_path / "new.json"), "langchain-in-memory", None))
+        report = reported(move, model())
+        (lost,) = report.accepted
+        assert (lost.message, lost.count) == ("`tags`: values of `set`, left out.", 2)
+        assert lost.examples == ("doc-00002", "doc-00005")
+        assert "listed below" in note_of(report, "accepted")
 
 
 class TestRows:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mlx_integrations.migration.checks import Check
 from mlx_integrations.migration.engine.journal import DeadLetter
-from mlx_integrations.migration.records import StoreLocation
+from mlx_integrations.migration.records import Finding, StoreLocation
 from mlx_integrations.migration.report.markup import Markup, tag, text
 from mlx_integrations.migration.report.notes import near_chance, notes_of
 from mlx_integrations.migration.report.page import page_of
@@ -76,6 +76,7 @@ def full(said: str = "said") -> MigrationReport:
         ),
         embedding_seconds=250.0,
         events=(Moment(at=1_795_000_000.0, what="published", detail=said),),
+        accepted=(Finding(code="not-held", message=said, count=12, examples=(said,), is_blocking=True),),
         unembedded=(DeadLetter(key="1", id=said, reason=said),),
         truncated=tuple(CutRow(id=said, characters=2000, tokens=400 + at, read_tokens=256) for at in range(120)),
         overlap=Overlap(
@@ -109,7 +110,7 @@ def bare() -> MigrationReport:
     """A report of which nothing could be measured."""
     return replace(
         full(), checks=(), notes=(), old=None, overlap=None, known_items=None, scores=None, changed=(),
-        truncated=(), unembedded=(), events=(), embedding_seconds=0.0,
+        truncated=(), accepted=(), unembedded=(), events=(), embedding_seconds=0.0,
     )  # fmt: skip
 
 
@@ -129,7 +130,8 @@ class TestPage:
             "New vectors of said", "The new vectors are in use.", "A check failed", "1536 → 384", "60 %",
             "Neighbours, old and new", "Documents whose neighbours have changed most", "For 7 that is the whole",
             "Mean reciprocal rank among the first ten: 0.850", "Score thresholds", "Texts that are longer",
-            "Rows without a new vector", "a model said", "said, compresses", "34 MB", "4 min 10 s, 4 texts a second",
+            "What was accepted", "Rows without a new vector", "a model said", "said, compresses", "34 MB",
+            "4 min 10 s, 4 texts a second",
             "2026-11-18", "0123456789ab", "by chance: 1 %",
         ):  # fmt: skip
             assert each in page

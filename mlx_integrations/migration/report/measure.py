@@ -21,7 +21,7 @@ from mlx_integrations.migration.engine.journal import Journal
 from mlx_integrations.migration.engine.workspace import Workspace, no_run
 from mlx_integrations.migration.moving import Move
 from mlx_integrations.migration.protocol import KeepsOld, Reader, Run, Store
-from mlx_integrations.migration.records import Metric, Row, StoreInfo
+from mlx_integrations.migration.records import Finding, Metric, Row, StoreInfo
 from mlx_integrations.migration.report.asking import Asker
 from mlx_integrations.migration.report.comparing import (
     DEPTH,
@@ -258,6 +258,9 @@ def _report(
 ) -> MigrationReport:
     checks = tuple(Check(**check) for check in journal.fact("checks") or ())
     counts = _counts(journal)
+    accepted = tuple(
+        Finding(**{**each, "examples": tuple(each["examples"])}) for each in journal.fact("accepted") or ()
+    )
     others = [*_of_state(store, journal), *made.notes, *([asker.note] if asker.note else [])]
     return MigrationReport(
         made_at=made_at,
@@ -271,6 +274,7 @@ def _report(
         notes=notes_of(
             checks=checks,
             counts=counts,
+            accepted=accepted,
             old=made.old,
             new=new,
             overlap=made.overlap,
@@ -282,6 +286,7 @@ def _report(
         counts=counts,
         embedding_seconds=journal.embedding_seconds(),
         events=tuple(Moment(at=at, what=what, detail=detail) for at, what, detail in journal.events()),
+        accepted=accepted,
         unembedded=tuple(journal.dead_letters()),
         truncated=tuple(asker.cut),
         overlap=made.overlap,

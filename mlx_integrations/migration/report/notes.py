@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from mlx_integrations.migration.checks import Check
+from mlx_integrations.migration.records import Finding
 from mlx_integrations.migration.report.records import Counts, KnownItems, Note, Overlap, Side
 from mlx_integrations.migration.report.words import percent
 
@@ -21,6 +22,7 @@ def notes_of(
     *,
     checks: Sequence[Check],
     counts: Counts,
+    accepted: Sequence[Finding] = (),
     old: Side | None,
     new: Side,
     overlap: Overlap | None,
@@ -32,6 +34,7 @@ def notes_of(
     Args:
         checks: Of the last verification.
         counts: Rows.
+        accepted: What was wrong, and was accepted.
         old: The old vectors.
         new: The new ones.
         overlap: Of neighbours.
@@ -42,6 +45,7 @@ def notes_of(
         *_of_checks(checks),
         *others,
         *_of_rows(counts),
+        *_of_accepted(accepted),
         *_of_overlap(overlap),
         *_of_known_items(known_items),
         *_of_sides(old, new),
@@ -78,6 +82,14 @@ def _of_rows(counts: Counts) -> Iterator[Note]:
             "found by its meaning. Choose a model that reads more, smaller pieces, or `--long-texts mean`."
         )
         yield Note(code="truncated", message=message, is_warning=share > _MANY_CUT)
+
+
+def _of_accepted(accepted: Sequence[Finding]) -> Iterator[Note]:
+    if accepted:
+        message = (
+            "There were faults, or losses on the way to another store, and they were accepted. They are listed below."
+        )
+        yield Note(code="accepted", message=message)
 
 
 def _of_overlap(overlap: Overlap | None) -> Iterator[Note]:

@@ -70,6 +70,7 @@ def page_of(report: MigrationReport, *, rows: int = DEFAULT_ROWS) -> str:
         known_items(report.known_items),
         scores(report.scores),
         _cut(report, rows),
+        _accepted(report, rows),
         _unembedded(report, rows),
         tag("div", _checks(report), _sides(report), class_="split"),
         tag("div", _counts(report), _events(report), class_="split"),
@@ -231,6 +232,17 @@ def _cut(report: MigrationReport, rows: int) -> Markup | None:
 
 def _read_share(row: CutRow) -> float:
     return min(row.read_tokens / row.tokens, 1.0) if row.tokens and row.read_tokens else 1.0
+
+
+def _accepted(report: MigrationReport, rows: int) -> Markup | None:
+    if not report.accepted:
+        return None
+    lines = [(coded(each.message), amount(each.count), ", ".join(each.examples)) for each in report.accepted]
+    return section(
+        "What was accepted",
+        listed(("What", "Rows", "Such as"), lines, rows, numbers=(1,)),
+        lead="The run stopped at these until they were accepted.",
+    )
 
 
 def _unembedded(report: MigrationReport, rows: int) -> Markup | None:

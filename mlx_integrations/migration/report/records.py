@@ -8,7 +8,7 @@ from mlx_integrations.migration.checks import Check
 from mlx_integrations.migration.engine.journal import DeadLetter, Phase
 from mlx_integrations.migration.executors.protocol import LongTexts
 from mlx_integrations.migration.protocol import Published
-from mlx_integrations.migration.records import Metric, StoreLocation
+from mlx_integrations.migration.records import Finding, Metric, StoreLocation
 from mlx_integrations.migration.report.quality import interpolated
 
 __all__ = [
@@ -288,6 +288,7 @@ class MigrationReport:
         counts: Rows.
         embedding_seconds: What embedding took, without pauses.
         events: What happened, and when.
+        accepted: What was wrong with the store, or is lost on the way to another one, and was accepted.
         unembedded: Every row that has no new vector.
         truncated: Every row that was cut.
         overlap: Of neighbours, old and new.
@@ -310,6 +311,7 @@ class MigrationReport:
     counts: Counts
     embedding_seconds: float
     events: tuple[Moment, ...]
+    accepted: tuple[Finding, ...]
     unembedded: tuple[DeadLetter, ...]
     truncated: tuple[CutRow, ...]
     overlap: Overlap | None
