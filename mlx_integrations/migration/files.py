@@ -1,10 +1,12 @@
 """Files that are written whole or not at all, and stay written when the power goes."""
 
+import contextlib
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
-__all__ = ["WHEN_FULL", "copy_whole", "flush", "flush_folder", "is_same_file", "write_whole"]
+__all__ = ["WHEN_FULL", "copy_whole", "flush", "flush_folder", "is_same_file", "take_over_rights", "write_whole"]
 
 WHEN_FULL: Final = "Make room, or the folder writable, and run it again: it goes on where it stopped. Nothing is lost."
 """The hint of whatever cannot write."""
@@ -51,3 +53,21 @@ def is_same_file(first: Path, second: Path) -> bool:
         return first.samefile(second)
     except FileNotFoundError:
         return False
+
+
+def take_over_rights(made: Path, like: Path) -> None:
+    """Let whoever may read or write a file or a folder do so with what takes its place, and nobody else.
+
+    Args:
+        made: What takes its place.
+        like: Whose rights it gets.
+    """
+    facts = like.stat()
+    mode = stat.S_IMODE(facts.st_mode)
+    with contextlib.suppress(OSError):  # only an administrator can give files to others
+        os.chown(made, facts.st_uid, -1)
+    try:
+        os.chown(made, -1, facts.st_gid)
+    except OSError:  # its rights are not meant for another group
+        mode &= ~stat.S_IRWXG
+    made.chmod(mode)

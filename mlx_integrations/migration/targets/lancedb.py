@@ -6,6 +6,8 @@ notes.lance                              in use; the folder of the run stays, em
 """
 
 import contextlib
+import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,6 +33,7 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
 
 __all__ = ["LanceDBTarget"]
 
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 _FLOAT_BYTES: Final = 4
 _ROW_BYTES: Final = 200
 _NODE_TEXT, _NODE_OWNER = "text", "doc_id"
@@ -74,7 +77,17 @@ class LanceDBTarget:
         return existing_folder(self._table)
 
     def check(self, run: Run | None = None) -> None:
-        """Look whether the name is free."""
+        """Look whether the name is one, and free, and whether something can be written there."""
+        if not _NAME.fullmatch(self._name):
+            message = f"`{self._name}` is no name of a table of LanceDB."
+            hint = (
+                "Name another one with `--to-name`: up to 200 letters of the English alphabet, digits, `_`, `-`, `.`."
+            )
+            raise StoreError(message, store=str(self.location), hint=hint)
+        above = next(place for place in self._table.parents if place.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            message = f"No database can be made at `{self.location}`: `{above}` is no folder that can be written to."
+            raise StoreError(message, store=str(self.location), hint="Name another place with `--to`.")
         if self._table.exists() and not (run is not None and self._is_published(run)):
             raise taken(self.location)
 

@@ -54,12 +54,13 @@ def build_table(folder: Path, name: str, old: LanceTable, run: Run, rows: Iterat
     kind = index_for(index_of_vectors(old), run.index)
     made = _filled(folder, name, old, run, rows)
     column = old.columns.vector
+    found = index_of_vectors(old)
     for index in indexes_of(old):
-        if index.can_be_made and index.column != column:
+        if index.can_be_made and (index.column != column or (index != found and not run.index)):
             make_index(made, old, index)
     if kind != NO_INDEX:
         new = Index(name=f"{column}_idx", kind="", column=column, is_of_vectors=True, metric=run.metric)
-        make_index(made, old, index_of_vectors(old) or new, kind=kind, metric=run.metric)
+        make_index(made, old, found or new, kind=kind, metric=run.metric)
 
 
 def _filled(folder: Path, name: str, old: LanceTable, run: Run, rows: Iterator[Embedded]) -> Any:

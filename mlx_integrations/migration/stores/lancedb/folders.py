@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlx_integrations.errors import StoreError
-from mlx_integrations.migration.files import flush, flush_folder
+from mlx_integrations.migration.files import flush, flush_folder, take_over_rights
 
 __all__ = [
+    "bytes_below",
     "exchange",
     "files_below",
     "flush_below",
+    "give_rights",
+    "is_of_first_format",
     "latest_version",
     "link_missing",
     "state_of",
@@ -32,6 +35,7 @@ __all__ = [
 _VERSIONS: Final = "_versions"
 _SUFFIX: Final = ".manifest"
 _COUNTED_DOWN: Final = 2**63  # names of the second kind are 2**64 - 1 - version, so that the latest is listed first
+_LAST_OF_FIRST: Final = b"\x00\x00\x02\x00LANC"  # how files of the first format end
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 _RENAME_SWAP: Final = 2
@@ -70,6 +74,39 @@ def files_below(folder: Path) -> Iterator[Path]:
     """The files below a folder, relative to it; manifests come last, as what they name has to be there before."""
     found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     yield from sorted(found, key=lambda path: (_VERSIONS in path.parts, path))
+
+
+def bytes_below(folder: Path) -> int:
+    """What the files below a folder take."""
+    total = 0
+    for path in files_below(folder):
+        with contextlib.suppress(FileNotFoundError):  # what another program has written, or cleaned up, meanwhile
+            total += (folder / path).stat().st_size
+    return total
+
+
+def is_of_first_format(table: Path) -> bool:
+    """Whether a table has files that LanceDB wrote before the middle of 2024, and reads only from their beginning."""
+    for path in (table / "data").glob(f"*{table.suffix}"):
+        with path.open("rb") as file:
+            file.seek(-min(len(_LAST_OF_FIRST), path.stat().st_size), os.SEEK_END)
+            if file.read() == _LAST_OF_FIRST:
+                return True
+    return False
+
+
+def give_rights(table: Path, folder: Path, file: Path) -> None:
+    """Let whoever may read or write a table do so with what was made for it.
+
+    Args:
+        table: What was made; what has a second name in it stays as it is.
+        folder: Whose rights its folders get.
+        file: Whose rights its files get.
+    """
+    for path in (table, *table.rglob("*")):
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # somebody else's, who sees to its rights
+            if path.is_dir() or path.stat().st_nlink == 1:
+                take_over_rights(path, folder if path.is_dir() else file)
 
 
 def link_missing(source: Path, target: Path) -> None:

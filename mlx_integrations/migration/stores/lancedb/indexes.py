@@ -18,6 +18,9 @@ __all__ = ["NO_INDEX", "Index", "index_for", "index_of_vectors", "indexes_of", "
 NO_INDEX: Final = "none"
 """What a table is asked for that is to have no index of its vectors."""
 
+_ANOTHER: Final = (
+    "Ask for another one with `--index`, such as `IVF_FLAT` or `none`, and `--restart`. The table is as it was."
+)
 _VECTORS: Final = {
     "IVFFLAT": ("IVF_FLAT", "IvfFlat"),
     "IVFSQ": ("IVF_SQ", "IvfSq"),
@@ -130,7 +133,7 @@ def make_index(made: Any, old: LanceTable, index: Index, *, kind: str = "", metr
     else:
         name, settings = index.kind, _of_text(index.settings) if index.kind == "FTS" else {}
     config = getattr(lancedb.index, name)
-    with told(old.store), warnings.catch_warnings():
+    with told(old.store, hint=_ANOTHER), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made.create_index(index.column, config=config(**settings), name=index.name, replace=True)
 

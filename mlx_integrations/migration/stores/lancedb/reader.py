@@ -9,7 +9,7 @@ from mlx_integrations.adapters.store_records.lancedb import record_in, table_nam
 from mlx_integrations.errors import SidecarError, StoreError
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
-from mlx_integrations.migration.stores.lancedb.folders import files_below, state_of
+from mlx_integrations.migration.stores.lancedb.folders import bytes_below, state_of
 from mlx_integrations.migration.stores.lancedb.indexes import index_for, index_of_vectors, indexes_of
 from mlx_integrations.migration.stores.lancedb.table import (
     READ_ROWS,
@@ -27,6 +27,7 @@ __all__ = ["SUFFIX", "LanceReader", "references"]
 
 SUFFIX: Final = ".lance"
 _EXAMPLES: Final = 5
+_ATTEMPTS: Final = 3
 
 
 class LanceReader:
@@ -58,7 +59,16 @@ class LanceReader:
 
     def describe(self) -> StoreInfo:
         """What the table shows, and what of it cannot be migrated or kept."""
-        table = self._table()
+        for _ in range(_ATTEMPTS):
+            begun = self.state()
+            try:
+                return self._described(self._table())
+            except StoreError:  # its files may have been cleaned up while they were read
+                if self.state() == begun:
+                    raise
+        return self._described(self._table())
+
+    def _described(self, table: LanceTable) -> StoreInfo:
         try:
             record = record_in(table.field.metadata or {}, table_name(self._name))
         except SidecarError:
@@ -76,7 +86,7 @@ class LanceReader:
             index=index_for(index, ""),
             fingerprint=record,
             likely_model=likely_model(dimensions, fingerprint=record, hints=[model_of(each) for each in functions]),
-            bytes=sum((self.table_folder / path).stat().st_size for path in files_below(self.table_folder)),
+            bytes=bytes_below(self.table_folder),
             findings=tuple(self._findings(table)),
             extra={"vectors": table.columns.vector, "texts": table.columns.text, "version": table.handle.version},
         )
@@ -88,9 +98,12 @@ class LanceReader:
 
     def documents(self, after: str | None = None) -> Iterator[Document]:
         """The same rows, as the framework that filled the table gives them."""
+        has_ids = self._table().columns.id is not None
         for each in self._contents(after):
             document = as_document(_row(each))
-            if each.node is None:
+            if not has_ids:  # what is shown of such rows does not tell them apart
+                yield replace(document, id=document.key)
+            elif each.node is None:
                 yield document
             else:
                 yield replace(document, content=each.own_text or "", metadata=each.node, framework="llama-index")

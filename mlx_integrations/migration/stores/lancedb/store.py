@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlx_integrations.errors import StoreChangedError, StoreError
-from mlx_integrations.migration.files import is_same_file
+from mlx_integrations.migration.files import is_same_file, take_over_rights
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import StoreLocation
 from mlx_integrations.migration.stores.lancedb.building import RUN, build_table
@@ -40,6 +40,7 @@ from mlx_integrations.migration.stores.lancedb.folders import (
     exchange,
     files_below,
     flush_below,
+    give_rights,
     latest_version,
     link_missing,
     state_of,
@@ -60,6 +61,7 @@ __all__ = ["KIND", "LanceDBStore"]
 
 KIND: Final = "lancedb"
 _ROLLED_BACK: Final = "rolled-back.json"
+_PUBLISHED: Final = "published.json"
 _BASE: Final = "base.json"
 _logger = logging.getLogger(__name__)
 
@@ -121,13 +123,18 @@ class LanceDBStore(LanceReader):
         if self._settle(run):
             self._forget(run, "new")
         self._delete_parts(run)
+        (self._home(run) / _PUBLISHED).unlink(missing_ok=True)
         part = self._home(run) / "part"
         place = part / self.table_folder.name
         manifest = versions(self.table_folder)[base]
+        self._home(run).mkdir(mode=0o700, exist_ok=True)
+        take_over_rights(self._home(run), self.table_folder)
         (place / manifest.parent.name).mkdir(parents=True)
         shutil.copy2(manifest, place / manifest.parent.name)
         build_table(part, self._name, table, run, rows)
-        versions(place)[base].unlink()  # it names files that are not here
+        if (known := versions(place).get(base)) is not None:  # unless the table's own settings have it cleaned up
+            known.unlink()  # it names files that are not here
+        give_rights(place, self.table_folder, manifest)
         write_json(part / _BASE, {"version": base, "state": state, "built": latest_version(place)})
         flush_below(part)
         part.rename(self._home(run) / "new")
@@ -159,33 +166,50 @@ class LanceDBStore(LanceReader):
             self._settle(run)
             return
         base, home, is_exchanged = self._base(run), self._home(run), self._settle(run)
-        if self.state() != base["state"]:
-            raise StoreChangedError(f"`{self.location}` was changed after it was embedded.", store=str(self.location))
+        latest = latest_version(self.table_folder)
+        self._check_state(base)
         if is_exchanged:
-            self._restore(home / "new", base["built"])
+            write_json(home / _PUBLISHED, {"version": latest + 1})
+            if self._restore(home / "new", base["built"], latest) != latest + 1:
+                raise self._changed()
             return
         both = home / "both" / self.table_folder.name
         part = home / "both.part" / self.table_folder.name
         link_missing(home / "new" / self.table_folder.name, part)
         link_missing(self.table_folder, part)
+        give_rights(part, self.table_folder, versions(self.table_folder)[base["version"]])
         part.parent.rename(both.parent)
         flush_below(home, folders_only=True)
+        self._check_state(base)  # giving names takes a while
         exchange(self.table_folder, both)
         if not self._settle(run):
             self.publish(run)  # which says that it was changed
 
     def rollback(self, run: Run) -> None:
-        """Go back to the old version."""
+        """Go back to the old version.
+
+        Raises:
+            StoreChangedError: Something was written to the new one since it is in use, which is told once.
+        """
         is_exchanged = self._settle(run)
         if not self._is_new_in_use(run):
             self._base(run)
             return
         if not is_exchanged:
             raise self._no_longer_there()
-        base, home = self._base(run), self._home(run)
-        self._restore(home / "old", base["version"])
-        made = [*self._rolled_back(run), latest_version(self.table_folder)]
-        write_json(home / _ROLLED_BACK, {"versions": made, "state": base["state"]})
+        base, home, latest = self._base(run), self._home(run), latest_version(self.table_folder)
+        is_alone = latest == self._published_as(run)
+        if is_alone:
+            made = self._restore(home / "old", base["version"], latest)
+            is_alone = made == latest + 1
+            write_json(home / _ROLLED_BACK, {"versions": [*self._rolled_back(run), made], "state": base["state"]})
+        if not is_alone:
+            write_json(home / _PUBLISHED, {"version": latest_version(self.table_folder)})
+            raise StoreChangedError(
+                f"Something was written to `{self.location}` just before it was to be rolled back.",
+                store=str(self.location),
+                hint="Its new vectors are still in use. Roll it back once more to do without what was written.",
+            )
 
     def discard(self, run: Run) -> None:
         """Delete the files of the versions that are not in use, and the folder of the run."""
@@ -245,14 +269,43 @@ class LanceDBStore(LanceReader):
         theirs = versions(place)
         return built in theirs and is_same_file(theirs[built], own[built])
 
-    def _restore(self, kept: Path, version: int) -> None:
-        """Make an earlier version the latest one, after its files have their names again."""
+    def _restore(self, kept: Path, version: int, latest: int) -> int:
+        """Make an earlier version the latest one, after its files have their names again.
+
+        Args:
+            kept: Where its files have other names.
+            version: Its number.
+            latest: The number of the one that is the latest now.
+
+        Returns:
+            Its new number. If that is not the next one, somebody else has made others in the same moment, behind which
+            Lance goes back without a word: the last of them is then the latest again.
+        """
         link_missing(kept / self.table_folder.name, self.table_folder)
         with told(str(self._location)):
             handle = connected(self._folder).open_table(self._name)
             handle.checkout(version)
             handle.restore()
+            made = int(handle.version)
+            if made != latest + 1:
+                handle.checkout(made - 1)
+                handle.restore()
+        give_rights(self.table_folder, self.table_folder, versions(kept / self.table_folder.name)[version])
         flush_below(self.table_folder, folders_only=True)
+        return made
+
+    def _published_as(self, run: Run) -> int:
+        """The version that was put in use last."""
+        with contextlib.suppress(FileNotFoundError):
+            return int(json.loads((self._home(run) / _PUBLISHED).read_text(encoding="utf-8"))["version"])
+        return int(self._base(run)["built"])
+
+    def _check_state(self, base: dict[str, Any]) -> None:
+        if self.state() != base["state"]:
+            raise self._changed()
+
+    def _changed(self) -> StoreChangedError:
+        return StoreChangedError(f"`{self.location}` was changed after it was embedded.", store=str(self.location))
 
     def _base(self, run: Run) -> dict[str, Any]:
         """What the run's folder says of the versions before and after.

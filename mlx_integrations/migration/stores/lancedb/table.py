@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlx_integrations.errors import MissingExtraError, MLXIntegrationsError, StoreError
+from mlx_integrations.migration.stores.lancedb.folders import is_of_first_format
+from mlx_integrations.migration.stores.lancedb.values import values_of
 from mlx_integrations.migration.stores.llama_index_nodes import text_of_flat_node
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
@@ -242,6 +244,12 @@ def _is_vector(kind: Any) -> bool:
     return bool(pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type))
 
 
+def _is_blob(field: Any) -> bool:
+    """Whether rows have only the place of what the column holds: https://lancedb.github.io/lance/blob.html."""
+    name = str(getattr(field.type, "extension_name", ""))
+    return name.startswith("lance.blob") or b"lance-encoding:blob" in (field.metadata or {})
+
+
 def _is_text(kind: Any) -> bool:
     import pyarrow as pa
 
@@ -272,6 +280,12 @@ class LanceTable:
         with told(self.store):
             self.handle: Any = connected(folder).open_table(name)
             self.schema: Any = self.handle.schema
+        if blobs := [field.name for field in self.schema if _is_blob(field)]:
+            raise StoreError(
+                f"`{self.store}` keeps blobs in `{blobs[0]}`, which LanceDB does not read with the rest of a row.",
+                store=self.store,
+                hint="Keep them in another table, or in a plain column of `large_binary`, and migrate then.",
+            )
         self.columns = columns_of(self.schema, self.store, vector=vector, text=text)
         self._with_vectors: NDArray[np.uint64] | None = None
 
@@ -340,9 +354,18 @@ class LanceTable:
 
         if not row_ids:
             return pa.table({name: pa.array([], self.schema.field(name).type) for name in columns})
-        with told(self.store):
-            query = self.handle.take_row_ids(sorted(row_ids)).select(list(columns)).with_row_id()
-            return query.to_arrow()
+        try:
+            with told(self.store):
+                query = self.handle.take_row_ids(sorted(row_ids)).select(list(columns)).with_row_id()
+                return query.to_arrow()
+        except StoreError:
+            if not is_of_first_format(Path(self.store)):
+                raise
+        raise StoreError(
+            f"`{self.store}` has files of Lance's first format, of which LanceDB cannot read single rows.",
+            store=self.store,
+            hint="Write it to a table of another name, `db.create_table(NEW, table.to_arrow())`, and migrate that one.",
+        )
 
     def vectors(self, row_ids: Sequence[int]) -> "NDArray[np.float32]":
         """The vectors of rows, (rows, dimensions).
@@ -372,7 +395,7 @@ class LanceTable:
         names = [name for name in self.schema.names if name != self.columns.vector]
         part = self.part(row_ids, names)
         numbers = part.column(_ROW_ID).to_pylist() if row_ids else []
-        columns = [_plain(part.column(name)).to_pylist() for name in names]
+        columns = [values_of(part.column(name)) for name in names]
         for number, *row in zip(numbers, *columns, strict=True):
             yield self._content(number, dict(zip(names, row, strict=True)))
 
@@ -392,27 +415,3 @@ class LanceTable:
             values = {**values, **inner} if is_flat else {**values, columns.metadata: inner}
         shown = str(own_id) if own_id is not None else json.dumps(values, default=str, sort_keys=True)[:_LONGEST_ID]
         return Content(number=number, id=shown, text=text, own_text=own_text, values=values, node=node)
-
-
-def _plain(column: Any) -> Any:
-    """A column whose values Python can hold: it knows no nanoseconds."""
-    kind = _plain_type(column.type)
-    return column if kind == column.type else column.cast(kind)
-
-
-def _plain_type(kind: Any) -> Any:
-    import pyarrow as pa
-
-    if getattr(kind, "unit", "") == "ns":
-        return pa.int64()
-    if pa.types.is_struct(kind):
-        fields = [kind.field(at) for at in range(kind.num_fields)]
-        return pa.struct([field.with_type(_plain_type(field.type)) for field in fields])
-    for is_kind, make in (
-        (pa.types.is_fixed_size_list, lambda field: pa.list_(field, kind.list_size)),
-        (pa.types.is_large_list, pa.large_list),
-        (pa.types.is_list, pa.list_),
-    ):
-        if is_kind(kind):
-            return make(kind.value_field.with_type(_plain_type(kind.value_type)))
-    return kind
