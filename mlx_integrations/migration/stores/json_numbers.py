@@ -6,11 +6,17 @@ digits becomes a neighbour when it is written, and perhaps another one the next 
 such a number, and a copy of one that came another way is not the same. So they are compared by what each ends at.
 """
 
+from dataclasses import replace
 from decimal import Decimal
 from math import isfinite
 from typing import Any, Final
 
-__all__ = ["as_read", "settled"]
+from mlx_integrations.migration.records import Row
+
+__all__ = ["TOLD_DIGITS", "as_given", "as_read", "settled", "settled_row"]
+
+TOLD_DIGITS: Final = "a number of 16 or 17 digits, which is read as its neighbour"
+"""What is told of a document before it is moved."""
 
 _ALWAYS_EXACT: Final = (1e-7, 1e22)  # of up to 15 digits: powers of ten up to 10**22 are exact
 _LARGEST_POWER: Final = 308
@@ -26,6 +32,17 @@ def settled(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: settled(each) for name, each in value.items()}
     return [settled(each) for each in value] if isinstance(value, list) else value
+
+
+def settled_row(row: Row) -> Row:
+    """A row to be compared; the metadata that are to be written are carried by it, where they are others."""
+    metadata = settled(row.metadata)
+    return row if metadata == row.metadata else replace(row, metadata=metadata, carried=row.metadata)
+
+
+def as_given(row: Row) -> Row:
+    """A row to be written."""
+    return row if row.carried is None else replace(row, metadata=row.carried, carried=None)
 
 
 def as_read(number: float) -> float:

@@ -15,6 +15,7 @@ from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Loss, Metric, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.chroma.file import DATABASE, DOCUMENT, URI, ChromaFile, Collection
 from mlx_integrations.migration.stores.chroma.store import KIND, BuiltCollection, add_rows, opened_client
+from mlx_integrations.migration.stores.json_numbers import TOLD_DIGITS, settled, settled_row
 from mlx_integrations.migration.stores.llama_index_nodes import NODE
 from mlx_integrations.migration.targets.place import FolderPlace, existing_folder, not_built, taken
 from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, is_unicode, survivors
@@ -104,6 +105,8 @@ class ChromaTarget:
         metadata, losses = survivors(document.metadata, _kept_of_node if is_node else _kept, is_blocking=not is_node)
         if URI in metadata:
             losses = (*losses, Loss(key=URI, reason=_URI_TOLD, is_blocking=False))
+        changed = [name for name, value in metadata.items() if settled(value) != value]
+        losses += tuple(Loss(key=name, reason=TOLD_DIGITS, is_blocking=False) for name in changed)
         if is_node:
             metadata[DOCUMENT] = document.content
         row = Row(
@@ -113,7 +116,7 @@ class ChromaTarget:
             metadata=metadata,
             refused=_refusal(document, metadata),
         )
-        return Held(row=row, losses=losses)
+        return Held(row=settled_row(row), losses=losses)
 
     def build(self, run: Run, source: StoreInfo, rows: Iterator[Embedded]) -> None:
         """Fill a collection of its own."""

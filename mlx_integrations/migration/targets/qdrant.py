@@ -10,15 +10,14 @@ No collection can be given another name, so what programs ask for is an alias of
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from mlx_integrations.adapters.store_records.qdrant import with_record
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.protocol import Embedded, Published, Reader, Run
-from mlx_integrations.migration.records import Document, Framework, Held, Loss, Metric, Row, StoreInfo, StoreLocation
-from mlx_integrations.migration.stores.json_numbers import settled
+from mlx_integrations.migration.records import Document, Framework, Held, Loss, Metric, StoreInfo, StoreLocation
+from mlx_integrations.migration.stores.json_numbers import TOLD_DIGITS, as_given, settled, settled_row
 from mlx_integrations.migration.stores.qdrant.collection import KIND, address_and_key
 from mlx_integrations.migration.stores.qdrant.collection_reader import MadeCollection
 from mlx_integrations.migration.stores.qdrant.layout import UNNAMED, Names
@@ -31,7 +30,6 @@ __all__ = ["QdrantServerTarget"]
 
 _FLOAT_BYTES: Final = 4
 _MOVED: Final = ".moved"
-_TOLD_DIGITS: Final = "a number of 16 or 17 digits, of which the server may make its neighbour"
 
 
 class QdrantServerTarget:
@@ -98,11 +96,8 @@ class QdrantServerTarget:
         held = held_by_qdrant(document)
         metadata = held.row.metadata if document.framework == "llama-index" else held.row.metadata["metadata"]
         changed = [name for name, value in metadata.items() if settled(value) != value]
-        losses = tuple(Loss(key=name, reason=_TOLD_DIGITS, is_blocking=False) for name in changed)
-        if not changed:
-            return held
-        row = replace(held.row, metadata=settled(held.row.metadata), carried=held.row.metadata)
-        return Held(row=row, losses=held.losses + losses)
+        losses = tuple(Loss(key=name, reason=TOLD_DIGITS, is_blocking=False) for name in changed)
+        return Held(row=settled_row(held.row), losses=held.losses + losses)
 
     def build(self, run: Run, source: StoreInfo, rows: Iterator[Embedded]) -> None:
         """Fill a collection of its own."""
@@ -112,7 +107,7 @@ class QdrantServerTarget:
         metadata = with_record({}, run.fingerprint)
         server.create(names.new, run.fingerprint.dimensions, DISTANCES[run.metric], metadata)
         points = (
-            Point(id=point_id(row.id), payload=LAYOUT.payload(_as_given(row)), vectors={UNNAMED: vector})
+            Point(id=point_id(row.id), payload=LAYOUT.payload(as_given(row)), vectors={UNNAMED: vector})
             for each in rows
             for row, vector in zip(each.rows, each.vectors.tolist(), strict=True)
         )
@@ -173,8 +168,3 @@ class QdrantServerTarget:
 
     def _moved(self, run: Run) -> str:
         return f"{self._names(run).new}{_MOVED}"
-
-
-def _as_given(row: Row) -> Row:
-    """A row with the numbers that its document has."""
-    return row if row.carried is None else replace(row, metadata=row.carried)

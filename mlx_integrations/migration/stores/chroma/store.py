@@ -27,6 +27,7 @@ from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
 from mlx_integrations.migration.stores.chroma.file import DATABASE, DOCUMENT, URI, ChromaFile, Collection, Entry
+from mlx_integrations.migration.stores.json_numbers import as_given, settled_row
 from mlx_integrations.migration.stores.llama_index_nodes import NODE, text_of_flat_node
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
@@ -78,12 +79,11 @@ class _Reader:
         )
 
     def rows(self, after: str | None = None) -> Iterator[Row]:
-        first = 0 if after is None else int(after.partition(":")[0])
-        for entry in self._file.entries(self._collection(), first):
-            yield _row(entry)
+        for row in self._rows(after):
+            yield settled_row(row)
 
     def documents(self, after: str | None = None) -> Iterator[Document]:
-        for row in self.rows(after):
+        for row in self._rows(after):
             if NODE not in row.metadata:
                 yield as_document(row)
                 continue
@@ -116,6 +116,12 @@ class _Reader:
         if self._copy is not None:
             self._copy[1].cleanup()
         self._copy = None
+
+    def _rows(self, after: str | None) -> Iterator[Row]:
+        """Rows with the numbers that Chroma shows."""
+        first = 0 if after is None else int(after.partition(":")[0])
+        for entry in self._file.entries(self._collection(), first):
+            yield _row(entry)
 
     def _collection(self) -> Collection:
         found = self._file.collections()
@@ -315,6 +321,7 @@ def _row(entry: Entry) -> Row:
 def add_rows(collection: Any, rows: Sequence[Row], vectors: "NDArray[np.float32]") -> None:
     """Add rows, as they are read from a collection, with their vectors; no more of them than the client takes."""
     special = {DOCUMENT, URI}
+    rows = [as_given(row) for row in rows]
     metadatas = [{key: value for key, value in row.metadata.items() if key not in special} or None for row in rows]
     uris = [row.metadata.get(URI) for row in rows]
     collection.add(
