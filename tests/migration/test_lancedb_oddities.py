@@ -149,6 +149,37 @@ def test_a_table_that_cleans_itself_up_goes_both_ways(tmp_path: Path) -> None:
     assert len(ids(folder)) == 23
 
 
+def anew(folder: Path, commits: int) -> Any:
+    """A table of the same name, as a program makes it that drops the one that there was."""
+    lancedb.connect(folder).drop_table("notes")
+    filled(folder, documents(2))
+    for _ in range(commits - 1):
+        table_of(folder).add(as_langchain(documents(3)[2:]))
+    return table_of(folder)
+
+
+def test_a_table_that_is_made_anew_keeps_its_versions_when_an_earlier_migration_is_forgotten(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "db", documents(20))
+    migrate(LanceDBStore(folder), executor())
+    table = anew(folder, 6)
+    table.tags.create("keep", 3)
+    gc(LanceDBStore(folder))
+    table = table_of(folder)
+    assert [each["version"] for each in table.list_versions()] == [1, 2, 3, 4, 5, 6]
+    table.checkout("keep")
+    assert table.count_rows() == 4
+
+
+def test_a_table_that_is_made_anew_is_not_taken_for_the_one_before(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "db", documents(20))
+    migrate(LanceDBStore(folder), executor())
+    rollback(LanceDBStore(folder))
+    anew(folder, table_of(folder).version)  # so that the numbers of versions agree
+    count = len(ids(folder))
+    assert migrate(LanceDBStore(folder), executor()).embedded == count
+    assert len(ids(folder)) == count
+
+
 # Rights
 
 

@@ -83,6 +83,18 @@ def test_an_index_that_is_made_after_building_is_told(url: str, caplog: pytest.L
     assert indexes(url) == {}
 
 
+def test_an_index_that_is_dropped_meanwhile_is_in_nobodys_way(url: str) -> None:
+    store = PgvectorStore(fill_table(url, documents(20)))
+    done(url, "CREATE INDEX near ON notes USING hnsw (embedding vector_l2_ops)")
+    migrate(store, executor(), publishes=False)
+    done(url, "DROP INDEX near")
+    assert publish(store).in_use == "new"
+    assert list(indexes(url)) == ["near"]
+    done(url, "DROP INDEX near")
+    assert rollback(store).in_use == "old"
+    assert indexes(url) == {}
+
+
 def test_a_view_that_is_made_after_building_goes_on_meaning_the_table(url: str) -> None:
     store = PgvectorStore(fill_table(url, documents(20)))
     migrate(store, executor(), publishes=False)
@@ -180,6 +192,14 @@ def test_columns_may_be_called_anything_and_hold_what_python_does_not_know(url: 
     before = asked(url, f"SELECT {columns} FROM notes")
     assert migrate(store, executor()).embedded == 600
     assert asked(url, f"SELECT {columns} FROM notes") == before
+
+
+@pytest.mark.parametrize("said", ["contnt=page", "text=content", "metadata=nothing", "content", "id=content"])
+def test_columns_that_are_named_wrongly_are_told(url: str, said: str) -> None:
+    fill_table(url, documents(1))
+    with pytest.raises(StoreError) as caught:
+        PgvectorStore(url, f"notes?{said}")
+    assert caught.value.hint
 
 
 def test_a_constraint_that_old_rows_do_not_meet_is_kept(url: str) -> None:

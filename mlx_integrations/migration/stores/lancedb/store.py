@@ -104,7 +104,7 @@ class LanceDBStore(LanceReader):
         for note in self._folder.glob(f".{self._name}.mlxi-*/{_ROLLED_BACK}"):
             with contextlib.suppress(FileNotFoundError):
                 known = json.loads(note.read_text(encoding="utf-8"))
-                if known["versions"][-1] == latest:
+                if known["versions"][-1] == latest and known["shown"] == state:
                     return str(known["state"])
         return state
 
@@ -202,7 +202,8 @@ class LanceDBStore(LanceReader):
         if is_alone:
             made = self._restore(home / "old", base["version"], latest)
             is_alone = made == latest + 1
-            write_json(home / _ROLLED_BACK, {"versions": [*self._rolled_back(run), made], "state": base["state"]})
+            made_by_us, shown = [*self._rolled_back(run), made], state_of(self.table_folder)
+            write_json(home / _ROLLED_BACK, {"versions": made_by_us, "shown": shown, "state": base["state"]})
         if not is_alone:
             write_json(home / _PUBLISHED, {"version": latest_version(self.table_folder)})
             raise StoreChangedError(
@@ -229,7 +230,7 @@ class LanceDBStore(LanceReader):
             return
         last = max(rolled_back, default=base["built"] + 1)
         # Manifests first: what they name may then be missing, and not the other way round.
-        for number, path in versions(self.table_folder).items():
+        for number, path in versions(self.table_folder).items() if self._is_same_table(run) else ():
             is_old = number <= base["version"] or number in rolled_back
             is_own = is_old if which == "old" else base["version"] < number < last
             if is_own and number != latest_version(self.table_folder):
@@ -238,6 +239,16 @@ class LanceDBStore(LanceReader):
         for path in files_below(home / which / self.table_folder.name):
             if path.suffix not in (".json", ".manifest") and not (other / path).exists():
                 (self.table_folder / path).unlink(missing_ok=True)
+
+    def _is_same_table(self, run: Run) -> bool:
+        """Whether the table still has one of the versions that it had; one that was made anew counts from one again."""
+        theirs, home = versions(self.table_folder), self._home(run)
+        kept = [versions(home / which / self.table_folder.name) for which in ("new", "old")]
+        return any(
+            number in theirs and theirs[number].read_bytes() == path.read_bytes()
+            for own in kept
+            for number, path in own.items()
+        )
 
     def _rolled_back(self, run: Run) -> list[int]:
         """The versions by which rollbacks went back to the old one."""

@@ -335,11 +335,12 @@ class Swap:
             server.do(f"SELECT setval({literal(target)}, last_value, is_called) FROM {source}")
         for column, sequence in facts["serials"].items():
             server.do(f"ALTER SEQUENCE {quoted(schema, sequence)} OWNED BY {coming.sql}.{quoted(column)}")
-        for name, new, old in facts["names"]:
+        for number, (name, new, old) in enumerate(facts["names"]):
             away, come = (new, old) if is_rollback else (old, new)
+            change = "ALTER TABLE IF EXISTS" if number else "ALTER TABLE"  # indexes may have been dropped meanwhile
             server.do(
-                f"ALTER TABLE {quoted(schema, name)} RENAME TO {quoted(away)}",
-                f"ALTER TABLE {quoted(schema, come)} RENAME TO {quoted(name)}",
+                f"{change} {quoted(schema, name)} RENAME TO {quoted(away)}",
+                f"{change} {quoted(schema, come)} RENAME TO {quoted(name)}",
             )
 
     def _set_record(self, fingerprint: EmbeddingFingerprint | None, before: Any = None) -> Any:

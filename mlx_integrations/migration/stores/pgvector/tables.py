@@ -41,6 +41,7 @@ _EMBEDDINGS: Final = "langchain_pg_embedding"
 _NODE_COLUMNS: Final = frozenset({"id", "text", "metadata_", "node_id", "embedding"})
 _TEXTS: Final = ("content", "page_content", "document", "text")
 _JSONS: Final = ("langchain_metadata", "cmetadata", "metadata_", "metadata")
+_ROLES: Final = ("content", "embedding", "id", "metadata")
 _CHARACTERS: Final = frozenset({"text", "varchar", "bpchar"})
 _VECTORS: Final = ("vector", "halfvec")
 _NO_METADATA: Final = frozenset({*_VECTORS, "sparsevec", "tsvector", "bytea"})
@@ -218,7 +219,7 @@ def find_table(server: Server, wanted: str | None) -> Table:
         message = f"`{server.address}` has {len(found[key])} collections and tables of vectors that are called `{key}`."
         raise StoreError(message, store=server.address, hint="Rename all of them but one.")
     oid, collection = found[key][0]
-    return _read_table(server, oid, collection, dict(parse_qsl(columns)))
+    return _read_table(server, oid, collection, dict(parse_qsl(columns, keep_blank_values=True)))
 
 
 def _candidates(server: Server) -> tuple[dict[str, list[tuple[int, Collection | None]]], str]:
@@ -335,6 +336,9 @@ class _Chooser:
     """Tells which column is what: by what a person said, by its usual names, or because it is the only one."""
 
     def __init__(self, shown: str, columns: tuple[Column, ...], said: Mapping[str, str]) -> None:
+        if unknown := said.keys() - _ROLES:
+            hint = f"What can be said is {', '.join(f'`{role}=COLUMN`' for role in _ROLES)}."
+            raise StoreError(f"`{shown}`: no column is its `{unknown.pop()}`.", store=shown, hint=hint)
         self._shown = shown
         self._columns = columns
         self._said = said
@@ -344,16 +348,21 @@ class _Chooser:
         possible = [c.name for c in self._columns if c.kind in kinds and c.name not in apart]
         found = self._chosen(role, usual, possible)
         if found is None:
-            message = f"`{self._shown}`: it cannot be told which column is its {role}."
-            hint = (
-                f"Say so after its name: `--name 'schema.table?{role}=COLUMN'`; {', '.join(possible) or 'none'} may be."
-            )
-            raise StoreError(message, store=self._shown, hint=hint)
+            raise self._unclear(role, possible)
         return found
 
     def at_most_one(self, role: str, usual: tuple[str, ...], kinds: Any) -> str | None:
         """The column of a role; none if several may be, and nothing tells them apart."""
-        return self._chosen(role, usual, [c.name for c in self._columns if c.kind in kinds])
+        possible = [c.name for c in self._columns if c.kind in kinds]
+        found = self._chosen(role, usual, possible)
+        if found is None and role in self._said:
+            raise self._unclear(role, possible)
+        return found
+
+    def _unclear(self, role: str, possible: list[str]) -> StoreError:
+        message = f"`{self._shown}`: it cannot be told which column is its {role}."
+        hint = f"Say so after its name: `--name 'schema.table?{role}=COLUMN'`; {', '.join(possible) or 'none'} may be."
+        return StoreError(message, store=self._shown, hint=hint)
 
     def _chosen(self, role: str, usual: tuple[str, ...], possible: list[str]) -> str | None:
         if role in self._said:
