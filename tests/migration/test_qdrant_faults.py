@@ -12,6 +12,7 @@ from qdrant_client import models
 from mlx_integrations.errors import RowsError, StoreBusyError, StoreError
 from mlx_integrations.migration.api import gc, migrate, rollback
 from mlx_integrations.migration.contract import documents
+from mlx_integrations.migration.engine.passes import Progress
 from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.migration.stores.qdrant import server as qdrant_server
 from mlx_integrations.migration.stores.qdrant.collection import QdrantServerStore
@@ -184,3 +185,26 @@ def test_a_long_name_leaves_room_for_what_a_run_adds_to_it(server: Server) -> No
     assert migrate(store, executor()).in_use == "new"
     assert max(len(each.encode()) for each in runs("本")) <= 255
     assert rollback(store).in_use == "old"
+
+
+def test_a_name_that_looks_like_one_of_ours_is_found_afterwards(server: Server) -> None:
+    name = "x.mlxi-y"
+    fill(client(), documents(5), name)
+    assert migrate(QdrantServerStore(server.url, name), executor()).in_use == "new"
+    assert rollback(QdrantServerStore(server.url, name)).in_use == "old"
+    assert gc(QdrantServerStore(server.url, name))
+    assert len(shown(name)) == 5
+    mark = next(each for each in runs(name) if each != name)
+    with pytest.raises(StoreError, match="goes by the alias"):
+        QdrantServerStore(server.url, mark)
+
+
+def test_a_collection_that_is_deleted_in_between_is_told(server: Server, name: str) -> None:
+    fill(client(), documents(20), name)
+
+    def delete(progress: Progress) -> None:
+        client().delete_collection(name)
+
+    with pytest.raises(StoreError, match="doesn't exist") as told:
+        migrate(QdrantServerStore(server.url, name), executor(), on_progress=delete)
+    assert "deleted the collection" in str(told.value.hint)

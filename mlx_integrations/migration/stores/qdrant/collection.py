@@ -276,7 +276,11 @@ class QdrantServerStore(CollectionReader):
         return StoreError(f"Nothing was built for `{self.location}`.", store=str(self.location))
 
     def _no_longer_there(self) -> StoreError:
-        return StoreError(f"The old vectors of `{self.location}` are no longer there.", store=str(self.location))
+        message = f"The old vectors of `{self.location}` are no longer there."
+        hint = (
+            "They were deleted, or another migration has replaced what this one had put in use: roll that back first."
+        )
+        return StoreError(message, store=str(self.location), hint=hint)
 
     def _changed(self) -> StoreChangedError:
         return StoreChangedError(f"`{self.location}` was changed while it was copied.", store=str(self.location))

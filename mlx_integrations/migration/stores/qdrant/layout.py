@@ -7,6 +7,7 @@ A point can have several vectors. One of them is embedded anew; the others, such
 are part of a row's metadata, so that they are written again and compared like these.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -64,6 +65,7 @@ _METADATA: Final = "metadata"
 _EXAMPLES: Final = 5
 _OF_A_RUN: Final = ".mlxi-"
 _KEPT: Final = ".kept"
+_IS_OF_A_RUN: Final = re.compile(r"\.mlxi-[0-9a-z]{12}(\.[a-z]+)?$").search
 _NAMED_AFTER: Final = "fast-"
 _LONGEST_BYTES: Final = 220  # of 255 that a name can have, with what a run adds to it
 _NUMBERS: Final = range(2**64)
@@ -197,9 +199,10 @@ def _shortened(name: str) -> str:
 
 def shown_names(collections: Iterable[str], aliases: Mapping[str, str]) -> list[str]:
     """The names by which programs know collections: aliases, and of the rest the collections themselves."""
-    own = {alias: target for alias, target in aliases.items() if _OF_A_RUN not in alias}
-    between = {alias.partition(_OF_A_RUN)[0] for alias in aliases if alias.endswith(_KEPT)}  # if a run was cut off
-    return sorted({*own, *between, *(name for name in set(collections) - {*own.values()} if _OF_A_RUN not in name)})
+    own = {alias: target for alias, target in aliases.items() if not _IS_OF_A_RUN(alias)}
+    kept = (alias for alias in aliases if alias.endswith(_KEPT) and _IS_OF_A_RUN(alias))
+    between = {alias.rpartition(_OF_A_RUN)[0] for alias in kept}  # if a run was cut off
+    return sorted({*own, *between, *(name for name in set(collections) - {*own.values()} if not _IS_OF_A_RUN(name))})
 
 
 def chosen_name(wanted: str | None, collections: Iterable[str], aliases: Mapping[str, str], store: str) -> str:

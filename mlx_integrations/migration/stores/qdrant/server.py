@@ -23,7 +23,7 @@ TIMEOUT_SECONDS = 60
 _PAUSES_SECONDS: Final = (0.2, 1.0, 4.0)  # before a request without an answer is made again
 _LONGEST_PAUSE_SECONDS: Final = 60  # which a server may ask for: its limits are for a minute
 _LIMITED_TIMES: Final = 30  # that it may ask for one
-_CONFLICT: Final = 409
+_CONFLICT, _NOT_FOUND = 409, 404
 _INDEXING_SECONDS: Final = 3600.0  # how long a server may take to index what it was given
 _READ_POINTS: Final = 500
 _FIRST_POINTS: Final = 50  # of a page, before it is known how large they are
@@ -361,7 +361,8 @@ class QdrantServer:
             reason = str(json.loads(content)["status"]["error"])
         except (ValueError, KeyError, TypeError):
             reason = f"HTTP {status}"
-        return StoreError(f"`{self.url}` refuses: {reason}", store=self.url)
+        gone = "Look whether a program has deleted the collection, or made it anew." if status == _NOT_FOUND else None
+        return StoreError(f"`{self.url}` refuses: {reason}", store=self.url, hint=gone)
 
 
 def _as(model: Any, known: Any) -> Any:
