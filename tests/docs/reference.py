@@ -33,9 +33,9 @@ _CLI_INTRO = """# Command line
 
 `mlxi`, or `mlx-integrations`.
 
-What a command finds goes to stdout, everything else to stderr. Every list has `--json` for programs and `-q` for bare
-names. Nothing is asked where there is no terminal: say `--yes` beforehand. `NO_COLOR` is honoured. Options of `mlxi`
-itself stand before the command: `mlxi --offline models list`.
+What a command finds goes to stdout, everything else to stderr. Every list has `--json` for programs, and lists of
+models have `-q` for bare names. Nothing is asked where there is no terminal: say `--yes` beforehand. `NO_COLOR` is
+honoured. Options of `mlxi` itself stand before the command: `mlxi --offline models list`.
 
 `mlxi --install-completion` teaches your shell the commands, their options and the names of models.
 

@@ -530,6 +530,27 @@ def test_a_target_is_made_of_what_a_person_says(tmp_path: Path) -> None:
         assert caught.value.hint
 
 
+@pytest.mark.parametrize("kind", ["chroma", "lancedb", "langchain-faiss"])
+@pytest.mark.parametrize("name", ["a/b", "../x", ".", "..", ".x", "x" * 201, "notes.mlxi-1", "x\0y"])
+def test_a_name_that_no_store_can_have_is_told_before_anything_is_embedded(
+    tmp_path: Path, kind: str, name: str
+) -> None:
+    with pytest.raises(StoreError, match="can have the name") as caught:
+        open_target(tmp_path / "new", kind, name)
+    assert caught.value.hint.startswith("Choose one")
+
+
+@pytest.mark.parametrize("name", ["n", "a b", "é", "-x", "x-", "a:b", "a", "ab"])
+def test_names_of_collections_are_those_that_chroma_takes(tmp_path: Path, name: str) -> None:
+    import chromadb
+
+    with pytest.raises(StoreError, match="No collection of Chroma"):
+        ChromaTarget(tmp_path / "new", name)
+    with pytest.raises(Exception, match="name"):
+        chromadb.EphemeralClient().create_collection(name)
+    ChromaTarget(tmp_path / "new", f"a{name.encode().hex()}b.c_d-e")
+
+
 def test_columns_are_of_the_kind_that_all_documents_need(tmp_path: Path) -> None:
     contents = documents(6)
     for number, (name, value) in enumerate(

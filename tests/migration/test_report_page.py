@@ -35,6 +35,7 @@ from mlx_integrations.migration.report.records import (
     ScoreMap,
     Side,
 )
+from mlx_integrations.migration.report.style import STYLE
 from mlx_integrations.migration.report.svg import Meter, Point, columns, line, meters, short_number, ticks
 from mlx_integrations.migration.report.words import bytes_of, coded, duration, percent
 
@@ -135,6 +136,11 @@ class TestPage:
             "2026-11-18", "0123456789ab", "by chance: 1 %",
         ):  # fmt: skip
             assert each in page
+
+    def test_words_of_narrow_columns_stay_whole(self) -> None:
+        page = page_of(full())
+        assert page.count('<div class="whole">') == 1 and "Before and after" in page.partition('<div class="whole">')[0]
+        assert ".whole td { overflow-wrap: break-word; }" in STYLE
 
     def test_what_was_not_measured_is_left_out(self) -> None:
         page = words(page_of(bare()))

@@ -174,7 +174,7 @@ def _sides(report: MigrationReport) -> Markup:
         ("Index", *(_index(side) for side in sides)),
         ("On the disk", *(bytes_of(side.bytes) if side and side.bytes is not None else "" for side in sides)),
     ]
-    return section("Before and after", table(("", "Old", "New"), lines))
+    return section("Before and after", tag("div", table(("", "Old", "New"), lines), class_="whole"))
 
 
 def _model(side: Side | None) -> str:
@@ -237,10 +237,10 @@ def _read_share(row: CutRow) -> float:
 def _accepted(report: MigrationReport, rows: int) -> Markup | None:
     if not report.accepted:
         return None
-    lines = [(coded(each.message), amount(each.count), ", ".join(each.examples)) for each in report.accepted]
+    lines = [(coded(each.message), ", ".join(each.examples), amount(each.count)) for each in report.accepted]
     return section(
         "What was accepted",
-        listed(("What", "Rows", "Such as"), lines, rows, numbers=(1,)),
+        listed(("What", "Such as", "Rows"), lines, rows, numbers=(2,)),
         lead="The run stopped at these until they were accepted.",
     )
 

@@ -54,6 +54,7 @@ th { color: var(--soft); font-weight: 500; } thead th { vertical-align: bottom; 
 tr:last-child > * { border-bottom: 0; }
 td.number, th.number { text-align: right; padding-left: .6rem; padding-right: .3rem; white-space: nowrap; }
 .wide { overflow-x: auto; }
+.whole td { overflow-wrap: break-word; }
 .good { color: var(--good); } .bad { color: var(--bad); } .good, .bad { font-weight: 600; white-space: nowrap; }
 details { border-top: 1px solid var(--edge); padding: .55rem 0; } details[open] { padding-bottom: .9rem; }
 section > figure, section > .split { margin-bottom: .75rem; }

@@ -17,6 +17,7 @@ from mlx_integrations.migration.stores.chroma.file import DATABASE, DOCUMENT, UR
 from mlx_integrations.migration.stores.chroma.store import KIND, BuiltCollection, add_rows, opened_client
 from mlx_integrations.migration.stores.json_numbers import TOLD_DIGITS, settled, settled_row
 from mlx_integrations.migration.stores.llama_index_nodes import NODE
+from mlx_integrations.migration.targets.names import CHROMA, check_name
 from mlx_integrations.migration.targets.place import FolderPlace, existing_folder, not_built, taken
 from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, is_unicode, survivors
 
@@ -37,10 +38,14 @@ class ChromaTarget:
     Args:
         folder: The folder of the database, which may exist.
         name: The collection, which may not.
+
+    Raises:
+        StoreError: No collection can have that name.
     """
 
     def __init__(self, folder: str | Path, name: str) -> None:
         path = Path(folder).expanduser().absolute()
+        check_name(name, CHROMA, str(path))
         self._name = name
         self._location = StoreLocation(kind=KIND, address=str(path), name=name)
         self._place = FolderPlace(self._location, path)

@@ -14,6 +14,7 @@ from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Document, Held, Metric, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.faiss.index import FLAT, choose_factory, is_plain_list, write_flat, write_trained
 from mlx_integrations.migration.stores.faiss.langchain import KIND, LangChainFaissStore
+from mlx_integrations.migration.targets.names import FAISS, check_name
 from mlx_integrations.migration.targets.place import FolderPlace
 from mlx_integrations.migration.targets.placed import PlacedTarget
 from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, survivors
@@ -41,10 +42,14 @@ class FaissTarget(PlacedTarget):
     Args:
         folder: Its place, where nothing is.
         name: The index's name, as `load_local` will be given it.
+
+    Raises:
+        StoreError: No index can have that name.
     """
 
     def __init__(self, folder: str | Path, name: str = "index") -> None:
         path = Path(folder).expanduser().absolute()
+        check_name(name, FAISS, str(path))
         self._name = name
         location = StoreLocation(kind=KIND, address=str(path), name=None if name == "index" else name)
         super().__init__(location, FolderPlace(location, path))
