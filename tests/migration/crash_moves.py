@@ -17,7 +17,16 @@ from typing import Any
 from mlx_integrations.migration.api import gc, migrate, publish, rollback, status
 from mlx_integrations.migration.contract import documents, snapshot
 from mlx_integrations.migration.moving import Move
-from tests.migration.crash import BATCH_ROWS, ROWS, Course, LoggingExecutor, counted, failed_before, in_child
+from tests.migration.crash import (
+    BATCH_ROWS,
+    ROWS,
+    Course,
+    LoggingExecutor,
+    counted,
+    failed_before,
+    import_all,
+    in_child,
+)
 from tests.migration.places import NAME, PAIRS, LangChainChroma, LangChainFaiss, Pair, chroma_at
 from tests.migration.stores import contents_of
 
@@ -89,6 +98,9 @@ class Scene:
         made.close()
         return True
 
+    def made(self) -> list[str]:
+        return list(snapshot(self.pair.target.source(self.there)))
+
     def check_result(self, old: dict[str, str], new: list[str]) -> None:
         assert self.look(old, new) is (self.verb != "rollback")
         known = status(self.move())
@@ -104,13 +116,23 @@ class Scene:
         assert made <= unique + BATCH_ROWS, f"{made} texts were embedded instead of {unique}"
 
 
+def needed(pair: Pair, folder: Path) -> list[str]:
+    """The modules that the verbs and the looks of a scene import."""
+    scene = Scene(pair, folder, "migrate")
+    scene.prepare()
+    for scene.verb in ("migrate", "rollback"):
+        scene.act()
+        scene.check_result(scene.source_files(), [] if scene.verb == "rollback" else scene.made())
+    return sorted(sys.modules)
+
+
 def reference(pair: Pair, folder: Path, verb: str) -> tuple[list[str], dict[str, Any]]:
     """What the new store is, and the course of a verb."""
     scene = Scene(pair, folder / "whole", "migrate")
     scene.prepare()
     old = scene.source_files()
     scene.act()
-    new = list(snapshot(pair.target.source(scene.there)))
+    new = scene.made()
     scene.check_result(old, new)
     measured = Scene(pair, folder / "measured", verb)
     measured.prepare()
@@ -142,6 +164,10 @@ def attempt(scene: Scene, new: list[str], *, point: int | None, delay: float | N
 
 def run(pair: Pair, folder: Path, verb: str, points: int, moments: int, seed: int) -> dict[str, Any]:
     """Kill at `points` operations, or at all with 0, and at `moments` random times."""
+    code, answer = in_child(lambda: needed(pair, folder / "needed"))
+    if code:
+        return failed_before(answer)
+    import_all(json.loads(answer))
     code, answer = in_child(lambda: reference(pair, folder / "reference", verb))
     if code:
         return failed_before(answer)
