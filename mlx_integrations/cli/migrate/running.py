@@ -70,7 +70,7 @@ def plan(
     else:
         print_facts(planned(made))
         if made.is_blocked:
-            say("hint: `run` stops at what blocks until it is repaired, or accepted with --accept.")
+            say("hint: `run` stops there until that is repaired or, where it can be, accepted with --accept.")
 
 
 def run(
