@@ -2,9 +2,11 @@
 
 import base64
 import json
+import os
 import pickle
 import shutil
 import sqlite3
+import stat
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from mlx_integrations.errors import StoreChangedError, StoreError
-from mlx_integrations.migration.api import gc, migrate, rollback
+from mlx_integrations.migration.api import gc, migrate, publish, rollback
 from mlx_integrations.migration.contract import documents
 from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
 from tests.migration.qdrant_stores import alias, filled
@@ -118,6 +120,26 @@ def test_settings_that_are_damaged_are_told(tmp_path: Path, settings: Any) -> No
     assert told.value.hint
 
 
+def test_what_cannot_be_deleted_is_told_and_deleted_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = filled(tmp_path / "db", documents(5))
+    store = QdrantLocalStore(folder)
+    migrate(store, executor())
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == storage(folder):
+            raise PermissionError(13, "Permission denied", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)  # as tests may run as a user whom nothing is forbidden
+        with pytest.raises(StoreError, match="Permission denied"):
+            gc(store)
+    assert storage(folder).exists()
+    assert gc(store)
+    assert not storage(folder).parent.exists()
+
+
 def test_a_folder_of_a_client_before_sqlite_is_told(tmp_path: Path) -> None:
     folder = filled(tmp_path / "db", documents(3))
     storage(folder).rename(storage(folder).with_suffix(".dbm"))
@@ -126,3 +148,28 @@ def test_a_folder_of_a_client_before_sqlite_is_told(tmp_path: Path) -> None:
     assert "1.1.7" in str(told.value.hint)
     with pytest.raises(ValueError, match="legacy dbm"):
         QdrantClient(path=str(folder))
+
+
+def rights(folder: Path) -> set[tuple[int, int, int]]:
+    facts = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    return {(stat.S_IMODE(each.st_mode), each.st_uid, each.st_gid) for each in facts}
+
+
+def test_nobody_else_may_read_the_new_points_and_their_owner_may(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "db", documents(5))
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+        if os.getuid() == 0:  # only an administrator can give files to others, and should not keep them
+            os.chown(path, 65534, 65534)
+    before = rights(folder)
+    assert len(before) == 1
+    place = storage(folder).parent.stat().st_mode
+    store = QdrantLocalStore(folder)
+    migrate(store, executor(), work=tmp_path / "work", publishes=False)
+    assert rights(folder) == before
+    publish(store, work=tmp_path / "work")
+    assert rights(folder) == before
+    (built,) = (path for path in (folder / "collection").iterdir() if path.name != "notes")
+    assert built.stat().st_mode == place
+    gc(store, work=tmp_path / "work")
+    assert rights(folder) == before

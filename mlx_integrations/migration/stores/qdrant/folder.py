@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlx_integrations.errors import MissingExtraError, StoreBusyError, StoreError
-from mlx_integrations.migration.files import flush, flush_folder
+from mlx_integrations.migration.files import flush, flush_folder, take_over_rights
 from mlx_integrations.migration.stores.file_swap import file_state
 from mlx_integrations.migration.stores.pickle_values import BROKEN, PLAIN_VALUES, RefusedError, look_up
 from mlx_integrations.migration.stores.qdrant.layout import UNNAMED, own_id
@@ -104,10 +104,12 @@ class QdrantFolder:
     def delete(self, name: str) -> None:
         """Delete the files of a collection, not those of others: `a/b` of earlier clients is in the folder of `a`."""
         place = self.collection(name)
-        with contextlib.suppress(OSError):
-            for file in place.iterdir():
-                if not file.is_dir():
-                    file.unlink()
+        if not place.is_dir():
+            return
+        for file in place.iterdir():
+            if not file.is_dir():
+                file.unlink(missing_ok=True)
+        if not any(place.iterdir()):
             place.rmdir()
 
     @contextmanager
@@ -130,6 +132,14 @@ class QdrantFolder:
         with self._locked(is_alone=True):
             yield
 
+    def unreadable(self, error: OSError) -> StoreError:
+        """What is told of a file that cannot be looked at."""
+        return StoreError(
+            f"`{error.filename}` cannot be read: {error.strerror}.",
+            store=str(self.path),
+            hint="Run it as the user whose folder it is, or let yours read and write it.",
+        )
+
     @contextmanager
     def _locked(self, *, is_alone: bool) -> Iterator[None]:
         import fcntl
@@ -139,6 +149,8 @@ class QdrantFolder:
             descriptor = -1 if self._is_held else os.open(self.path / _LOCK, flags, 0o644)
         except FileNotFoundError:  # no client has opened it here, or it is no such folder
             descriptor = -1
+        except OSError as error:
+            raise self.unreadable(error) from error
         if descriptor < 0:
             yield
             return
@@ -241,8 +253,10 @@ class Points:
             try:
                 with self.path.open("rb") as file:
                     counter = file.read(100)[_CHANGE_COUNTER].hex()
-            except OSError:
+            except FileNotFoundError:
                 counter = ""
+            except OSError as error:
+                raise self._folder.unreadable(error) from error
             return f"{file_state(self.path)}:{counter}"
 
     def read(self, after: int = 0) -> Iterator[tuple[int, Point]]:
@@ -395,6 +409,7 @@ def write_points(folder: Path, points: Iterable[tuple[int | str, Any, dict[str, 
         yield from raw
 
     path = folder / _STORAGE
+    path.touch(mode=0o600)  # until it has the rights of the one that it replaces
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         # Nobody sees the file before it is whole and flushed.
         database.execute("PRAGMA journal_mode = OFF")
@@ -416,6 +431,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
             file.write(json.dumps(content))
             file.flush()
             flush(file.fileno())
+        if path.exists():
+            take_over_rights(part, path)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

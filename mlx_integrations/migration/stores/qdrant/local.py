@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlx_integrations.adapters.store_records.qdrant import with_record
 from mlx_integrations.errors import StoreChangedError, StoreError
-from mlx_integrations.migration.files import flush_folder
+from mlx_integrations.migration.files import flush_folder, take_over_rights
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation
@@ -225,6 +225,9 @@ class QdrantLocalStore(_Reader):
             raise StoreChangedError(f"`{self.location}` was changed while it was migrated.", store=str(self.location))
         note = {"settings": _changed(settings, layout.vector, run), "vector": layout.vector, "state": state}
         write_json(part / _NOTE, note)
+        for file in part.iterdir():
+            take_over_rights(file, old.path)
+        take_over_rights(part, old.path.parent)
         part.rename(self._folder.collection(names.new))
         flush_folder(part.parent)
 
