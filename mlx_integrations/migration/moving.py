@@ -41,6 +41,13 @@ _MOVED: Final = {
     "missing-texts": "There is no text for them, and so nothing to embed; they are not moved.",
     "orphans": "They have no vector, and are not moved: deleted, or parents of others.",
 }
+_NOT_OF_MOVES: Final = frozenset(
+    (
+        "duplicate-ids missing-privilege read-only dependents shared-table shared-column embedding-function index-lost "
+        "tags"
+    ).split()
+)
+"""What a store says of itself that matters only where it gets new vectors itself, or is found anew."""
 _WHOSE: Final = {"langchain": "documents of LangChain", "llama-index": "nodes of LlamaIndex"}
 
 
@@ -185,7 +192,7 @@ class Move:
         fidelity = self._checked()
         if self._known_kinds is None:
             self._known_kinds = fidelity.kinds()
-        own = [_moved(finding) for finding in info.findings if finding.code != "duplicate-ids"]
+        own = [_moved(finding) for finding in info.findings if finding.code not in _NOT_OF_MOVES]
         metric = self.target.metric_for(info.metric)
         return replace(
             info,

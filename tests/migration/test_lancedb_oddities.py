@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from lancedb.index import FTS, BTree, IvfFlat, IvfRq
 
-from mlx_integrations.errors import StoreChangedError, StoreError
+from mlx_integrations.errors import RowsError, StoreChangedError, StoreError
 from mlx_integrations.migration.api import gc, migrate, publish, rollback
 from mlx_integrations.migration.contract import NEW_DIMENSIONS, OLD_DIMENSIONS, documents, executor, snapshot, vectors
 from mlx_integrations.migration.moving import open_move
@@ -207,6 +207,23 @@ def test_whoever_may_write_to_a_table_still_may(tmp_path: Path) -> None:
         assert rights() == before
     finally:
         os.umask(umask)
+
+
+def test_who_may_not_write_to_a_table_is_told_first_and_may_move_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = filled(tmp_path / "db", documents(3))
+    store, access = LanceDBStore(folder), os.access
+
+    def may(path: Path, mode: int) -> bool:  # nobody refuses anything to an administrator
+        return access(path, mode) and not (mode == os.W_OK and path.is_relative_to(folder))
+
+    monkeypatch.setattr(os, "access", may)
+    (finding,) = store.describe().findings
+    assert (finding.code, finding.is_blocking) == ("missing-privilege", True)
+    with pytest.raises(RowsError, match="able to write"):
+        migrate(store, executor())
+    assert migrate(open_move(store, LanceDBTarget(tmp_path / "new", "notes")), executor()).embedded == 3
 
 
 # Tables

@@ -307,6 +307,13 @@ def test_a_place_where_no_table_can_be_made_is_told_before_anything_is_embedded(
         assert seen == []
 
 
+def test_who_may_only_read_a_table_can_move_it(url: str, tenant: str, tmp_path: Path) -> None:
+    done(fill_table(url, documents(3)), f"GRANT SELECT ON notes TO {tenant}", "CREATE VIEW seen AS SELECT * FROM notes")
+    source = PgvectorStore(url_of(database_of(tmp_path), user=tenant))
+    assert len([each for each in source.describe().findings if each.is_blocking]) == 3
+    assert migrate(open_move(source, PgvectorTarget(url, "new")), executor()).embedded == 3
+
+
 def test_a_new_table_may_get_an_index_before_it_is_taken_back(url: str) -> None:
     move = open_move(PgvectorStore(fill_collection(url, documents(3))), PgvectorTarget(url, "new"))
     migrate(move, executor())

@@ -25,6 +25,7 @@ __all__ = [
     "flush_below",
     "give_rights",
     "is_of_first_format",
+    "is_writable",
     "latest_version",
     "link_missing",
     "state_of",
@@ -95,6 +96,12 @@ def is_of_first_format(table: Path) -> bool:
     return False
 
 
+def is_writable(table: Path) -> bool:
+    """Whether a table can be exchanged, and its files can be given second names, which takes the right to write."""
+    places = (table.parent, table, *versions(table).values())
+    return all(os.access(place, os.W_OK) for place in places if place.exists())
+
+
 def give_rights(table: Path, folder: Path, file: Path) -> None:
     """Let whoever may read or write a table do so with what was made for it.
 
@@ -127,10 +134,11 @@ def link_missing(source: Path, target: Path) -> None:
         except FileNotFoundError:
             continue  # what another program was about to write, and has given its name now
         except OSError as error:
+            hint = "Move the database to a file system that has hard links, such as APFS or ext4."
+            if not os.access(source / path, os.W_OK):
+                hint = "Migrate as the user to whom it belongs."
             raise StoreError(
-                f"`{source / path}` cannot be given a second name: {error.strerror}.",
-                store=str(source),
-                hint="Move the database to a file system that has hard links, such as APFS or ext4.",
+                f"`{source / path}` cannot be given a second name: {error.strerror}.", store=str(source), hint=hint
             ) from error
     flush_below(target, folders_only=True)
 

@@ -9,7 +9,7 @@ from mlx_integrations.adapters.store_records.lancedb import record_in, table_nam
 from mlx_integrations.errors import SidecarError, StoreError
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
-from mlx_integrations.migration.stores.lancedb.folders import bytes_below, state_of
+from mlx_integrations.migration.stores.lancedb.folders import bytes_below, is_writable, state_of
 from mlx_integrations.migration.stores.lancedb.indexes import index_for, index_of_vectors, indexes_of
 from mlx_integrations.migration.stores.lancedb.table import (
     READ_ROWS,
@@ -158,6 +158,9 @@ class LanceReader:
                 examples=tuple(missing[:_EXAMPLES]),
                 is_blocking=True,
             )
+        if not is_writable(self.table_folder):
+            message = "Who migrates has to be able to write to its files, and to the folder of the database."
+            yield Finding(code="missing-privilege", message=message, is_blocking=True)
         for index in indexes_of(table):
             if not index.can_be_made:
                 yield Finding(

@@ -278,6 +278,7 @@ class Swap:
             self._lock(facts["way"])
             if facts["way"] == "rename":
                 self._check_renamable()
+                self._tell_of_indexes(facts)
                 self._carry_others(self.table.sql, self.sql("old"))
                 self._rename(facts, is_rollback=True)
             else:
@@ -310,7 +311,8 @@ class Swap:
             raise StoreChangedError(f"`{self.table.shown}` was changed after it was embedded.", store=self.table.shown)
 
     def _tell_of_indexes(self, facts: Mapping[str, Any]) -> None:
-        if more := sorted(set(index_names(self.server, self.table)) - set(facts.get("known", ()))):
+        now = {name for name in index_names(self.server, self.table) if not name.startswith(PREFIX)}
+        if more := sorted(now - set(facts.get("known", ()))):
             told = ", ".join(f"`{name}`" for name in more)
             _logger.warning(
                 "`%s` got an index since its new vectors were built: make %s again.", self.table.shown, told
