@@ -103,6 +103,19 @@ def test_an_index_that_there_is_not_is_refused_before_anything_is_embedded(mlxi:
     assert mlxi("run", str(folder), "--index", "HNSW8") == 0  # with no word about how it was begun
 
 
+def test_a_store_that_was_changed_before_publishing_is_told_by_every_verb(mlxi: Shell, folder: Path) -> None:
+    address = str(folder)
+    assert mlxi("run", address, "--no-publish") == 0
+    save_faiss(folder, texts(33))
+    for verb in ("verify", "report", "publish"):
+        assert mlxi(verb, address) == ExitCode.FAILED
+        assert "was changed" in mlxi.err and "it takes in what has changed" in mlxi.err
+    assert mlxi("run", address) == 0
+    assert "embedded  33 of 33 rows" in mlxi.out
+    assert mlxi("status", "--bulk", address) == 0
+    assert "33 of 33" in mlxi.out
+
+
 def test_a_check_that_fails_is_marked(mlxi: Shell, folder: Path) -> None:
     assert mlxi("run", str(folder)) == 0
     assert "does not hold" not in mlxi.out

@@ -10,7 +10,7 @@ import typer
 from mlx_integrations.cli.console import ask, is_interactive, print_json, print_table, say
 from mlx_integrations.cli.exit_codes import ExitCode
 from mlx_integrations.cli.migrate.bars import Bars, became
-from mlx_integrations.cli.migrate.printing import amount, told
+from mlx_integrations.cli.migrate.printing import amount, embedded, told
 from mlx_integrations.cli.migrate.remembering import remember_all, tell_forgotten
 from mlx_integrations.cli.parts import Invocation
 from mlx_integrations.cli.text import Column, disk, duration
@@ -291,7 +291,7 @@ def _status(outcome: "Outcome") -> list[str]:
         return [_label(outcome), "", "", "", "no migration" if not outcome.is_failure else "failed"]
     return [
         _label(outcome),
-        f"{amount(known.embedded)} of {amount(known.total)}",
+        embedded(known),
         known.target.model,
         known.in_use,
         known.phase,

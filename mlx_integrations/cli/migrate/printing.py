@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mlx_integrations.migration.planning import Plan
     from mlx_integrations.migration.records import Finding
 
-__all__ = ["amount", "planned", "print_facts", "print_status", "told"]
+__all__ = ["amount", "embedded", "planned", "print_facts", "print_status", "told"]
 
 _LEAST_WRAPPED = 20
 """Columns below which lines are left to the terminal."""
@@ -63,7 +63,7 @@ def print_status(known: "MigrationStatus", *, as_json: bool) -> None:
         ("phase", known.phase),
         ("in use", f"the {known.in_use} vectors" if known.in_use in ("old", "new") else known.in_use),
         ("model", f"`{known.target.model}`, {known.target.dimensions} dimensions"),
-        ("embedded", f"{amount(known.embedded)} of {amount(known.total)} rows"),
+        ("embedded", f"{embedded(known)} rows"),
     ]
     if known.truncated:
         facts.append(("cut", f"{amount(known.truncated)} texts are longer than the model reads"))
@@ -77,6 +77,12 @@ def print_status(known: "MigrationStatus", *, as_json: bool) -> None:
         failed = "" if check.is_passed else "does not hold: "
         facts.append(("" if number else "checks", f"{check.name}: {failed}{check.detail}"))
     print_facts(facts)
+
+
+def embedded(known: "MigrationStatus") -> str:
+    """How many rows have a new vector, of how many: those of the beginning, until it is known what was added since."""
+    seen = known.embedded + known.unembedded
+    return f"{amount(known.embedded)} of {amount(max(known.total, seen) if known.phase == 'embedding' else seen)}"
 
 
 def print_facts(facts: list[tuple[str, str]]) -> None:

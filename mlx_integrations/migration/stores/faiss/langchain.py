@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlx_integrations.errors import RowsError, StoreError
+from mlx_integrations.errors import RowsError, StoreChangedError, StoreError
 from mlx_integrations.migration.likely import SAMPLED_ROWS, likely_model
 from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
@@ -204,9 +204,18 @@ class LangChainFaissStore(SwappedStore, _Index):
             )
 
     def built(self, run: Run) -> _Index:
-        """The documents with the new vectors."""
+        """The documents with the new vectors.
+
+        Raises:
+            StoreChangedError: They are not those for which vectors were built.
+        """
         made = _Index(self.location, self._swap, self._swap.built(run), self._pickle, self._streamed_bytes)
         made._documents = self._documents  # read once for both
+        if (vectors := made._vectors().facts.count) != (count := len(made._texts().ids)):
+            raise StoreChangedError(
+                f"`{self.location}` was changed since: it has {count} documents, and {vectors} new vectors were built.",
+                store=str(self.location),
+            )
         return made
 
     def replaced(self, run: Run) -> _Index:
