@@ -206,6 +206,43 @@ def test_a_collection_that_a_program_makes_in_the_gap_is_not_taken_for_the_origi
     assert [each[:2] for each in shown(name)] == [each[:2] for each in old]
 
 
+def test_a_program_that_is_quicker_than_the_alias_is_told(server: Server, name: str) -> None:
+    fill(client(), documents(10), name)
+    store = QdrantServerStore(server.url, name)
+    migrate(store, executor(), publishes=False)
+    params = models.VectorParams(size=OLD_DIMENSIONS, distance=models.Distance.DOT)
+
+    def hurry(asked: str) -> None:
+        if asked == "delete":  # it comes between this request and the next
+            before(server, "change_aliases", lambda known: known.create_collection(name, vectors_config=params))
+
+    server.before = hurry
+    with pytest.raises(StoreError, match=f"made `{name}` anew"):
+        publish(store)
+    server.backend.settings[name] = models.CreateCollection(vectors=params)
+    client().delete_collection(name)
+    assert publish(store).in_use == "new"
+    assert len(shown(name)) == 10
+
+
+@pytest.mark.parametrize("write", [late, delete])
+def test_what_is_written_to_a_copy_that_is_in_use_is_not_lost(server: Server, name: str, write: Write) -> None:
+    fill(client(), documents(10), name)
+    store = QdrantServerStore(server.url, name)
+    migrate(store, executor())
+    rollback(store)  # from here on its name is an alias of the copy
+    migrate(store, executor(), publishes=False)
+    before(server, "change_aliases", lambda known: write(known, name))
+    with pytest.raises(StoreChangedError):
+        publish(store)
+    expected = ids(name)
+    assert len(expected) == (11 if write is late else 9)
+    assert migrate(store, executor()).in_use == "new"
+    assert ids(name) == expected
+    assert gc(store)
+    assert ids(name) == expected
+
+
 def test_a_collection_that_its_owner_makes_anew_later_is_migrated_afresh(server: Server, name: str) -> None:
     fill(client(), documents(10), name)
     store = QdrantServerStore(server.url, name)

@@ -160,10 +160,10 @@ class QdrantServerStore(CollectionReader):
         return self._lent(aliases.get(self._name, self._name))
 
     def kept_state(self, run: Run) -> str | None:
-        """What `state` would say of the old collection; `None` if it is a copy, or will be kept for its own aliases."""
+        """What `state` would say of the old collection, or of its copy; `None` if other aliases keep it anyway."""
         names, aliases = self._names(run), self._server.aliases()
-        old = aliases.get(names.kept, names.copy)
-        if old == names.copy or any(alias != names.kept and other == old for alias, other in aliases.items()):
+        old = aliases.get(names.kept)
+        if old is None or any(alias != names.kept and other == old for alias, other in aliases.items()):
             return None
         return self._state_of(old)
 
@@ -191,7 +191,11 @@ class QdrantServerStore(CollectionReader):
             self._make_room(names)
         elif names.kept not in aliases:
             raise self._no_longer_there()
-        server.change_aliases({self._name: names.new}, [names.built])
+        try:
+            server.change_aliases({self._name: names.new}, [names.built])
+        except StoreError:
+            self._check_original(names, server.aliases())
+            raise
 
     def _make_room(self, names: Names) -> None:
         """Delete the collection of the name, of which there is a copy."""
