@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,7 +15,7 @@ from mlx_integrations.migration.api import gc, migrate, publish, rollback
 from mlx_integrations.migration.contract import Document, documents
 from mlx_integrations.migration.moving import open_move
 from mlx_integrations.migration.stores.pgvector import swap as pgvector_swap
-from mlx_integrations.migration.stores.pgvector.server import address_without_password
+from mlx_integrations.migration.stores.pgvector.server import Server, address_without_password
 from mlx_integrations.migration.stores.pgvector.store import PgvectorStore
 from mlx_integrations.migration.targets.pgvector import PgvectorTarget
 from tests.migration.pgvector_tables import as_text, asked, done, fill_collection, fill_table, uuid_of
@@ -222,6 +223,24 @@ def test_policies_and_columns_that_mean_the_table_are_told(url: str) -> None:
     assert finding.examples == told
 
 
+def test_a_table_that_is_dropped_while_it_is_looked_at_is_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, every = PgvectorStore(fill_collection(url, documents(3))), Server.all
+
+    def asked_and_dropped(server: Server, *question: Any, **options: Any) -> Any:
+        found = every(server, *question, **options)
+        if "pg_index" in question[0]:
+            done(url, "DROP TABLE IF EXISTS langchain_pg_embedding", "DELETE FROM langchain_pg_collection")
+        return found
+
+    monkeypatch.setattr(Server, "all", asked_and_dropped)
+    for look in (store.describe, store.state):
+        with pytest.raises(StoreError) as caught:
+            look()
+        assert caught.value.hint
+    with pytest.raises(StoreError, match="not there any more"):
+        Server(url).one("SELECT 1 FROM pg_class WHERE oid = 0")
+
+
 # Databases
 
 
@@ -263,7 +282,7 @@ def test_what_others_have_in_the_database_is_in_nobodys_way(url: str, tenant: st
     gc(store)
     with pytest.raises(StoreError) as caught:
         PgvectorStore(own, "b.notes")
-    assert caught.value.hint == "It has `a.notes`. Collections of `b` cannot be seen by this user."
+    assert caught.value.hint == "It has `a.notes`. Collections of `b` cannot be read."
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])

@@ -107,8 +107,15 @@ class Server:
                 return self._connected().cursor(binary=binary).execute(query, parameters or None).fetchall()
 
     def one(self, query: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...]:
-        """The one row that a query has."""
-        return self.all(query, parameters)[0]
+        """The one row that a query has.
+
+        Raises:
+            StoreError: It has none: what was there a moment ago was dropped.
+        """
+        for row in self.all(query, parameters):
+            return row
+        message = f"What was asked for in `{self.address}` is not there any more."
+        raise StoreError(message, store=self.address, hint=_AGAIN)
 
     def do(self, *statements: str) -> None:
         """Run statements that have no parameters."""

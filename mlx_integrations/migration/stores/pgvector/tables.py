@@ -247,7 +247,7 @@ def _candidates(server: Server) -> tuple[dict[str, list[tuple[int, Collection | 
             stores = [(own, Collection(uuid=uuid, name=own)) for uuid, own in rows]
         for own, collection in stores:
             found.setdefault(own if schema == "public" else f"{schema}.{own}", []).append((oid, collection))
-    return found, f" Collections of {', '.join(unseen)} cannot be seen by this user." if unseen else ""
+    return found, f" Collections of {', '.join(unseen)} cannot be read." if unseen else ""
 
 
 def _read_table(
