@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from mlx_integrations.errors import StoreError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 
 __all__ = [
@@ -220,13 +221,27 @@ def text_digest(text: str) -> bytes:
 
 
 def content_digest(row: Row) -> bytes:
-    """16 bytes that are equal for rows of equal id, text and metadata, whatever the order of the metadata."""
-    content = [row.id, row.text, row.metadata]
+    """16 bytes that are equal for rows of equal id, text and metadata, whatever the order of the metadata.
+
+    Raises:
+        StoreError: The metadata have themselves in them, or are nested without end.
+    """
     try:
-        canonical = _encode(content)
-    except TypeError:  # keys that are no strings, or of kinds that have no order among each other
-        canonical = _encode(_ordered(content))
+        canonical = _canonical([row.id, row.text, row.metadata])
+    except RecursionError as error:
+        raise StoreError(
+            f"The metadata of `{row.id}` cannot be compared: they refer to themselves, or are nested too deeply.",
+            store="",
+            hint="Give that document other metadata, and migrate again.",
+        ) from error
     return hashlib.blake2b(canonical.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
+
+
+def _canonical(content: list[Any]) -> str:
+    try:
+        return _encode(content)
+    except TypeError:  # keys that are no strings, or of kinds that have no order among each other
+        return _encode(_ordered(content))
 
 
 def _ordered(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlx_integrations.errors import JournalError
+from mlx_integrations.errors import JournalError, StoreError
 from mlx_integrations.migration.engine.journal import DeadLetter, Entry, Journal, Written
 from mlx_integrations.migration.engine.staging import Staging
 from mlx_integrations.migration.engine.text_index import TextIndex
@@ -200,3 +200,13 @@ def test_texts_whose_digests_begin_alike_are_all_given() -> None:
     index.add(alike[3:])
     assert sorted(position for _, position in index.find([b"same" + b"x" * 12])) == [0, 1, 2, 3, 4]
     assert list(TextIndex().find([b"same" + b"x" * 12])) == []
+
+
+@pytest.mark.parametrize("name", ["x", 1])
+def test_metadata_that_refer_to_themselves_have_no_digest(name: object) -> None:
+    inside: list[object] = [1]
+    inside.append(inside)
+    metadata: dict[Any, Any] = {name: inside}
+    with pytest.raises(StoreError, match=r"metadata of `doc-7`.*refer to themselves") as caught:
+        content_digest(Row(key="7", id="doc-7", text="text", metadata=metadata))
+    assert caught.value.hint
