@@ -24,10 +24,11 @@ from typing import Any, Final
 from mlx_integrations.errors import MissingExtraError, StoreBusyError, StoreError
 from mlx_integrations.migration.files import flush, flush_folder, take_over_rights
 from mlx_integrations.migration.stores.file_swap import file_state
-from mlx_integrations.migration.stores.pickle_values import BROKEN, PLAIN_VALUES, RefusedError, look_up
-from mlx_integrations.migration.stores.qdrant.layout import UNNAMED, own_id
+from mlx_integrations.migration.stores.pickle_values import BROKEN, RefusedError
+from mlx_integrations.migration.stores.qdrant.layout import own_id
+from mlx_integrations.migration.stores.qdrant.stored_point import PointReader, StoredPoint, checked_id
 
-__all__ = ["META", "Meta", "Point", "Points", "QdrantFolder", "write_json", "write_points"]
+__all__ = ["META", "Meta", "Points", "QdrantFolder", "write_json", "write_points"]
 
 META: Final = "meta.json"
 Meta = dict[str, Any]
@@ -172,69 +173,6 @@ class QdrantFolder:
             os.close(descriptor)
 
 
-class Point:
-    """A point as it was stored; stands for the client's own class.
-
-    Attributes:
-        id: A number, or a UUID as text.
-        vector: One vector without a name, or several by name.
-        payload: Everything else.
-    """
-
-    __slots__ = ("id", "payload", "vector")
-
-    def __setstate__(self, state: Any) -> None:
-        values = state["__dict__"]
-        self.id: int | str = _point_id(values["id"])
-        self.vector: Any = values.get("vector")
-        self.payload: dict[str, Any] = values.get("payload") or {}
-
-    def dense(self, name: str) -> list[float] | None:
-        """A vector; `None` if the point does not have it."""
-        vector = self._vectors().get(name)
-        return vector if isinstance(vector, list) and not (vector and isinstance(vector[0], list)) else None
-
-    def others(self, name: str) -> dict[str, Any]:
-        """All vectors but one, as plain values."""
-        return {each: _plain(vector) for each, vector in self._vectors().items() if each != name and vector is not None}
-
-    def _vectors(self) -> Mapping[str, Any]:
-        return self.vector if isinstance(self.vector, dict) else {UNNAMED: self.vector}
-
-
-class _SparseVector:
-    """Stands for the client's own class."""
-
-    __slots__ = ("values",)
-
-    def __setstate__(self, state: Any) -> None:
-        values = state["__dict__"]
-        self.values = {"indices": list(values["indices"]), "values": list(values["values"])}
-
-
-def _plain(vector: Any) -> Any:
-    return vector.values if isinstance(vector, _SparseVector) else vector
-
-
-def _point_id(value: Any) -> int | str:
-    if type(value) is int or isinstance(value, str):
-        return value
-    raise TypeError("a point's id is a number or a text")
-
-
-_MODELS: Final = "qdrant_client.http.models.models"
-_KNOWN: Final[Mapping[tuple[str, str], Any]] = {
-    **PLAIN_VALUES,
-    (_MODELS, "PointStruct"): Point,
-    (_MODELS, "SparseVector"): _SparseVector,
-}
-
-
-class _Reader(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        return look_up(_KNOWN, module, name)
-
-
 class Points:
     """The points of one collection, in the order in which they were written.
 
@@ -259,7 +197,7 @@ class Points:
                 raise self._folder.unreadable(error) from error
             return f"{file_state(self.path)}:{counter}"
 
-    def read(self, after: int = 0) -> Iterator[tuple[int, Point]]:
+    def read(self, after: int = 0) -> Iterator[tuple[int, StoredPoint]]:
         """The points after a row, with their rows.
 
         Raises:
@@ -276,12 +214,12 @@ class Points:
                 found = database.execute("SELECT id, point FROM points WHERE rowid = ?", (row,)).fetchone()
             yield found
 
-    def find(self, wanted: Sequence[tuple[int, str]]) -> list[Point | None]:
+    def find(self, wanted: Sequence[tuple[int, str]]) -> list[StoredPoint | None]:
         """Points by their ids, each with the row where it may be."""
         with self._opened() as database:
             return [self._found(database, row, point_id) for row, point_id in wanted]
 
-    def _found(self, database: sqlite3.Connection, row: int, point_id: str) -> Point | None:
+    def _found(self, database: sqlite3.Connection, row: int, point_id: str) -> StoredPoint | None:
         key = _key(own_id(point_id))
         for query, value in (
             ("SELECT point FROM points WHERE rowid = ?", row),
@@ -321,14 +259,14 @@ class Points:
 
     def _unpickled_id(self, key: str) -> int | str:
         try:
-            return _point_id(_Reader(io.BytesIO(base64.b64decode(key))).load())
+            return checked_id(PointReader(io.BytesIO(base64.b64decode(key))).load())
         except (RefusedError, *BROKEN) as error:
             raise self._broken(error) from error
 
-    def _unpickled(self, content: bytes) -> Point:
+    def _unpickled(self, content: bytes) -> StoredPoint:
         try:
-            point = _Reader(io.BytesIO(content)).load()
-            if isinstance(point, Point) and isinstance(point.payload, dict):
+            point = PointReader(io.BytesIO(content)).load()
+            if isinstance(point, StoredPoint) and isinstance(point.payload, dict):
                 return point
             raise TypeError("not a point")
         except (RefusedError, *BROKEN) as error:

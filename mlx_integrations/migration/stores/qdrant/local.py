@@ -29,7 +29,7 @@ from mlx_integrations.migration.files import flush_folder, take_over_rights
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation
-from mlx_integrations.migration.stores.qdrant.folder import META, Meta, Point, QdrantFolder, write_json, write_points
+from mlx_integrations.migration.stores.qdrant.folder import META, Meta, QdrantFolder, write_json, write_points
 from mlx_integrations.migration.stores.qdrant.layout import (
     DETECTED_POINTS,
     METRICS,
@@ -48,6 +48,7 @@ from mlx_integrations.migration.stores.qdrant.layout import (
     split_name,
     without_vector,
 )
+from mlx_integrations.migration.stores.qdrant.stored_point import StoredPoint
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
@@ -409,7 +410,7 @@ def _changed(settings: Settings, vector: str, run: Run) -> Settings:
     return {**settings, "vectors": params[vector] if is_unnamed else params, "metadata": metadata}
 
 
-def _row(layout: Layout, number: int, point: Point) -> Row:
+def _row(layout: Layout, number: int, point: StoredPoint) -> Row:
     return layout.row(f"{number}:{point.id}", point.id, point.payload, point.others(layout.vector))
 
 
