@@ -123,6 +123,22 @@ def test_a_table_can_be_described_while_others_clean_it_up(tmp_path: Path, monke
     assert store.describe().count == 9
 
 
+def test_a_table_that_is_deleted_while_it_is_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = filled(tmp_path / "db", documents(5))
+    store, all_row_ids = LanceDBStore(folder), LanceTable.all_row_ids
+
+    def and_then_it_is_gone(table: LanceTable) -> Any:
+        found = all_row_ids(table)
+        lancedb.connect(folder).drop_table("notes")
+        return found
+
+    monkeypatch.setattr(LanceTable, "all_row_ids", and_then_it_is_gone)
+    with pytest.raises(StoreError):
+        store.describe()
+    with pytest.raises(StoreError):
+        LanceDBStore(folder, "notes")
+
+
 def test_files_that_are_gone_before_they_are_counted_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +286,12 @@ def test_dates_that_python_does_not_have_are_kept(tmp_path: Path) -> None:
     before = table_of(tmp_path).to_arrow().drop_columns(["vector"])
     migrate(store, executor(), batch_rows=7)
     assert table_of(tmp_path).to_arrow().drop_columns(["vector"]).equals(before)
+
+
+def test_a_name_with_too_many_columns_is_told(tmp_path: Path) -> None:
+    filled(tmp_path, documents(1))
+    with pytest.raises(StoreError, match="more than a table"):
+        LanceDBStore(tmp_path, "notes:vector:text:title")
 
 
 @pytest.mark.parametrize("version", ["2.0", "2.2"])

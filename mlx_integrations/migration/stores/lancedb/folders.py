@@ -78,21 +78,23 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def bytes_below(folder: Path) -> int:
-    """What the files below a folder take."""
+    """What the files below a folder take, without those that another program cleans up, or deletes, meanwhile."""
     total = 0
-    for path in files_below(folder):
-        with contextlib.suppress(FileNotFoundError):  # what another program has written, or cleaned up, meanwhile
-            total += (folder / path).stat().st_size
+    with contextlib.suppress(FileNotFoundError):
+        for path in files_below(folder):
+            with contextlib.suppress(FileNotFoundError):
+                total += (folder / path).stat().st_size
     return total
 
 
 def is_of_first_format(table: Path) -> bool:
     """Whether a table has files that LanceDB wrote before the middle of 2024, and reads only from their beginning."""
-    for path in (table / "data").glob(f"*{table.suffix}"):
-        with path.open("rb") as file:
-            file.seek(-min(len(_LAST_OF_FIRST), path.stat().st_size), os.SEEK_END)
-            if file.read() == _LAST_OF_FIRST:
-                return True
+    with contextlib.suppress(FileNotFoundError):  # it is being deleted
+        for path in (table / "data").glob(f"*{table.suffix}"):
+            with path.open("rb") as file:
+                file.seek(-min(len(_LAST_OF_FIRST), os.fstat(file.fileno()).st_size), os.SEEK_END)
+                if file.read() == _LAST_OF_FIRST:
+                    return True
     return False
 
 

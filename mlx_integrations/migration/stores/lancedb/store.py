@@ -82,7 +82,10 @@ class LanceDBStore(LanceReader):
         path = Path(os.path.realpath(Path(folder).expanduser()))
         if path.suffix == SUFFIX and not name:
             path, name = path.parent, path.stem
-        table, vector, text = (*(name or "").split(":"), "", "")[:3]
+        table, vector, text, *more = *(name or "").split(":"), "", ""
+        if any(more):
+            message = f"`{name}` names more than a table and its columns of vectors and texts."
+            raise StoreError(message, store=str(folder), hint="Say `TABLE:VECTORS:TEXTS`, or less.")
         tables = sorted(each.stem for each in path.glob(f"*{SUFFIX}") if each.is_dir())
         if not table and len(tables) == 1:
             table = tables[0]
