@@ -170,7 +170,7 @@ def test_a_key_in_an_address_can_have_any_character_that_is_escaped() -> None:
         open_store(guarded.url.replace("//", "//:a%2Fsecret@"))
 
 
-@pytest.mark.parametrize("wrong", ["", ".", "..", "a/b", "a:b", "a?b", "a\x1fb", "本" * 86])
+@pytest.mark.parametrize("wrong", ["", ".", "..", "a/b", "a:b", "a?b", "a\x1fb", "\ud800", "a.mlxi-b", "本" * 86])
 @pytest.mark.parametrize("kind", ["qdrant", "qdrant-server"])
 def test_names_that_no_collection_has_are_told_before_anything_is_made(server: Server, wrong: str, kind: str) -> None:
     with pytest.raises(StoreError) as refused:

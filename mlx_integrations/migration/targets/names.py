@@ -5,7 +5,7 @@ from typing import Final
 
 from mlx_integrations.errors import StoreError
 
-__all__ = ["CHROMA", "FAISS", "LANCEDB", "check_name"]
+__all__ = ["CHROMA", "FAISS", "LANCEDB", "QDRANT", "check_name"]
 
 _MOST_BYTES: Final = 200
 """Names of files have 255, and endings of a run are added to these."""
@@ -26,6 +26,13 @@ LANCEDB: Final = (
     re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*"),
     "table of LanceDB",
     "letters, digits, `.`, `_` and `-`, without `.` in front",
+)
+
+# https://qdrant.tech/documentation/concepts/collections/#create-a-collection
+QDRANT: Final = (
+    re.compile(r'(?!\.{1,2}$)[^<>:"/\\|?*\x00\x1f\ud800-\udfff]+'),
+    "collection of Qdrant",
+    'letters, without any of `< > : " / \\ | ? *`, and not `.` or `..`',
 )
 
 

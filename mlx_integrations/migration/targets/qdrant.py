@@ -23,8 +23,9 @@ from mlx_integrations.migration.stores.qdrant.collection_reader import MadeColle
 from mlx_integrations.migration.stores.qdrant.layout import UNNAMED, Names
 from mlx_integrations.migration.stores.qdrant.point import Point
 from mlx_integrations.migration.stores.qdrant.server import QdrantServer
+from mlx_integrations.migration.targets.names import QDRANT, check_name
 from mlx_integrations.migration.targets.place import not_built, taken
-from mlx_integrations.migration.targets.qdrant_layout import DISTANCES, LAYOUT, check_name, held_by_qdrant, point_id
+from mlx_integrations.migration.targets.qdrant_layout import DISTANCES, LAYOUT, held_by_qdrant, point_id
 
 __all__ = ["QdrantServerTarget"]
 
@@ -43,7 +44,7 @@ class QdrantServerTarget:
 
     def __init__(self, url: str, name: str, *, environ: Mapping[str, str] = os.environ) -> None:
         self._address, self._key = address_and_key(url, None, environ)
-        check_name(name, self._address)
+        check_name(name, QDRANT, self._address)
         self._server = QdrantServer(self._address, self._key)
         self._name = name
         self._location = StoreLocation(kind=KIND, address=self._address, name=name)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.records import Document, Held, Loss, Metric, Row
 from mlx_integrations.migration.stores.llama_index_nodes import NODE, with_text
 from mlx_integrations.migration.stores.qdrant.layout import (
@@ -18,14 +17,12 @@ from mlx_integrations.migration.stores.qdrant.layout import (
 )
 from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, is_unicode, survivors, through_strict_json
 
-__all__ = ["DISTANCES", "LAYOUT", "check_name", "held_by_qdrant", "point_id"]
+__all__ = ["DISTANCES", "LAYOUT", "held_by_qdrant", "point_id"]
 
 LAYOUT: Final = Layout(vector=UNNAMED, content_key=CONTENT)
 """What LangChain and LlamaIndex make when they are told nothing else."""
 DISTANCES: Final[Mapping[Metric, str]] = {metric: name for name, metric in METRICS.items()}
 
-_NOT_IN_NAMES: Final = '<>:"/\\|?*\0\x1f'  # https://qdrant.tech/documentation/concepts/collections/#create-a-collection
-_LONGEST_BYTES: Final = 255  # a collection is a folder
 _NAMESPACE: Final = UUID("1b0a4a3c-6b0f-5d53-9a53-0c8d7f1a2e6b")
 _SHOWN_INSTEAD: Final = ("_id", "_collection_name")
 _TOLD_INSTEAD: Final = "kept in the payload, where LangChain shows something of its own by this name"
@@ -33,18 +30,6 @@ _TOLD_ID: Final = "an id that is no number and no UUID becomes a UUID; the old o
 _TOLD_NODE_ID: Final = (
     "an id that is no UUID becomes one; the node has its own as before, and is deleted by the new one"
 )
-
-
-def check_name(name: str, store: str) -> None:
-    """See to it that a collection can have a name, before anything is embedded.
-
-    Raises:
-        StoreError: It cannot.
-    """
-    if name in ("", ".", "..") or set(name) & set(_NOT_IN_NAMES) or len(name.encode()) > _LONGEST_BYTES:
-        shown = " ".join(_NOT_IN_NAMES[:-2])
-        hint = f"Choose one of at most {_LONGEST_BYTES} bytes without any of {shown}"
-        raise StoreError(f"No collection of Qdrant can have the name `{name}`.", store=store, hint=hint)
 
 
 def point_id(document_id: str) -> int | str:

@@ -10,9 +10,10 @@ from mlx_integrations.migration.protocol import Embedded, Reader, Run
 from mlx_integrations.migration.records import Document, Held, Metric, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.qdrant.folder import META, QdrantFolder, write_json, write_points
 from mlx_integrations.migration.stores.qdrant.local import KIND, QdrantLocalStore
+from mlx_integrations.migration.targets.names import QDRANT, check_name
 from mlx_integrations.migration.targets.place import FolderPlace
 from mlx_integrations.migration.targets.placed import PlacedTarget
-from mlx_integrations.migration.targets.qdrant_layout import DISTANCES, LAYOUT, check_name, held_by_qdrant, point_id
+from mlx_integrations.migration.targets.qdrant_layout import DISTANCES, LAYOUT, held_by_qdrant, point_id
 
 __all__ = ["QdrantLocalTarget"]
 
@@ -31,7 +32,7 @@ class QdrantLocalTarget(PlacedTarget):
 
     def __init__(self, folder: str | Path, name: str) -> None:
         path = Path(folder).expanduser().absolute()
-        check_name(name, str(path))
+        check_name(name, QDRANT, str(path))
         self._name = name
         location = StoreLocation(kind=KIND, address=str(path), name=name)
         super().__init__(location, FolderPlace(location, path))
