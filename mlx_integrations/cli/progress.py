@@ -132,6 +132,7 @@ class ProgressDisplay:
         self._clock = clock
         self._meter = meter or Meter()
         self._shown_at: float | None = None
+        self._shown_phase = ""
         self._drawn = 0
 
     def __enter__(self) -> "ProgressDisplay":
@@ -161,9 +162,14 @@ class ProgressDisplay:
         pause = _FRAME_SECONDS if self._is_terminal else _LINE_SECONDS
         if self._shown_at is None and not self._is_terminal:
             self._shown_at = now  # the plan was just shown; the first line comes after one pause
-        elif self._shown_at is None or now - self._shown_at >= pause:
+        elif self._shown_at is None or now - self._shown_at >= pause or self._is_new_phase(progress):
             self._shown_at = now
             self._draw()
+        self._shown_phase = progress.phase
+
+    def _is_new_phase(self, progress: Progress) -> bool:
+        """Whether a bar is to change at once: it may be long until there is more to say."""
+        return self._is_terminal and progress.phase != self._shown_phase
 
     def _draw(self) -> None:
         if self._is_terminal:

@@ -36,6 +36,7 @@ from mlx_integrations.migration.records import Finding, StoreInfo
 __all__ = ["MigrationStatus", "gc", "migrate", "publish", "rollback", "status", "verify"]
 
 _EXAMPLES: Final = 10
+_SHOWN: Final = 3
 _IN_USE: Final = ("publishing", "published")
 _logger = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ def migrate(
     publishes: bool = True,
     should_stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_phase: Callable[[Phase], None] = lambda phase: None,
 ) -> MigrationStatus:
     """Give a store the vectors of another model: embed, build, verify, publish. Goes on where an earlier call stopped.
 
@@ -101,9 +103,11 @@ def migrate(
         publishes: Whether to put the new vectors in use; `publish` does it later otherwise.
         should_stop: Asked after each batch.
         on_progress: Told after each batch.
+        on_phase: Told before each part that may take long and has no batches: `building`, `built` before it is
+            verified, and `publishing`.
 
     Raises:
-        StoreError: The store cannot be read, or nothing can be written beside it.
+        StoreError: The store cannot be read, it makes no such index, or nothing can be written beside it.
         StoreBusyError: Another process is migrating it.
         StoreChangedError: It was changed again and again.
         JournalError: A migration was begun with another model or other options.
@@ -117,10 +121,11 @@ def migrate(
         _finish_cut_off(store, place)
         if isinstance(store, Placed):
             store.check_place(place.run if place.has_run else None)
+        _check_index(store, fingerprint.dimensions, index)
         info = store.describe()
         place.begin(info, fingerprint, long_texts=executor.long_texts, index=index)
         if place.journal.phase in _IN_USE:
-            return _publish(store, place)
+            return _publish(store, place, on_phase)
         _check_findings(info, place.journal, accept=accept)
         with place.staging() as staging:
             finished = embed_rows(
@@ -139,11 +144,13 @@ def migrate(
             _check_dead(store, place.journal, accept=accept)
             if place.journal.fact("built") != _contents(place.journal):
                 place.journal.set_phase("building")
+                on_phase("building")
                 store.build(place.run, embedded_rows(store, place.journal, staging))
                 place.journal.set_phase("built", built=_contents(place.journal))
         if place.journal.phase != "verified":
+            on_phase("built")
             _verify(store, place, executor)
-        return _publish(store, place) if publishes else _status(store, place)
+        return _publish(store, place, on_phase) if publishes else _status(store, place)
 
 
 def status(store: Store, *, work: Path | None = None) -> MigrationStatus | None:
@@ -157,13 +164,22 @@ def verify(store: Store, executor: Executor, *, work: Path | None = None) -> tup
 
     Raises:
         MigrationError: No migration was begun, or nothing is built yet.
+        StoreChangedError: The store was changed since its new vectors are in use.
         VerificationError: Something differs.
     """
+    _check_begun(store, work)
     with Workspace.locked(store.location, work) as place:
         _known(store, place)
         if place.journal.phase in ("embedding", "embedded", "building"):
             raise MigrationError(
                 f"Nothing is built yet for `{store.location}`.", store=str(store.location), hint=_GO_ON
+            )
+        if place.journal.phase == "published" and store.state() != place.journal.fact("published_state"):
+            raise StoreChangedError(
+                f"`{store.location}` was changed since its new vectors are in use: it is no longer what was migrated, "
+                "so there is nothing to compare it with.",
+                store=str(store.location),
+                hint="It was verified when it was published: `mlxi migrate status` shows how.",
             )
         return _verify(store, place, executor)
 
@@ -176,6 +192,7 @@ def publish(store: Store, *, work: Path | None = None) -> MigrationStatus:
         StoreChangedError: The store was changed since.
         VerificationError: What is published is not what was built; it was taken back.
     """
+    _check_begun(store, work)
     with Workspace.locked(store.location, work) as place:
         _known(store, place)
         _finish_cut_off(store, place)
@@ -195,7 +212,9 @@ def rollback(store: Store, *, work: Path | None = None) -> MigrationStatus:
     Raises:
         MigrationError: No migration was begun, or it is not published.
         StoreChangedError: The store was changed since it was published.
+        StoreError: The store cannot go back as it is; its new vectors stay in use.
     """
+    _check_begun(store, work)
     with Workspace.locked(store.location, work, _seen_in(store)) as place:
         _known(store, place)
         phase = place.journal.phase
@@ -210,7 +229,12 @@ def rollback(store: Store, *, work: Path | None = None) -> MigrationStatus:
             )
         if phase != "rolled back":
             place.journal.set_phase("rolling back")
-        _finish_cut_off(store, place)
+        try:
+            _finish_cut_off(store, place)
+        except StoreError:
+            if phase == "published" and store.published(place.run) == "new":  # it was refused, and nothing was touched
+                place.journal.set_phase("published")
+            raise
         return _status(store, place)
 
 
@@ -266,6 +290,19 @@ def _check_kept(store: Store, place: Workspace) -> None:
 _GO_ON: Final = "Go on with `mlxi migrate run`."
 
 
+def _check_begun(store: Store, work: Path | None) -> None:
+    """Say that there is no run without making a folder for one."""
+    if not work_folder(store.location, work).exists():
+        raise no_run(str(store.location))
+
+
+def _check_index(store: Store, dimensions: int, index: str) -> None:
+    """Have a store refuse an index that it cannot build before anything is embedded for it."""
+    choose = getattr(store, "index_for", None)
+    if index and callable(choose):
+        choose(dimensions, index)
+
+
 def _known(store: Store, place: Workspace) -> None:
     if not place.has_run:
         raise no_run(str(store.location))
@@ -313,17 +350,25 @@ def _seen_in(store: Store) -> Callable[[Run], dict[str, Any]]:
 
 def _check_findings(info: StoreInfo, journal: Journal, *, accept: bool) -> None:
     blocking = [finding for finding in info.findings if finding.is_blocking]
-    if accept or not blocking:
+    final = [finding for finding in blocking if finding.is_final]
+    if not blocking or (accept and not final):
         journal.set_fact("accepted", [asdict(finding) for finding in blocking])
         return
-    told = " ".join(f"{finding.message} ({finding.count})" for finding in blocking)
+    told = " ".join(map(_told, final or blocking))
     raise RowsError(
         f"`{info.location}` has faults: {told}",
         store=str(info.location),
-        count=sum(finding.count for finding in blocking),
-        ids=[each for finding in blocking for each in finding.examples],
-        hint="Repair the store, or accept them with `--accept`.",
+        count=sum(finding.count for finding in final or blocking),
+        ids=[each for finding in final or blocking for each in finding.examples],
+        hint="Repair the store: it cannot be migrated with them."
+        if final
+        else "Repair the store, or accept them with `--accept`.",
     )
+
+
+def _told(finding: Finding) -> str:
+    examples = ", ".join(f"`{each}`" for each in finding.examples[:_SHOWN])
+    return f"{finding.message} ({finding.count}{f', such as {examples}' if examples else ''})"
 
 
 def _check_dead(store: Store, journal: Journal, *, accept: bool) -> None:
@@ -331,7 +376,7 @@ def _check_dead(store: Store, journal: Journal, *, accept: bool) -> None:
     if not count or (accept and journal.count()):
         return
     dead = list(islice(journal.dead_letters(), _EXAMPLES))
-    told = "; ".join(f"`{each.id}`: {each.reason}" for each in dead[:3])
+    told = "; ".join(f"`{each.id}`: {each.reason}" for each in dead[:_SHOWN])
     if not journal.count():  # the model is at fault, or the options: nobody means an empty store
         raise RowsError(
             f"Not one of {count} rows of `{store.location}` can be embedded: {told}.",
@@ -383,12 +428,13 @@ def _judge(store: Store, place: Workspace, checks: list[Check]) -> None:
         )
 
 
-def _publish(store: Store, place: Workspace) -> MigrationStatus:
+def _publish(store: Store, place: Workspace, on_phase: Callable[[Phase], None] = lambda phase: None) -> MigrationStatus:
     """Put the new vectors in use, and read them back from there."""
     journal, run = place.journal, place.run
     if journal.phase == "published":
         _check_in_use(store, place)
         return _status(store, place)
+    on_phase("publishing")
     if is_first := journal.phase == "verified" or store.published(run) in ("old", "nothing"):
         if store.state() != journal.fact("state"):
             journal.set_phase("verified")  # from which a run goes on, also if publishing was cut off before

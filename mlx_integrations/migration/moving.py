@@ -356,7 +356,7 @@ def _moved(finding: Finding) -> Finding:
     """A finding about a store, in words that hold when its documents are moved."""
     if finding.code not in _MOVED:
         return finding
-    return replace(finding, message=_MOVED[finding.code], is_blocking=True)
+    return replace(finding, message=_MOVED[finding.code], is_blocking=True, is_final=False)
 
 
 def _of_metric(old: Metric, new: Metric) -> Iterator[Finding]:

@@ -78,6 +78,7 @@ class Finding:
         count: How many rows it concerns.
         examples: A few of their ids.
         is_blocking: Whether nothing can be migrated before it is repaired or accepted.
+        is_final: Whether accepting it is of no use: the store cannot be given new vectors as it is.
     """
 
     code: str
@@ -85,6 +86,7 @@ class Finding:
     count: int = 0
     examples: tuple[str, ...] = ()
     is_blocking: bool = False
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

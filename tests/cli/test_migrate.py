@@ -117,13 +117,31 @@ def test_a_store_that_was_changed_before_publishing_is_told_by_every_verb(mlxi: 
 
 
 def test_a_check_that_fails_is_marked(mlxi: Shell, folder: Path) -> None:
-    assert mlxi("run", str(folder)) == 0
+    assert mlxi("run", str(folder), "--no-publish") == 0
     assert "does not hold" not in mlxi.out
-    save_faiss(folder, texts(31), dimensions=16)
+    (built,) = folder.glob("index.faiss.mlxi-*")
+    content = bytearray(built.read_bytes())
+    content[-4:] = content[-8:-4]
+    built.write_bytes(content)
     assert mlxi("verify", str(folder)) == ExitCode.FAILED
     assert mlxi("status", str(folder)) == 0
-    assert "count: does not hold: 31 of 30 rows" in mlxi.out
+    assert "alignment: does not hold: " in mlxi.out
     assert "dimensions: 16\n" in mlxi.out
+
+
+def test_a_store_that_has_new_documents_has_nothing_to_be_compared_with(mlxi: Shell, folder: Path) -> None:
+    assert mlxi("run", str(folder)) == 0
+    save_faiss(folder, texts(31), dimensions=16)
+    assert mlxi("verify", str(folder)) == ExitCode.FAILED
+    assert "was changed since its new vectors are in use" in mlxi.err and "mlxi migrate status" in mlxi.err
+    assert mlxi("status", str(folder)) == 0
+    assert "does not hold" not in mlxi.out
+
+
+@pytest.mark.parametrize("verb", ["verify", "publish", "rollback", "gc", "status"])
+def test_a_verb_without_a_run_leaves_nothing_behind(mlxi: Shell, folder: Path, verb: str) -> None:
+    assert mlxi(verb, str(folder)) in (0, ExitCode.FAILED)
+    assert not (folder.parent / ".mlxi-migrate").exists()
 
 
 def test_another_model_is_refused_until_it_is_told_to_start_afresh(mlxi: Shell, folder: Path) -> None:

@@ -28,6 +28,7 @@ from mlx_integrations.migration.engine.passes import Progress
 from mlx_integrations.migration.engine.workspace import Workspace, work_folder
 from mlx_integrations.migration.executors.protocol import Vectors
 from mlx_integrations.migration.planning import plan_migration
+from mlx_integrations.migration.protocol import Run
 from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
 from tests.migration.memory_store import InstantExecutor
 from tests.migration.stores import contents_of, executor, save_faiss, texts
@@ -118,7 +119,7 @@ def test_verbs_come_in_their_order(store: LangChainFaissStore) -> None:
         ({"seed": 2}, {}, "the same texts get other vectors"),
         ({"long_texts": "mean"}, {}, "`long_texts` was `truncate` and is `mean`"),
         ({"max_tokens": 32}, {}, "`max_tokens` was `64` and is `32`"),
-        ({}, {"index": "HNSW8"}, "`index` was `` and is `HNSW8`"),
+        ({}, {"index": "HNSW8"}, "`index` was left out and is `HNSW8`"),
     ],
 )
 def test_a_run_of_another_model_is_not_gone_on_with(
@@ -130,6 +131,43 @@ def test_a_run_of_another_model_is_not_gone_on_with(
     assert "--restart" in caught.value.hint
     done = migrate(store, executor(**other), restart=True, **options)
     assert (done.phase, done.embedded) == ("published", 40)
+
+
+def test_a_rollback_that_the_store_refuses_changes_nothing(folder: Path) -> None:
+    class Refusing(LangChainFaissStore):
+        def rollback(self, run: Run) -> None:
+            raise StoreError("A view is in the way.", store="it")
+
+    migrate(LangChainFaissStore(folder), executor())
+    with pytest.raises(StoreError, match="in the way"):
+        rollback(Refusing(folder))
+    known = status(LangChainFaissStore(folder))
+    assert known is not None and (known.phase, known.in_use) == ("published", "new")
+    assert gc(LangChainFaissStore(folder))  # it can be decided anew
+
+
+def test_what_takes_long_without_batches_is_told(store: LangChainFaissStore) -> None:
+    told = list[str]()
+    migrate(store, executor(), publishes=False, on_phase=told.append)
+    assert told == ["building", "built"]
+    migrate(store, executor(), on_phase=told.append)
+    migrate(store, executor(), on_phase=told.append)
+    assert told == ["building", "built", "publishing"]
+
+
+def test_an_index_that_cannot_be_built_is_refused_before_anything_is_embedded(store: LangChainFaissStore) -> None:
+    model = executor()
+    with pytest.raises(StoreError, match="Nonsense"):
+        migrate(store, model, index="Nonsense")
+    assert status(store) is None
+
+
+def test_faults_that_nobody_can_accept_are_told_at_once(tmp_path: Path) -> None:
+    store = LangChainFaissStore(save_faiss(tmp_path / "store", ["one", " ", "three"]))
+    for accept in (False, True):
+        with pytest.raises(RowsError, match=r"cannot leave them out.*such as `") as caught:
+            migrate(store, executor(), accept=accept)
+        assert caught.value.count == 1 and "--accept" not in caught.value.hint
 
 
 def test_another_migration_waits_until_the_old_vectors_are_decided_on(store: LangChainFaissStore) -> None:

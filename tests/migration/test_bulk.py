@@ -143,13 +143,16 @@ def test_one_fault_does_not_stop_the_others(folder: Path, models: Models) -> Non
     assert json.loads(json.dumps([one.to_dict() for one in done]))[0]["state"] == "failed"
 
 
-def test_rows_that_cannot_be_embedded_fail_alone_and_can_be_accepted(tmp_path: Path, models: Models) -> None:
+def test_rows_that_cannot_be_embedded_fail_their_store_alone(tmp_path: Path, models: Models) -> None:
     folder = tmp_path / "projects"
     save_faiss(folder / "a", ["one", "two", " "])
     LlamaIndexSimple().make(folder / "b", documents(5))
     (failed, done) = migrate_all(jobs(folder), Executors(models))
     assert (failed.state, done.state) == ("failed", "done")
-    assert "no text" in failed.error and "--accept" in failed.hint
+    assert "no text" in failed.error and "cannot be migrated with them" in failed.hint
+    (again, _) = migrate_all(jobs(folder), Executors(models), accept=True)
+    assert again.state == "failed"  # without embedding anything: FAISS cannot leave rows out
+    assert not (folder / ".mlxi-migrate" / "a" / "vectors.f32").exists()
 
 
 def test_an_error_that_nobody_foresaw_is_one_of_its_store_alone(

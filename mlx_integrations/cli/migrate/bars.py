@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from mlx_integrations.migration.many.bulk import Outcome
     from mlx_integrations.migration.many.jobs import Job
 
-__all__ = ["Bars", "RowsDone", "became"]
+__all__ = ["PLAIN", "Bars", "RowsDone", "became"]
+
+PLAIN: Final = "downloading"
+"""The phase that has no word of its own in a bar."""
 
 _FRAME_SECONDS: Final = 0.1
 _LINE_SECONDS: Final = 5.0
@@ -47,7 +50,7 @@ class RowsDone:
 
     done_bytes: int
     total_bytes: int
-    phase: str = "downloading"  # the one that has no word of its own
+    phase: str = PLAIN
 
 
 class Bars:

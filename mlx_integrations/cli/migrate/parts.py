@@ -9,10 +9,9 @@ from mlx_integrations.cli.parts import Invocation
 
 if TYPE_CHECKING:
     from mlx_integrations.migration.executors.local import LocalExecutor
-    from mlx_integrations.migration.executors.protocol import Executor
     from mlx_integrations.migration.protocol import Store
 
-__all__ = ["check_index", "executor_for", "open_at"]
+__all__ = ["executor_for", "open_at"]
 
 
 def open_at(
@@ -40,17 +39,6 @@ def open_at(
 
 def _only_moves(to_kind: str | None, to_name: str | None, as_json: Any) -> list[tuple[str, Any]]:
     return [("--to-kind", to_kind), ("--to-name", to_name), ("--as-json", as_json)]
-
-
-def check_index(store: "Store", executor: "Executor", index: str) -> None:
-    """Refuse an index that cannot be built before anything is embedded for it.
-
-    Raises:
-        StoreError: The store makes none of that kind.
-    """
-    kind_of_index = getattr(store, "index_for", None)
-    if index and callable(kind_of_index):
-        kind_of_index(executor.fingerprint().dimensions, index)
 
 
 def executor_for(

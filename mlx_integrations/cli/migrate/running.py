@@ -1,13 +1,12 @@
 """`mlxi migrate plan` and `run`: what would be done, and doing it."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlx_integrations.cli.console import print_json, say
-from mlx_integrations.cli.migrate.bars import RowsDone
+from mlx_integrations.cli.migrate.bars import PLAIN, RowsDone
 from mlx_integrations.cli.migrate.bulk import Stores, plan_stores, run_stores
 from mlx_integrations.cli.migrate.clusters import embedding
 from mlx_integrations.cli.migrate.options import (
@@ -27,7 +26,7 @@ from mlx_integrations.cli.migrate.options import (
     ToName,
     WorkDir,
 )
-from mlx_integrations.cli.migrate.parts import check_index, executor_for, open_at
+from mlx_integrations.cli.migrate.parts import executor_for, open_at
 from mlx_integrations.cli.migrate.printing import amount, planned, print_facts, print_status
 from mlx_integrations.cli.migrate.remembering import remember_one
 from mlx_integrations.cli.options import AsJson, Model, Offline
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
     from mlx_integrations.migration.engine.passes import Progress
 
 __all__ = ["plan", "run"]
+
+_PHASES = {"building": "building", "built": "verifying", "publishing": "putting in use"}
 
 
 def plan(
@@ -127,14 +128,13 @@ def run(
 
     store = open_at(address, name, to=to, to_kind=to_kind, to_name=to_name, as_json=as_text)
     actors = {"actors": ray_workers, "cpus": ray_cpus, "gpus": ray_gpus}
-    total = store.describe().count
     begun = None if restart else status(store, work=work_dir)
     try:
         with (
             embedding(context, model, dimensions, long_texts, offline, address=ray, **actors) as executor,
             ProgressDisplay(meter=Meter(amount, " rows")) as display,
         ):
-            check_index(store, executor, index or "")
+            bar = _Bar(display, store.describe().count, begun)
             done = migrate(
                 store,
                 executor,
@@ -144,8 +144,10 @@ def run(
                 accept=accept,
                 restart=restart,
                 publishes=not keep_old,
-                on_progress=_shown_on(display, total, begun),
+                on_progress=bar.went_on,
+                on_phase=bar.entered,
             )
+            bar.ended(done)
     except KeyboardInterrupt:
         say("Stopped. The same command goes on from here; the store is as it was.")
         raise
@@ -154,12 +156,35 @@ def run(
     print_status(done, as_json=as_json)
 
 
-def _shown_on(display: ProgressDisplay, total: int, begun: "MigrationStatus | None") -> "Callable[[Progress], None]":
-    """What shows how far a run is; it begins with what is done already, since the first rows can take a minute."""
+class _Bar:
+    """Shows how far a run is; it begins with what is done already, since the first rows can take a minute.
 
-    def show(done: int) -> None:
-        display.update(RowsDone(done_bytes=done, total_bytes=max(total, done)))
+    Args:
+        display: Where.
+        total: Rows of the store.
+        begun: What an earlier run did.
+    """
 
-    if begun is None or begun.phase == "embedding":
-        show(0 if begun is None else begun.embedded + begun.unembedded)
-    return lambda progress: show(progress.done)
+    def __init__(self, display: ProgressDisplay, total: int, begun: "MigrationStatus | None") -> None:
+        self._display = display
+        self._total = total
+        self._is_shown = False
+        if begun is None or begun.phase == "embedding":
+            self._show(0 if begun is None else begun.embedded + begun.unembedded)
+
+    def went_on(self, progress: "Progress") -> None:
+        """Some rows are embedded."""
+        self._show(progress.done)
+
+    def entered(self, phase: str) -> None:
+        """All rows are, and what comes now is of one piece."""
+        self._show(self._total, _PHASES.get(phase, phase))
+
+    def ended(self, done: "MigrationStatus") -> None:
+        """Leave a line that names nothing that is being done."""
+        if self._is_shown and done.phase != "embedding":
+            self._show(self._total)
+
+    def _show(self, done: int, phase: str = PLAIN) -> None:
+        self._is_shown = True
+        self._display.update(RowsDone(done_bytes=done, total_bytes=max(self._total, done), phase=phase))

@@ -286,8 +286,14 @@ def _differences(known: dict[str, Any], fingerprint: EmbeddingFingerprint, long_
         found.append(f"`max_tokens` was `{begun.max_tokens}` and is `{fingerprint.max_tokens}`")
     options = {"long_texts": long_texts, "index": index}
     return found + [
-        f"`{name}` was `{known[name]}` and is `{value}`" for name, value in options.items() if known[name] != value
+        f"`{name}` was {_shown(known[name])} and is {_shown(value)}"
+        for name, value in options.items()
+        if known[name] != value
     ]
+
+
+def _shown(option: str) -> str:
+    return f"`{option}`" if option else "left out"
 
 
 @contextlib.contextmanager

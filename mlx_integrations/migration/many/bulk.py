@@ -194,8 +194,6 @@ def migrate_all(
         info = store.describe()
         if known is None and _has_it(info, executor, job):
             return Outcome(job=job, state="has it", rows=info.count, before=info.dimensions)
-        if job.wanted.index and callable(kind_of_index := getattr(store, "index_for", None)):
-            kind_of_index(executor.fingerprint().dimensions, job.wanted.index)  # refused before anything is embedded
         told.began(job, info.count)
         done = api.migrate(
             store,

@@ -128,7 +128,12 @@ class _Index:
             message = "There is no text for them, and so nothing to embed; FAISS cannot leave them out: delete them."
             examples = tuple(missing[:_EXAMPLES])
             yield Finding(
-                code="missing-texts", message=message, count=len(missing), examples=examples, is_blocking=True
+                code="missing-texts",
+                message=message,
+                count=len(missing),
+                examples=examples,
+                is_blocking=True,
+                is_final=True,
             )
         if orphans := documents.count - sum(documents.find(row_id) is not None for row_id in set(ids)):
             message = "Documents without a vector; they stay as they are."

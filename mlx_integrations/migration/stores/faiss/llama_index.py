@@ -194,12 +194,15 @@ class _Index:
             yield Finding(code="duplicate-ids", message=message, count=repeated, is_blocking=True)
         missing = [row.id for row in self._rows(0) if not (row.text or "").strip()]
         if missing:
+            is_final = isinstance(vectors, _Plain)
+            message = "There is no text for them in `docstore.json`, and so nothing to embed"
             yield Finding(
                 code="missing-texts",
-                message="There is no text for them in `docstore.json`, and so nothing to embed.",
+                message=f"{message}; `FaissVectorStore` cannot leave them out." if is_final else f"{message}.",
                 count=len(missing),
                 examples=tuple(missing[:_EXAMPLES]),
                 is_blocking=True,
+                is_final=is_final,
             )
         if (orphans := nodes.count() - sum(nodes.has(each) for each in named)) > 0:
             message = "Nodes without a vector, deleted or parents of others; they stay as they are."
