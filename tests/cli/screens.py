@@ -31,6 +31,7 @@ def spawn(hub: LoopbackHub, home: Path, *argv: str, columns: int = 80, **variabl
 def end(child: Any) -> tuple[int, str]:
     """Wait until it has ended; its exit code, and what it said since the last thing that was expected."""
     child.expect(pexpect.EOF)
+    child.wait()  # `close` hangs up on a process that has said all and is not yet gone
     child.close()
     return int(child.exitstatus), str(child.before)
 

@@ -138,6 +138,7 @@ class Terminal:
     def leave(self, end: Callable[[Any], None]) -> int | None:
         end(self._child)
         self._child.expect(pexpect.EOF)
+        self._child.wait()  # `close` hangs up on a process that has said all and is not yet gone
         self._child.close()
         assert self._child.signalstatus is None
         return int(self._child.exitstatus)

@@ -345,6 +345,7 @@ def test_ctrl_c_leaves_the_last_state_and_the_way_on(projects: Path, in_terminal
     child.sendintr()
     child.expect("The same command goes on")
     child.expect(pexpect.EOF)
+    child.wait()  # `close` hangs up on a process that has said all and is not yet gone
     child.close()
     assert child.exitstatus == ExitCode.INTERRUPTED
     code, screen, _ = in_terminal(80, "run", "--bulk", str(projects))
