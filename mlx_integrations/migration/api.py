@@ -20,6 +20,7 @@ from mlx_integrations.errors import (
     JournalError,
     MigrationError,
     RowsError,
+    StoreBusyError,
     StoreChangedError,
     StoreError,
     VerificationError,
@@ -231,7 +232,7 @@ def rollback(store: Store, *, work: Path | None = None) -> MigrationStatus:
             place.journal.set_phase("rolling back")
         try:
             _finish_cut_off(store, place)
-        except StoreError:
+        except (StoreBusyError, StoreError):
             if phase == "published" and store.published(place.run) == "new":  # it was refused, and nothing was touched
                 place.journal.set_phase("published")
             raise
@@ -312,7 +313,13 @@ def _finish_cut_off(store: Store, place: Workspace) -> None:
     """Complete a rollback or a deletion that was cut off."""
     phase = place.journal.phase
     if phase == "rolling back":
-        store.rollback(place.run)
+        try:
+            store.rollback(place.run)
+        except StoreChangedError:
+            # No other verb may finish it now, or what was written is gone; who rolls back once more has been told.
+            if store.published(place.run) == "new":
+                place.journal.set_phase("published", published_state=store.state())
+            raise
         place.journal.set_phase("rolled back")
     elif phase == "discarding":
         store.discard(place.run)

@@ -133,13 +133,14 @@ def test_a_run_of_another_model_is_not_gone_on_with(
     assert (done.phase, done.embedded) == ("published", 40)
 
 
-def test_a_rollback_that_the_store_refuses_changes_nothing(folder: Path) -> None:
+@pytest.mark.parametrize("error", [StoreError, StoreBusyError, StoreChangedError])
+def test_a_rollback_that_the_store_refuses_changes_nothing(folder: Path, error: type[MigrationError]) -> None:
     class Refusing(LangChainFaissStore):
         def rollback(self, run: Run) -> None:
-            raise StoreError("A view is in the way.", store="it")
+            raise error("A view is in the way.", store="it")
 
     migrate(LangChainFaissStore(folder), executor())
-    with pytest.raises(StoreError, match="in the way"):
+    with pytest.raises(error, match="in the way"):
         rollback(Refusing(folder))
     known = status(LangChainFaissStore(folder))
     assert known is not None and (known.phase, known.in_use) == ("published", "new")
