@@ -105,6 +105,34 @@ def test_what_comes_in_at_the_last_moment_is_seen_and_taken_in(url: str, fill: A
 
 
 @pytest.mark.parametrize("others", [False, True])
+def test_what_is_written_while_a_rollback_waits_for_its_lock_is_told_and_kept(
+    url: str, others: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if others:
+        fill_collection(url, [Document(id="x", text="x", metadata={})], "others", dimensions=5)
+    store = PgvectorStore(fill_collection(url, documents(20)), "notes")
+    migrate(store, executor())
+    lock = pgvector_swap.Swap._lock
+
+    def late(swap: pgvector_swap.Swap, way: pgvector_swap.Way) -> None:
+        monkeypatch.setattr(pgvector_swap.Swap, "_lock", lock)
+        done(
+            url,
+            f"INSERT INTO langchain_pg_embedding SELECT 'late', '{uuid_of('notes')}', embedding, 'late', '{{}}' "
+            "FROM langchain_pg_embedding WHERE id = 'doc-00005'",
+        )
+        lock(swap, way)
+
+    monkeypatch.setattr(pgvector_swap.Swap, "_lock", late)
+    with pytest.raises(StoreChangedError, match="just before"):
+        rollback(store)
+    assert migrate(store, executor()).in_use == "new"
+    assert len(list(store.rows())) == 21
+    assert rollback(store).in_use == "old"
+    assert len(list(store.rows())) == 20
+
+
+@pytest.mark.parametrize("others", [False, True])
 def test_rows_that_changed_since_are_kept_with_the_new_vectors(url: str, others: bool) -> None:
     if others:
         fill_collection(url, [Document(id="x", text="x", metadata={})], "others", dimensions=5)

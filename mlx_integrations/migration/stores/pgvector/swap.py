@@ -234,13 +234,15 @@ class Swap:
         Raises:
             StoreError: They are no longer there.
             StoreBusyError: Somebody else keeps the table from being locked.
+            StoreChangedError: Somebody wrote to it while the lock was waited for.
         """
         facts = self.facts()
         if not facts.get("built"):
             message = f"The old vectors of `{self.table.shown}` are no longer there."
             raise StoreError(message, store=self.table.shown)
         if facts["in_use"]:
-            _patiently(lambda: self._rollback(facts))
+            seen = table_state(self.server, self.table)
+            _patiently(lambda: self._rollback(facts, seen))
         self._shared().make_indexes((name, before) for name, before, _ in facts["indexes"])
 
     def discard(self) -> None:
@@ -273,9 +275,15 @@ class Swap:
                 self.note(record=self._set_record(self.run.fingerprint))
             self.note(in_use=True)
 
-    def _rollback(self, facts: Mapping[str, Any]) -> None:
+    def _rollback(self, facts: Mapping[str, Any], seen: str) -> None:
         with self.server.transaction():
             self._lock(facts["way"])
+            if table_state(self.server, self.table) != seen:
+                raise StoreChangedError(
+                    f"Something was written to `{self.table.shown}` just before it was to be rolled back.",
+                    store=self.table.shown,
+                    hint="Its new vectors are still in use. Roll it back once more to do without what was written.",
+                )
             if facts["way"] == "rename":
                 self._check_renamable()
                 self._tell_of_indexes(facts)
