@@ -12,7 +12,7 @@ import pytest
 
 from mlx_integrations.errors import MigrationError, RowsError, StoreBusyError, StoreChangedError, StoreError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
-from mlx_integrations.migration.api import gc, migrate, publish, rollback
+from mlx_integrations.migration.api import gc, migrate, publish, rollback, status
 from mlx_integrations.migration.contract import Document, StoreContract, documents, snapshot
 from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.protocol import Run
@@ -471,7 +471,9 @@ def test_halves_stay_halves_and_limits_of_indexes_are_said(url: str) -> None:
     assert plan_migration(store, executor(), probe=False).index == "hnsw (m=9)"
     assert store.index_for(4000, "") == "hnsw (m=9)"
     assert store.index_for(4001, "") == "none (hnsw takes at most 4000 dimensions of type halfvec)"
-    assert store.index_for(5000, "ivfflat (lists=2)").startswith("none (ivfflat takes")
+    with pytest.raises(StoreError, match="`ivfflat` takes at most 4000 dimensions of type halfvec"):
+        migrate(store, executor(dimensions=5000), index="ivfflat (lists=2)")
+    assert status(store) is None  # nothing was embedded
     assert migrate(store, executor()).in_use == "new"
     assert asked(url, "SELECT pg_typeof(embedding)::text, vector_dims(embedding) FROM halves LIMIT 1") == [
         ("halfvec", 16)
@@ -500,7 +502,7 @@ def test_an_index_cannot_be_wished_for_where_vectors_may_have_any_size(url: str)
     store = PgvectorStore(fill_collection(url, documents(3)))
     with pytest.raises(StoreError, match="any size"):
         migrate(store, executor(), index="hnsw")
-    assert leftovers(url) == []
+    assert (status(store), leftovers(url)) == (None, [])
 
 
 def test_rows_are_read_in_the_order_of_any_key(url: str) -> None:

@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from mlx_integrations.adapters.store_records.pgvector import quoted
+from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.records import Finding
-from mlx_integrations.migration.stores.pgvector.clone import dependents
+from mlx_integrations.migration.stores.pgvector.clone import INDEX_LIMITS, dependents
 from mlx_integrations.migration.stores.pgvector.server import Server
 from mlx_integrations.migration.stores.pgvector.swap import way_of
 from mlx_integrations.migration.stores.pgvector.tables import Table
 
-__all__ = ["faults", "hindrances", "sizes_of"]
+__all__ = ["check_wish", "faults", "hindrances", "sizes_of"]
 
 _EXAMPLES: Final = 5
 
@@ -78,3 +79,26 @@ def hindrances(server: Server, table: Table) -> Iterator[Finding]:
         names = tuple(f"{each.kind} {each.name}" for each in found)
         message = "These mean the table itself, and would go on meaning the old one: " + ", ".join(names) + "."
         yield Finding(code="dependents", message=message, count=len(found), examples=names, is_blocking=True)
+
+
+def check_wish(server: Server, table: Table, kind: str, dimensions: int) -> None:
+    """Refuse an index that cannot be built.
+
+    Args:
+        server: The database.
+        table: What it would be over.
+        kind: Such as `hnsw`.
+        dimensions: Of the new vectors.
+
+    Raises:
+        StoreError: It cannot.
+    """
+    if dimensions > (limit := INDEX_LIMITS[table.kind]):
+        message = f"`{kind}` takes at most {limit} dimensions of type {table.kind}."
+        raise StoreError(message, store=table.shown, hint="Build without one: `--index none`.")
+    if table.dimensions is None or way_of(server, table) == "update":
+        raise StoreError(
+            f"The vectors of `{table.shown}` share a column, or may have any size: `{kind}` cannot be built over it.",
+            store=table.shown,
+            hint="Leave `--index` out, and make an index over an expression, such as `embedding::vector(384)`.",
+        )

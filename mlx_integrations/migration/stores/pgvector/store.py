@@ -26,8 +26,8 @@ from mlx_integrations.migration.records import (
     as_document,
 )
 from mlx_integrations.migration.stores.llama_index_nodes import text_of_flat_node
-from mlx_integrations.migration.stores.pgvector.clone import INDEX_LIMITS, index_limit, wish
-from mlx_integrations.migration.stores.pgvector.findings import faults, hindrances, sizes_of
+from mlx_integrations.migration.stores.pgvector.clone import index_limit, wish
+from mlx_integrations.migration.stores.pgvector.findings import check_wish, faults, hindrances, sizes_of
 from mlx_integrations.migration.stores.pgvector.server import Server
 from mlx_integrations.migration.stores.pgvector.state import content_state, table_state
 from mlx_integrations.migration.stores.pgvector.swap import Swap, column_comment, read_facts
@@ -233,30 +233,26 @@ class PgvectorStore(_Reader):
         Args:
             dimensions: Of the new vectors.
             index: What a person wishes; empty for no wish.
+
+        Raises:
+            StoreError: What is wished is no index of pgvector, or cannot be built over such vectors.
         """
         table = self._table()
         kind, options = wish(index)
         if kind:
-            kinds = [kind] if kind != _NO_INDEX else []
-            limit = INDEX_LIMITS[table.kind]
-            shown = f"{kind} ({options})" if options else kind
-        else:
-            indexes = vector_indexes(self._server, table)
-            kinds = [each.kind for each in indexes]
-            limit = min((index_limit(each.opclass) for each in indexes), default=0)
-            shown = ", ".join(map(str, indexes)) or _NO_INDEX
-        if kinds and dimensions > limit:
-            return f"{_NO_INDEX} ({kinds[0]} takes at most {limit} dimensions of type {table.kind})"
-        return shown
+            if kind != _NO_INDEX:
+                check_wish(self._server, table, kind, dimensions)
+            return f"{kind} ({options})" if options else kind
+        indexes = vector_indexes(self._server, table)
+        limit = min((index_limit(each.opclass) for each in indexes), default=dimensions)
+        if dimensions > limit:
+            return f"{_NO_INDEX} ({indexes[0].kind} takes at most {limit} dimensions of type {table.kind})"
+        return ", ".join(map(str, indexes)) or _NO_INDEX
 
     def build(self, run: Run, rows: Iterator[Embedded]) -> None:
         """Fill a table of its own with the new vectors, and everything else of the old rows."""
-        kind, _ = wish(run.index)
+        self.index_for(run.fingerprint.dimensions, run.index)
         with self._swap(run) as swap:
-            limit = INDEX_LIMITS[swap.table.kind]
-            if kind not in ("", _NO_INDEX) and run.fingerprint.dimensions > limit:
-                message = f"`{kind}` takes at most {limit} dimensions of type {swap.table.kind}."
-                raise StoreError(message, store=str(self._location), hint="Build without one: `--index none`.")
             if swap.facts().get("in_use"):
                 raise StoreError(f"`{self._location}` has its new vectors in use.", store=str(self._location))
             way = swap.begin()

@@ -32,7 +32,6 @@ from mlx_integrations.migration.stores.pgvector.clone import (
     dependents,
     finish,
     index_names,
-    wish,
 )
 from mlx_integrations.migration.stores.pgvector.server import LOCK_ATTEMPTS, LOCK_SECONDS, Server
 from mlx_integrations.migration.stores.pgvector.shared import Shared, columns_of
@@ -112,13 +111,6 @@ class Swap:
             StoreError: The vectors cannot be replaced.
         """
         way = way_of(self.server, self.table)
-        if wish(self.run.index)[0] not in ("", "none") and (way == "update" or self.table.dimensions is None):
-            raise StoreError(
-                f"The vectors of `{self.table.shown}` share a column, or may have any size: `{self.run.index}` cannot "
-                "be built over it.",
-                store=self.table.shown,
-                hint="Leave `--index` out, and make an index over an expression, such as `embedding::vector(384)`.",
-            )
         indexes = (
             self._shared().indexes(self.run.fingerprint.dimensions) if way == "update" else self._check_renamable()
         )
