@@ -31,6 +31,12 @@ def numbers(count: int) -> list[float]:
     return [chance.random() * 10.0 ** chance.randint(-9, 9) for _ in range(count)]
 
 
+def whole_numbers(count: int) -> list[float]:
+    """Of 15 digits, and a zero: with `.0` they are written with more than can be scaled exactly."""
+    chance = random.Random(0)
+    return [10.0 * chance.randint(10**14, 10**15 - 1) for _ in range(count)]
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     with serving() as running:
@@ -50,7 +56,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def test_numbers_are_read_as_the_parser_of_the_server_does() -> None:
-    made = numbers(3000)
+    made = numbers(3000) + whole_numbers(100)
     vocabulary = [[f"t{place}", number] for place, number in enumerate(made)]
     model = {"type": "Unigram", "unk_id": 0, "vocab": vocabulary, "byte_fallback": False}
     parsed = Tokenizer.from_str(json.dumps({"version": "1.0", "added_tokens": [], "model": model}))  # by `serde_json`
@@ -62,7 +68,7 @@ def test_numbers_are_read_as_the_parser_of_the_server_does() -> None:
 
 def test_a_number_and_what_a_server_makes_of_it_are_the_same() -> None:
     extreme = [number * 10.0 ** random.Random(1).randint(-290, 290) for number in numbers(500)]
-    made = [*numbers(2000), *extreme, 5e-324, 1.7976931348623157e308]
+    made = [*numbers(2000), *whole_numbers(500), *extreme, 5e-324, 1.7976931348623157e308]
     assert settled([as_read(number) for number in made]) == settled(made)
     assert settled(settled(made)) == settled(made)
     assert all(abs(settled(number) - number) <= 3e-15 * abs(number) for number in numbers(2000))

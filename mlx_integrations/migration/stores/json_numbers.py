@@ -18,7 +18,7 @@ __all__ = ["TOLD_DIGITS", "as_given", "as_read", "settled", "settled_row"]
 TOLD_DIGITS: Final = "a number of 16 or 17 digits, which is read as its neighbour"
 """What is told of a document before it is moved."""
 
-_ALWAYS_EXACT: Final = (1e-7, 1e22)  # of up to 15 digits: powers of ten up to 10**22 are exact
+_ALWAYS_EXACT: Final = (1e-7, 1e15)  # of up to 15 digits; from 10**15 on the `.0` of whole numbers makes it 17
 _LARGEST_POWER: Final = 308
 
 
