@@ -260,6 +260,15 @@ def test_with_a_damaged_journal_old_vectors_are_deleted(
     assert not work_folder(store.location).exists()
 
 
+def test_what_was_being_written_when_a_run_was_killed_is_deleted_with_it(store: LangChainFaissStore) -> None:
+    migrate(store, executor(), publishes=False)
+    place = work_folder(store.location)
+    for name in ("run.json.part", "journal.sqlite.new"):
+        (place / name).touch()
+    assert gc(store)
+    assert not place.exists()
+
+
 def test_a_journal_of_a_later_version_is_not_given_up(store: LangChainFaissStore) -> None:
     migrate(store, executor())
     journal = work_folder(store.location) / "journal.sqlite"

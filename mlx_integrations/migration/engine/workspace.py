@@ -48,10 +48,9 @@ _UNFINISHED_JOURNAL: Final = (_NEW_JOURNAL, f"{_NEW_JOURNAL}-wal", f"{_NEW_JOURN
 _FILES: Final = (
     _JOURNAL,
     *_BESIDE_JOURNAL,
-    _NEW_JOURNAL,
-    f"{_NEW_JOURNAL}-wal",
-    f"{_NEW_JOURNAL}-shm",
+    *_UNFINISHED_JOURNAL,
     _VECTORS,
+    f"{_RECORD}.part",
     _RECORD,
 )
 _LOCKS: Final = "migration-locks"
