@@ -7,7 +7,6 @@ notes.lance                              in use; the folder of the run stays, em
 
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from mlx_integrations.migration.stores.lancedb.store import KIND, LanceDBStore
 from mlx_integrations.migration.stores.lancedb.table import filled
 from mlx_integrations.migration.stores.llama_index_nodes import with_text
 from mlx_integrations.migration.targets.lancedb_schema import MISSING, Kind, conformed, kind_of, merged
+from mlx_integrations.migration.targets.names import LANCEDB, check_name
 from mlx_integrations.migration.targets.place import existing_folder, not_built, taken
 from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, is_unicode, survivors, through_strict_json
 from mlx_integrations.sidecar import encode
@@ -33,7 +33,6 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
 
 __all__ = ["LanceDBTarget"]
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 _FLOAT_BYTES: Final = 4
 _ROW_BYTES: Final = 200
 _NODE_TEXT, _NODE_OWNER = "text", "doc_id"
@@ -45,10 +44,14 @@ class LanceDBTarget:
     Args:
         folder: The database, which may exist.
         name: The table, which may not.
+
+    Raises:
+        StoreError: No table can have that name.
     """
 
     def __init__(self, folder: str | Path, name: str) -> None:
         path = Path(folder).expanduser().absolute()
+        check_name(name, LANCEDB, str(path))
         self._name, self._table = name, path / f"{name}.lance"
         self._location = StoreLocation(kind=KIND, address=str(path), name=name)
         self._framework: Framework = "langchain"
@@ -77,13 +80,7 @@ class LanceDBTarget:
         return existing_folder(self._table)
 
     def check(self, run: Run | None = None) -> None:
-        """Look whether the name is one, and free, and whether something can be written there."""
-        if not _NAME.fullmatch(self._name):
-            message = f"`{self._name}` is no name of a table of LanceDB."
-            hint = (
-                "Name another one with `--to-name`: up to 200 letters of the English alphabet, digits, `_`, `-`, `.`."
-            )
-            raise StoreError(message, store=str(self.location), hint=hint)
+        """Look whether the name is free, and whether something can be written there."""
         above = next(place for place in self._table.parents if place.exists())
         if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
             message = f"No database can be made at `{self.location}`: `{above}` is no folder that can be written to."

@@ -7,7 +7,6 @@ from typing import Final
 
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.protocol import Target
-from mlx_integrations.migration.targets.names import LANCEDB, check_name
 
 __all__ = ["KINDS", "open_target"]
 
@@ -34,9 +33,7 @@ def _chroma(address: str, name: str | None) -> Target:
 def _lancedb(address: str, name: str | None) -> Target:
     from mlx_integrations.migration.targets.lancedb import LanceDBTarget
 
-    table = _needed(address, name, "table")
-    check_name(table, LANCEDB, address)
-    return LanceDBTarget(address, table)
+    return LanceDBTarget(address, _needed(address, name, "table"))
 
 
 def _pgvector(address: str, name: str | None) -> Target:
