@@ -27,11 +27,13 @@ from mlx_integrations.migration.contract import (
     snapshot,
     vectors,
 )
+from mlx_integrations.migration.moving import open_move
 from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.stores.lancedb import folders as lancedb_folders
 from mlx_integrations.migration.stores.lancedb import store as lancedb_store
 from mlx_integrations.migration.stores.lancedb.store import LanceDBStore
 from mlx_integrations.migration.stores.opening import open_store
+from mlx_integrations.migration.targets.langchain_faiss import FaissTarget
 from tests.migration.test_lancedb import as_langchain, column, filled, shown, table_of
 
 COUNT = 40
@@ -105,8 +107,13 @@ def test_rows_without_vectors_stay_and_rows_without_texts_lose_theirs(tmp_path: 
     empty = table.schema.empty_table()
     lancedb.connect(tmp_path).create_table("notes", empty).add(table)
     store = LanceDBStore(tmp_path)
-    (finding,) = store.describe().findings
+    finding, without = store.describe().findings
     assert (finding.code, finding.examples, finding.is_blocking) == ("missing-texts", ("doc-00002", "doc-00004"), True)
+    assert (without.code, without.count, without.is_blocking) == ("missing-vectors", 3, False)
+    moved = open_move(store, FaissTarget(tmp_path / "moved")).describe().findings
+    assert ("missing-vectors", "They have no vector, and are not moved.", 3, True) in [
+        (each.code, each.message, each.count, each.is_blocking) for each in moved
+    ]
     with pytest.raises(RowsError):
         migrate(store, executor())
     assert migrate(store, executor(), accept=True).embedded == 1

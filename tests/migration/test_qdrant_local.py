@@ -30,9 +30,11 @@ from mlx_integrations.llama_index import MLXEmbedding, verify_index
 from mlx_integrations.llama_index import guarded as guarded_index
 from mlx_integrations.migration.api import gc, migrate, publish, rollback
 from mlx_integrations.migration.contract import documents, snapshot
+from mlx_integrations.migration.moving import open_move
 from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
+from mlx_integrations.migration.targets.langchain_faiss import FaissTarget
 from mlx_integrations.testing import FakeEmbeddingBackend
 from tests.migration.qdrant_stores import NAMESPACE, FolderAliasContract, FolderContract, alias, filled, point_id
 from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, contents_of, executor, vectors
@@ -394,6 +396,8 @@ def test_points_without_the_vector_are_kept_as_they_are(tmp_path: Path) -> None:
     info = store.describe()
     assert (info.count, info.location.name) == (2, "notes:text")
     assert [(each.code, each.count, each.is_blocking) for each in info.findings] == [("without-vector", 2, False)]
+    moved = open_move(store, FaissTarget(tmp_path / "moved")).describe().findings
+    assert ("without-vector", 2, True) in [(each.code, each.count, each.is_blocking) for each in moved]
     before = shown(folder, "notes")
     migrate(store, executor())
     after = shown(folder, "notes")

@@ -158,6 +158,9 @@ class LanceReader:
                 examples=tuple(missing[:_EXAMPLES]),
                 is_blocking=True,
             )
+        if table.field.nullable and (without := len(table.all_row_ids()) - len(table.row_ids())):
+            message = "They have no vector, and keep none."
+            yield Finding(code="missing-vectors", message=message, count=without)
         if not is_writable(self.table_folder):
             message = "Who migrates has to be able to write to its files, and to the folder of the database."
             yield Finding(code="missing-privilege", message=message, is_blocking=True)
