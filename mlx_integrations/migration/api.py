@@ -318,7 +318,9 @@ def _finish_cut_off(store: Store, place: Workspace) -> None:
         except StoreChangedError:
             # No other verb may finish it now, or what was written is gone; who rolls back once more has been told.
             if store.published(place.run) == "new":
-                place.journal.set_phase("published", published_state=store.state())
+                state = store.state()
+                place.note(published_state=state, kept_state=place.journal.fact("kept_state"))
+                place.journal.set_phase("published", published_state=state)
             raise
         place.journal.set_phase("rolled back")
     elif phase == "discarding":
@@ -448,6 +450,7 @@ def _publish(store: Store, place: Workspace, on_phase: Callable[[Phase], None] =
             raise StoreChangedError(f"`{store.location}` was changed after it was embedded.", store=str(store.location))
         if isinstance(store, Placed):
             store.check_place(run)
+        place.note()
         journal.set_phase("publishing", published_state=None, kept_state=None)
     try:
         store.publish(run)
@@ -484,9 +487,11 @@ def _note_state(store: Store, place: Workspace, *, takes_back: bool) -> None:
     """
     journal, run = place.journal, place.run
     kept = store.kept_state(run) if isinstance(store, WatchesOld) else None
+    facts = {"published_state": store.state(), "kept_state": None if kept is None else journal.fact("state")}
+    place.note(**facts)
     with journal.transaction():
-        journal.set_fact("published_state", store.state())
-        journal.set_fact("kept_state", None if kept is None else journal.fact("state"))
+        for name, value in facts.items():
+            journal.set_fact(name, value)
     if takes_back and kept not in (None, journal.fact("state")):
         journal.set_phase("rolling back")
         _finish_cut_off(store, place)

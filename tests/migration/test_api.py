@@ -247,6 +247,21 @@ def test_with_a_damaged_journal_old_vectors_are_put_back(
     assert contents_of(folder) == before
 
 
+def test_with_a_damaged_journal_nothing_that_was_added_since_is_lost(store: LangChainFaissStore, folder: Path) -> None:
+    for _ in range(2):  # also after it was published a second time
+        migrate(store, executor())
+        rollback(store)
+    migrate(store, executor())
+    save_faiss(folder, texts(41), dimensions=16)
+    changed = LangChainFaissStore(folder)
+    cut_off(work_folder(changed.location) / "journal.sqlite")
+    with pytest.raises(StoreChangedError, match="changed since its new vectors are in use"):
+        rollback(changed)
+    found = LangChainFaissStore(folder).describe()
+    assert (found.count, found.dimensions, found.findings) == (41, (16,), ())
+    assert gc(changed)
+
+
 @DAMAGES
 def test_with_a_damaged_journal_old_vectors_are_deleted(
     store: LangChainFaissStore, folder: Path, damage: Callable[[Path], None]

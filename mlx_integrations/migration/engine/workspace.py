@@ -1,7 +1,8 @@
 """The folder of a run: its lock, its journal and its vectors. It lies beside the store, never in it.
 
 The record of the run is there a second time, in a file of its own. Its id is in all names that the run makes up, so
-that what it left is found also if the journal cannot be read any more.
+that what it left is found also if the journal cannot be read any more; and that what is written to a store which has
+its new vectors in use is not lost by going back, the state in which it was published is there, too.
 """
 
 import contextlib
@@ -40,6 +41,7 @@ _FOLDER: Final = ".mlxi-migrate"
 _JOURNAL: Final = "journal.sqlite"
 _VECTORS: Final = "vectors.f32"
 _RECORD: Final = "run.json"
+_NOTED: Final = "published"
 _LOCK: Final = "lock"
 _BESIDE_JOURNAL: Final = (f"{_JOURNAL}-wal", f"{_JOURNAL}-shm")
 _NEW_JOURNAL: Final = f"{_JOURNAL}.new"
@@ -151,6 +153,11 @@ class Workspace:
             )
         return self.run
 
+    def note(self, **facts: Any) -> None:
+        """Put facts of what is published beside the journal, instead of those of an earlier time."""
+        record = {**self.journal.fact("run"), _NOTED: facts}
+        write_whole(self.folder / _RECORD, json.dumps(record).encode())
+
     @contextlib.contextmanager
     def staging(self) -> Iterator[Staging]:
         """The vectors of the run."""
@@ -237,7 +244,9 @@ def _opened(folder: Path, salvage: Callable[[Run], dict[str, Any]] | None) -> Jo
     known = _record_in(folder)
     with Journal(folder / _NEW_JOURNAL) as made:
         if known is not None:
+            noted = known.pop(_NOTED, {})
             facts = {"run": known, **salvage(_run_of(known))}
+            facts |= noted if facts["phase"] == "published" else {}
             with made.transaction():
                 for name, value in facts.items():
                     made.set_fact(name, value)
