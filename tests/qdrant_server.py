@@ -270,12 +270,18 @@ _ROUTES: dict[tuple[str, str], str] = {
 }
 
 
+_WRITING = frozenset(
+    ("change_aliases", "create", "delete", "delete_points", "index", "set_payload", "update", "upsert")
+)
+
+
 class Server(ThreadingHTTPServer):
     """A server.
 
     Attributes:
         url: Its address.
         log: What was asked, in its order: the names of the methods of `Backend`, and of what.
+        written: How often something was written. It answers with that when asked for `/written`.
         faults: What to do instead of the next requests of a kind: a status to answer with, or seconds to be silent.
         lost: Kinds of requests of which the next one is done, and its answer is lost.
         before: Called with the name of a method, before it is called.
@@ -289,6 +295,7 @@ class Server(ThreadingHTTPServer):
         self.api_key = api_key
         self.backend = Backend()
         self.log: list[tuple[float, str, str]] = []
+        self.written = 0
         self.faults: dict[str, list[int | float]] = {}
         self.lost: set[str] = set()
         self.before: Callable[[str], None] = lambda method: None
@@ -331,6 +338,8 @@ class _Request(BaseHTTPRequestHandler):
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
         name = parts[1] if len(parts) > 1 and parts != ["collections", "aliases"] else ""
         pattern = "/".join(["*" if at == 1 and name else part for at, part in enumerate(parts)])
+        if pattern == "written":
+            return self.server.written
         method = _ROUTES.get((self.command, pattern))
         if method is None:
             raise _RefusedError(404, f"nothing is at {self.command} {self.path}")
@@ -344,6 +353,7 @@ class _Request(BaseHTTPRequestHandler):
         with self.server.backend.lock:
             self.server.log.append((time.monotonic(), method, name))
             result = getattr(self.server.backend, method)(*arguments)
+            self.server.written += method in _WRITING
         if method in self.server.lost:
             self.server.lost.remove(method)
             raise ConnectionAbortedError

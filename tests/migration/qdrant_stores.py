@@ -2,8 +2,10 @@
 
 import functools
 import hashlib
+import json
 import os
-from collections.abc import Sequence
+import urllib.request
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
@@ -123,6 +125,16 @@ class ServerContract(StoreContract):
 
     def id_of(self, document: Document) -> str:
         return str(point_id(document))
+
+    def committed(self) -> Callable[[], str]:
+        """What tells by another value that the server has written something."""
+        address = os.environ[URL_VARIABLE] + "/written"
+        return lambda: str(json.loads(urllib.request.urlopen(address).read())["result"])
+
+    def forget(self, folder: Path) -> None:
+        for each in client().get_collections().collections:
+            if each.name.startswith(name_of(folder)):
+                client().delete_collection(each.name)
 
 
 class ServerAliasContract(OfAliasContract, ServerContract):
