@@ -41,7 +41,6 @@ _MOVED: Final = {
     "missing-texts": "There is no text for them, and so nothing to embed; they are not moved.",
     "orphans": "They have no vector, and are not moved: deleted, or parents of others.",
     "missing-vectors": "They have no vector, and are not moved.",
-    "without-vector": "They have no such vector, and are not moved.",
 }
 _NOT_OF_MOVES: Final = frozenset(
     (

@@ -8,7 +8,6 @@ import pytest
 
 from mlx_integrations.errors import ModelNotFoundError
 from mlx_integrations.migration import api
-from mlx_integrations.migration.api import MigrationStatus
 from mlx_integrations.migration.contract import documents
 from mlx_integrations.migration.engine.passes import Progress
 from mlx_integrations.migration.many.bulk import (
@@ -24,6 +23,7 @@ from mlx_integrations.migration.many.bulk import (
 )
 from mlx_integrations.migration.many.jobs import Job, Wanted, jobs_of
 from mlx_integrations.migration.protocol import Store
+from mlx_integrations.migration.standing import MigrationStatus
 from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.testing import FakeEmbeddingBackend
 from tests.migration.stores import contents_of, save_faiss, texts

@@ -256,7 +256,7 @@ def test_every_setting_is_kept(server: Server, name: str) -> None:
     store = QdrantServerStore(server.url, f"{name}:text")
     info = store.describe()
     assert (info.metric, info.count) == ("manhattan", 2)
-    assert [(each.code, each.count) for each in info.findings] == [("without-vector", 1)]
+    assert [(each.code, each.count) for each in info.findings] == [("missing-vectors", 1)]
     migrate(store, executor())
     after, changed = known.get_collection(name), shown(name)
     expected = before.model_copy(deep=True)

@@ -395,9 +395,9 @@ def test_points_without_the_vector_are_kept_as_they_are(tmp_path: Path) -> None:
     store = open_store(folder, "notes:text")
     info = store.describe()
     assert (info.count, info.location.name) == (2, "notes:text")
-    assert [(each.code, each.count, each.is_blocking) for each in info.findings] == [("without-vector", 2, False)]
+    assert [(each.code, each.count, each.is_blocking) for each in info.findings] == [("missing-vectors", 2, False)]
     moved = open_move(store, FaissTarget(tmp_path / "moved")).describe().findings
-    assert ("without-vector", 2, True) in [(each.code, each.count, each.is_blocking) for each in moved]
+    assert ("missing-vectors", 2, True) in [(each.code, each.count, each.is_blocking) for each in moved]
     before = shown(folder, "notes")
     migrate(store, executor())
     after = shown(folder, "notes")

@@ -16,10 +16,10 @@ from mlx_integrations.cli.parts import Invocation
 from mlx_integrations.cli.text import Column, disk, duration
 
 if TYPE_CHECKING:
-    from mlx_integrations.migration.api import MigrationStatus
     from mlx_integrations.migration.finding.scan import Found
     from mlx_integrations.migration.many.bulk import Executors, Outcome
     from mlx_integrations.migration.many.jobs import Job
+    from mlx_integrations.migration.standing import MigrationStatus
 
 __all__ = [
     "Stores",

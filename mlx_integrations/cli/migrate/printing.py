@@ -7,9 +7,9 @@ from mlx_integrations.cli.console import output, print_json
 from mlx_integrations.cli.text import disk, duration, printable
 
 if TYPE_CHECKING:
-    from mlx_integrations.migration.api import MigrationStatus
     from mlx_integrations.migration.planning import Plan
     from mlx_integrations.migration.records import Finding
+    from mlx_integrations.migration.standing import MigrationStatus
 
 __all__ = ["amount", "embedded", "planned", "print_facts", "print_status", "told"]
 

@@ -24,9 +24,9 @@ from mlx_integrations.cli.options import AsJson, Offline, Yes
 from mlx_integrations.errors import VerificationError
 
 if TYPE_CHECKING:
-    from mlx_integrations.migration.api import MigrationStatus
     from mlx_integrations.migration.executors.local import LocalExecutor
     from mlx_integrations.migration.protocol import Store
+    from mlx_integrations.migration.standing import MigrationStatus
 
 __all__ = ["gc", "publish", "rollback", "status", "verify"]
 

@@ -33,8 +33,8 @@ from mlx_integrations.cli.options import AsJson, Model, Offline
 from mlx_integrations.cli.progress import Meter, ProgressDisplay
 
 if TYPE_CHECKING:
-    from mlx_integrations.migration.api import MigrationStatus
     from mlx_integrations.migration.engine.passes import Progress
+    from mlx_integrations.migration.standing import MigrationStatus
 
 __all__ = ["plan", "run"]
 

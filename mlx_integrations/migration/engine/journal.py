@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Self
 
 from mlx_integrations.errors import JournalDamagedError, JournalError
 
-__all__ = ["DeadLetter", "Entry", "Journal", "Phase", "Written"]
+__all__ = ["IN_USE", "DeadLetter", "Entry", "Journal", "Phase", "Written"]
 
 Phase = Literal[
     "embedding",
@@ -32,6 +32,9 @@ Phase = Literal[
     "discarding",
 ]
 """How far a run is."""
+
+IN_USE: Final = ("publishing", "published")
+"""The phases in which a store may show its new vectors, and those that it had are kept."""
 
 _FORMAT: Final = 1
 _APPLICATION_ID: Final = 0x6D6C7869  # "mlxi"

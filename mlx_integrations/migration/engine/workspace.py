@@ -28,7 +28,7 @@ from mlx_integrations.errors import (
     StoreError,
 )
 from mlx_integrations.fingerprint import EmbeddingFingerprint
-from mlx_integrations.migration.engine.journal import Journal
+from mlx_integrations.migration.engine.journal import IN_USE, Journal
 from mlx_integrations.migration.engine.staging import Staging
 from mlx_integrations.migration.files import WHEN_FULL, write_whole
 from mlx_integrations.migration.protocol import Run
@@ -142,14 +142,14 @@ class Workspace:
                 self.journal.set_fact("run", record)
             return self.run
         different = _differences(known, fingerprint, long_texts, index)
-        if known["metric"] != metric and self.journal.phase not in ("publishing", "published"):
+        if known["metric"] != metric and self.journal.phase not in IN_USE:
             # The store was made anew meanwhile. One that has new vectors may be without the index that told its metric.
             different.append(f"the store's `metric` was `{known['metric']}` and is `{metric}`")
         if different:
             raise JournalError(
                 f"A migration of `{info.location}` was begun otherwise: {'; '.join(different)}.",
                 store=str(info.location),
-                hint=_AFRESH if self.journal.phase not in ("publishing", "published") else _KEEPS_OLD,
+                hint=_AFRESH if self.journal.phase not in IN_USE else _KEEPS_OLD,
             )
         return self.run
 

@@ -12,7 +12,6 @@ from typing import Any, Final, Literal, Protocol
 
 from mlx_integrations.errors import MigrationError, MLXIntegrationsError
 from mlx_integrations.migration import api
-from mlx_integrations.migration.api import MigrationStatus
 from mlx_integrations.migration.engine.passes import DEFAULT_BATCH_ROWS, Progress
 from mlx_integrations.migration.executors.local import LocalExecutor
 from mlx_integrations.migration.executors.protocol import Executor, LongTexts
@@ -20,6 +19,7 @@ from mlx_integrations.migration.many.jobs import Job
 from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.protocol import Store
 from mlx_integrations.migration.records import StoreInfo, StoreLocation
+from mlx_integrations.migration.standing import MigrationStatus
 from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.protocols import EmbeddingBackend
 from mlx_integrations.types import EmbeddingOptions

@@ -29,7 +29,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from mlx_integrations.errors import StoreChangedError, StoreError
 from mlx_integrations.migration.files import is_same_file, take_over_rights
@@ -53,9 +53,6 @@ from mlx_integrations.migration.stores.lancedb.table import (
     connected,
     told,
 )
-
-if TYPE_CHECKING:  # a type only: importing this module stays fast
-    pass
 
 __all__ = ["KIND", "LanceDBStore"]
 

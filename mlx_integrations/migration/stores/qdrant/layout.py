@@ -335,4 +335,4 @@ def without_vector(count: int, vector: str) -> Finding:
     """What is told of points that lack the vector that is embedded anew."""
     name = f"`{vector}`" if vector else "such"
     message = f"They have no {name} vector, and get none: everything else of them is kept."
-    return Finding(code="without-vector", message=message, count=count)
+    return Finding(code="missing-vectors", message=message, count=count)

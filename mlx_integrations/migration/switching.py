@@ -1,0 +1,154 @@
+"""Putting new vectors in use and taking them back: what is checked around what a store itself does."""
+
+import logging
+import random
+from collections.abc import Callable
+
+from mlx_integrations.errors import JournalError, StoreChangedError, StoreError, VerificationError
+from mlx_integrations.migration.checks import Check, verify_contents, verify_vectors
+from mlx_integrations.migration.engine.journal import Journal, Phase
+from mlx_integrations.migration.engine.workspace import Workspace
+from mlx_integrations.migration.executors.protocol import Executor
+from mlx_integrations.migration.protocol import Placed, Store, WatchesOld
+from mlx_integrations.migration.standing import MigrationStatus, status_of
+
+__all__ = ["finish_cut_off", "put_in_use", "verify_built"]
+
+_logger = logging.getLogger(__name__)
+
+
+def verify_built(store: Store, place: Workspace, executor: Executor) -> tuple[Check, ...]:
+    """Compare what was built with the store, and embed some rows again.
+
+    Raises:
+        VerificationError: Something differs.
+    """
+    run = place.run
+    built = store.built(run)
+    try:
+        seed = random.getrandbits(32)  # other rows each time: verifying again says more
+        with place.staging() as staging:
+            checks, sample = verify_contents(built, place.journal, staging, seed=seed)
+        checks.append(verify_vectors(built, sample, executor))
+    finally:
+        built.close()
+    _judge(store, place, checks)
+    if place.journal.phase in ("built", "rolled back"):
+        place.journal.set_phase("verified")
+    return tuple(checks)
+
+
+def _judge(store: Store, place: Workspace, checks: list[Check]) -> None:
+    with place.journal.transaction():
+        place.journal.set_fact("checks", [check.to_dict() for check in checks])
+    failures = [f"{check.name}: {check.detail}" for check in checks if not check.is_passed]
+    if failures:
+        raise VerificationError(
+            f"What was built for `{store.location}` is not what it holds: {'; '.join(failures)}.",
+            store=str(store.location),
+            failures=failures,
+            hint="Start afresh with `--restart`. If it happens again, the model does not make the same vectors twice.",
+        )
+
+
+def put_in_use(
+    store: Store, place: Workspace, on_phase: Callable[[Phase], None] = lambda phase: None
+) -> MigrationStatus:
+    """Put the new vectors in use, and read them back from there."""
+    journal, run = place.journal, place.run
+    if journal.phase == "published":
+        _check_in_use(store, place)
+        return status_of(store, place)
+    on_phase("publishing")
+    if is_first := journal.phase == "verified" or store.published(run) in ("old", "nothing"):
+        if store.state() != journal.fact("state"):
+            journal.set_phase("verified")  # from which a run goes on, also if publishing was cut off before
+            raise StoreChangedError(f"`{store.location}` was changed after it was embedded.", store=str(store.location))
+        if isinstance(store, Placed):
+            store.check_place(run)
+        place.note()
+        journal.set_phase("publishing", published_state=None, kept_state=None)
+    try:
+        store.publish(run)
+    except StoreChangedError:
+        if store.published(run) == "old":  # a server saw it under its locks, and nothing was switched: it goes on
+            journal.set_phase("verified")
+        raise
+    if (shown := store.published(run)) != "new":
+        raise StoreError(f"`{store.location}` shows `{shown}` vectors after publishing.", store=str(store.location))
+    if journal.fact("published_state") is None:
+        _note_state(store, place, takes_back=is_first)
+    built = store.built(run)
+    try:
+        with place.staging() as staging:
+            checks, _ = verify_contents(built, journal, staging)
+    finally:
+        built.close()
+    if not all(check.is_passed for check in checks):
+        # What programs have written to it since it is in use makes it another one, and must not be taken back.
+        if store.state() == journal.fact("published_state"):
+            journal.set_phase("rolling back")
+            finish_cut_off(store, place)
+            _judge(store, place, checks)
+        _logger.warning("`%s` was changed as soon as its new vectors were in use; they stay in use.", store.location)
+    journal.set_phase("published")
+    return status_of(store, place)
+
+
+def _note_state(store: Store, place: Workspace, *, takes_back: bool) -> None:
+    """Remember what was published, and what is kept, so that later changes of them are not lost.
+
+    Raises:
+        StoreChangedError: Somebody wrote to the store in the moment before it was published; that was taken back.
+    """
+    journal, run = place.journal, place.run
+    kept = store.kept_state(run) if isinstance(store, WatchesOld) else None
+    facts = {"published_state": store.state(), "kept_state": None if kept is None else journal.fact("state")}
+    place.note(**facts)
+    with journal.transaction():
+        for name, value in facts.items():
+            journal.set_fact(name, value)
+    if takes_back and kept not in (None, journal.fact("state")):
+        journal.set_phase("rolling back")
+        finish_cut_off(store, place)
+        raise StoreChangedError(f"`{store.location}` was changed after it was embedded.", store=str(store.location))
+
+
+def _check_in_use(store: Store, place: Workspace) -> None:
+    """See to it that a store which is published still has those vectors, and was not made anew since."""
+    run = place.run
+    if store.published(run) == "new":
+        if isinstance(store, Placed):
+            return
+        info = store.describe()
+        record = info.fingerprint
+        is_same_model = record is not None and not record.differences(run.fingerprint)
+        if is_same_model and set(info.dimensions) <= {run.fingerprint.dimensions}:
+            return
+    if store.state() != place.journal.fact("published_state"):
+        raise JournalError(
+            f"`{store.location}` does not have the vectors any more that its migration has put in use: it was made "
+            "anew since, or has no record of its model.",
+            store=str(store.location),
+            hint="Forget that migration with `mlxi migrate gc`, which deletes what it has kept, and run it again.",
+        )
+
+
+def finish_cut_off(store: Store, place: Workspace) -> None:
+    """Complete a rollback or a deletion that was cut off."""
+    phase = place.journal.phase
+    if phase == "rolling back":
+        try:
+            store.rollback(place.run)
+        except StoreChangedError:
+            # No other verb may finish it now, or what was written is gone; who rolls back once more has been told.
+            if store.published(place.run) == "new":
+                state = store.state()
+                place.note(published_state=state, kept_state=place.journal.fact("kept_state"))
+                place.journal.set_phase("published", published_state=state)
+            raise
+        place.journal.set_phase("rolled back")
+    elif phase == "discarding":
+        store.discard(place.run)
+        place.forget()
+        place.journal = Journal(place.journal.path)
