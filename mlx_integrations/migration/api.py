@@ -27,7 +27,7 @@ from mlx_integrations.migration.engine.passes import DEFAULT_BATCH_ROWS, Progres
 from mlx_integrations.migration.engine.workspace import Workspace, no_run, work_folder
 from mlx_integrations.migration.executors.protocol import Executor
 from mlx_integrations.migration.protocol import Placed, Run, Store, WatchesOld
-from mlx_integrations.migration.records import Finding, StoreInfo
+from mlx_integrations.migration.records import StoreInfo
 from mlx_integrations.migration.standing import MigrationStatus, status_of
 from mlx_integrations.migration.switching import finish_cut_off, put_in_use, verify_built
 
@@ -303,7 +303,7 @@ def _check_findings(info: StoreInfo, journal: Journal, *, accept: bool) -> None:
     if not blocking or (accept and not final):
         journal.set_fact("accepted", [asdict(finding) for finding in blocking])
         return
-    told = " ".join(map(_told, final or blocking))
+    told = " ".join(finding.told for finding in final or blocking)
     raise RowsError(
         f"`{info.location}` has faults: {told}",
         store=str(info.location),
@@ -313,11 +313,6 @@ def _check_findings(info: StoreInfo, journal: Journal, *, accept: bool) -> None:
         if final
         else "Repair the store, or accept them with `--accept`.",
     )
-
-
-def _told(finding: Finding) -> str:
-    examples = ", ".join(f"`{each}`" for each in finding.examples[:_SHOWN])
-    return f"{finding.message} ({finding.count}{f', such as {examples}' if examples else ''})"
 
 
 def _check_dead(store: Store, journal: Journal, *, accept: bool) -> None:

@@ -51,10 +51,15 @@ class Plan:
     place_free_bytes: int | None = None
 
     @property
+    def is_short_of_disk(self) -> bool:
+        """Whether it would take more than one of the disks has."""
+        is_place_full = self.place_free_bytes is not None and self.place_bytes > self.place_free_bytes
+        return is_place_full or self.disk_bytes > self.free_bytes
+
+    @property
     def is_blocked(self) -> bool:
         """Whether something has to be repaired or accepted first."""
-        is_full = self.place_free_bytes is not None and self.place_bytes > self.place_free_bytes
-        return is_full or self.disk_bytes > self.free_bytes or any(each.is_blocking for each in self.info.findings)
+        return self.is_short_of_disk or any(each.is_blocking for each in self.info.findings)
 
 
 def plan_migration(

@@ -88,6 +88,17 @@ class Finding:
     is_blocking: bool = False
     is_final: bool = False
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Finding":
+        """The finding that `dataclasses.asdict` and JSON made values of."""
+        return cls(**{**values, "examples": tuple(values["examples"])})
+
+    @property
+    def told(self) -> str:
+        """What was found, how often, and where, for people."""
+        examples = f", such as {', '.join(self.examples)}" if self.examples else ""
+        return f"{self.message} ({self.count:,}{examples})"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreInfo:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.checks import Check
@@ -73,9 +73,5 @@ def status_of(store: Store, place: Workspace) -> MigrationStatus:
         in_use=store.published(run),
         checks=tuple(Check(**check) for check in journal.fact("checks") or ()),
         staged_bytes=place.staged_bytes(),
-        accepted=tuple(_finding(**each) for each in journal.fact("accepted") or ()),
+        accepted=tuple(map(Finding.from_dict, journal.fact("accepted") or ())),
     )
-
-
-def _finding(**facts: Any) -> Finding:
-    return Finding(**{**facts, "examples": tuple(facts["examples"])})

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from mlx_integrations.migration.many.bulk import Outcome
     from mlx_integrations.migration.many.jobs import Job
 
-__all__ = ["PLAIN", "Bars", "RowsDone", "became"]
-
-PLAIN: Final = "downloading"
-"""The phase that has no word of its own in a bar."""
+__all__ = ["Bars", "RowsDone", "became"]
 
 _FRAME_SECONDS: Final = 0.1
 _LINE_SECONDS: Final = 5.0
@@ -50,7 +47,7 @@ class RowsDone:
 
     done_bytes: int
     total_bytes: int
-    phase: str = PLAIN
+    phase: str = ""
 
 
 class Bars:

@@ -10,7 +10,7 @@ import typer
 from mlx_integrations.cli.console import ask, is_interactive, print_json, print_table, say
 from mlx_integrations.cli.exit_codes import ExitCode
 from mlx_integrations.cli.migrate.bars import Bars, became
-from mlx_integrations.cli.migrate.printing import amount, embedded, told
+from mlx_integrations.cli.migrate.printing import amount, embedded
 from mlx_integrations.cli.migrate.remembering import remember_all, tell_forgotten
 from mlx_integrations.cli.parts import Invocation
 from mlx_integrations.cli.text import Column, disk, duration
@@ -302,7 +302,7 @@ def _tell_findings(outcomes: "Sequence[Outcome]") -> None:
     for outcome in outcomes:
         for finding in outcome.result.info.findings if outcome.result is not None else ():
             severity = "blocks" if finding.is_blocking else "note"
-            say(f"{outcome.job.label}: {severity}: {told(finding)}")
+            say(f"{outcome.job.label}: {severity}: {finding.told}")
 
 
 def _tell_left_out(outcomes: "Sequence[Outcome]") -> None:
@@ -317,7 +317,7 @@ def _tell_left_out(outcomes: "Sequence[Outcome]") -> None:
             examples = ", ".join(f"{row_id}: {reason}" for row_id, reason in known.examples[:_EXAMPLES])
             say(f"{outcome.job.label}: not embedded: {amount(known.unembedded)}, such as {examples}")
         for finding in known.accepted:
-            say(f"{outcome.job.label}: accepted: {told(finding)}")
+            say(f"{outcome.job.label}: accepted: {finding.told}")
 
 
 def _do(stores: Stores, outcomes: "Sequence[Outcome]", *, as_json: bool) -> None:

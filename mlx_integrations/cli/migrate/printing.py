@@ -8,10 +8,9 @@ from mlx_integrations.cli.text import disk, duration, printable
 
 if TYPE_CHECKING:
     from mlx_integrations.migration.planning import Plan
-    from mlx_integrations.migration.records import Finding
     from mlx_integrations.migration.standing import MigrationStatus
 
-__all__ = ["amount", "embedded", "planned", "print_facts", "print_status", "told"]
+__all__ = ["amount", "embedded", "planned", "print_facts", "print_status"]
 
 _LEAST_WRAPPED = 20
 """Columns below which lines are left to the terminal."""
@@ -40,18 +39,10 @@ def planned(made: "Plan") -> list[tuple[str, str]]:
     if made.seconds is not None:
         facts.append(("time", f"about {duration(made.seconds)}"))
     facts.append(("cost", "nothing: the model runs on this machine"))
-    if made.disk_bytes > made.free_bytes or (
-        made.place_free_bytes is not None and made.place_bytes > made.place_free_bytes
-    ):
+    if made.is_short_of_disk:
         facts.append(("blocks", "There is not enough room on the disk."))
-    facts += [("blocks" if finding.is_blocking else "note", told(finding)) for finding in info.findings]
+    facts += [("blocks" if finding.is_blocking else "note", finding.told) for finding in info.findings]
     return facts
-
-
-def told(finding: "Finding") -> str:
-    """What was found, how often, and where."""
-    examples = f", such as {', '.join(finding.examples)}" if finding.examples else ""
-    return f"{finding.message} ({amount(finding.count)}{examples})"
 
 
 def print_status(known: "MigrationStatus", *, as_json: bool) -> None:
@@ -72,7 +63,7 @@ def print_status(known: "MigrationStatus", *, as_json: bool) -> None:
         facts += [("", f"{row_id}: {reason}") for row_id, reason in known.examples]
         if (more := known.unembedded - len(known.examples)) > 0:
             facts.append(("", f"and {amount(more)} more"))
-    facts += [("" if number else "accepted", told(finding)) for number, finding in enumerate(known.accepted)]
+    facts += [("" if number else "accepted", finding.told) for number, finding in enumerate(known.accepted)]
     for number, check in enumerate(known.checks):
         failed = "" if check.is_passed else "does not hold: "
         facts.append(("" if number else "checks", f"{check.name}: {failed}{check.detail}"))

@@ -9,7 +9,6 @@ from mlx_integrations.cli.console import print_json, say
 from mlx_integrations.cli.migrate.options import Address, AsText, Name, To, ToKind, ToName, WorkDir
 from mlx_integrations.cli.migrate.parts import executor_for, open_at
 from mlx_integrations.cli.migrate.printing import amount, print_facts
-from mlx_integrations.cli.migrate.printing import told as told_of
 from mlx_integrations.cli.options import AsJson, Offline
 from mlx_integrations.errors import MLXIntegrationsError
 
@@ -97,7 +96,7 @@ def _told(made: "MigrationReport") -> list[tuple[str, str]]:
     if made.scores is not None:
         told.append(("thresholds", _thresholds(made)))
     told += [("look at" if note.is_warning else "note", note.message) for note in made.notes]
-    told += [("accepted", told_of(finding)) for finding in made.accepted]
+    told += [("accepted", finding.told) for finding in made.accepted]
     told += [("no vector", f"{row.id}: {row.reason}") for row in made.unembedded[:_LISTED]]
     if (more := len(made.unembedded) - _LISTED) > 0:
         told.append(("", f"and {amount(more)} more, in the JSON of this report"))

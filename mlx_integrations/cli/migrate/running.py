@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlx_integrations.cli.console import print_json, say
-from mlx_integrations.cli.migrate.bars import PLAIN, RowsDone
+from mlx_integrations.cli.migrate.bars import RowsDone
 from mlx_integrations.cli.migrate.bulk import Stores, plan_stores, run_stores
 from mlx_integrations.cli.migrate.clusters import embedding
 from mlx_integrations.cli.migrate.options import (
@@ -185,6 +185,6 @@ class _Bar:
         if self._is_shown and done.phase != "embedding":
             self._show(self._total)
 
-    def _show(self, done: int, phase: str = PLAIN) -> None:
+    def _show(self, done: int, phase: str = "") -> None:
         self._is_shown = True
         self._display.update(RowsDone(done_bytes=done, total_bytes=max(self._total, done), phase=phase))

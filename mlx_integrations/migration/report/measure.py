@@ -258,9 +258,7 @@ def _report(
 ) -> MigrationReport:
     checks = tuple(Check(**check) for check in journal.fact("checks") or ())
     counts = _counts(journal)
-    accepted = tuple(
-        Finding(**{**each, "examples": tuple(each["examples"])}) for each in journal.fact("accepted") or ()
-    )
+    accepted = tuple(map(Finding.from_dict, journal.fact("accepted") or ()))
     others = [*_of_state(store, journal), *made.notes, *([asker.note] if asker.note else [])]
     return MigrationReport(
         made_at=made_at,
