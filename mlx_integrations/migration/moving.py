@@ -43,10 +43,17 @@ _MOVED: Final = {
     "missing-vectors": "They have no vector, and are not moved.",
 }
 _NOT_OF_MOVES: Final = frozenset(
-    (
-        "duplicate-ids missing-privilege read-only dependents shared-table shared-column embedding-function index-lost "
-        "tags"
-    ).split()
+    {
+        "dependents",
+        "duplicate-ids",
+        "embedding-function",
+        "index-lost",
+        "missing-privilege",
+        "read-only",
+        "shared-column",
+        "shared-table",
+        "tags",
+    }
 )
 """What a store says of itself that matters only where it gets new vectors itself, or is found anew."""
 _WHOSE: Final = {"langchain": "documents of LangChain", "llama-index": "nodes of LlamaIndex"}

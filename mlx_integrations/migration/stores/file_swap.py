@@ -10,14 +10,12 @@ Which vectors are in use is seen from these names alone: the new ones if there i
 
 import contextlib
 import glob
-import os
-import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, TypeVar
 
 from mlx_integrations.errors import SidecarError, StoreError
-from mlx_integrations.migration.files import copy_whole, flush, flush_folder, is_same_file
+from mlx_integrations.migration.files import copy_whole, flush, flush_folder, is_same_file, take_over_rights
 from mlx_integrations.migration.protocol import Published, Run
 from mlx_integrations.migration.records import Document, Row, StoreLocation
 from mlx_integrations.sidecar import read_sidecar, write_sidecar
@@ -95,7 +93,7 @@ class FileSwap:
         try:
             part.touch(mode=0o600)  # until it has the rights of the file that it replaces
             yield part
-            self._take_over_rights(part)
+            take_over_rights(part, self.file)
             part.replace(built)
         finally:
             self._delete_unfinished(built)
@@ -188,18 +186,6 @@ class FileSwap:
         self._delete_unfinished(built)
         self._old_record(run).unlink(missing_ok=True)
         flush_folder(built.parent)
-
-    def _take_over_rights(self, part: Path) -> None:
-        """Let whoever may read or write the file in use do so with what takes its place, and nobody else."""
-        facts = self.file.stat()
-        mode = stat.S_IMODE(facts.st_mode)
-        with contextlib.suppress(OSError):  # only an administrator can give files to others
-            os.chown(part, facts.st_uid, -1)
-        try:
-            os.chown(part, -1, facts.st_gid)
-        except OSError:  # its rights are not meant for another group
-            mode &= ~stat.S_IRWXG
-        part.chmod(mode)
 
     def _delete_unfinished(self, built: Path) -> None:
         for place in built.parent.glob(f"{glob.escape(built.name)}{_UNFINISHED}*"):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlx_integrations.errors import StoreError
-from mlx_integrations.migration.files import flush, flush_folder, take_over_rights
+from mlx_integrations.migration.files import flush, flush_folder, take_over_rights, write_whole
 
 __all__ = [
     "bytes_below",
@@ -188,10 +188,5 @@ def _cannot_exchange(folder: Path, reason: str) -> StoreError:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a small file, whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(content, file)
-        file.flush()
-        flush(file.fileno())
-    part.replace(path)
+    write_whole(path, json.dumps(content).encode())
     flush_folder(path.parent)

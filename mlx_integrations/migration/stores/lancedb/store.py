@@ -49,10 +49,7 @@ from mlx_integrations.migration.stores.lancedb.folders import (
 )
 from mlx_integrations.migration.stores.lancedb.indexes import index_for, index_of_vectors
 from mlx_integrations.migration.stores.lancedb.reader import SUFFIX, LanceReader, references
-from mlx_integrations.migration.stores.lancedb.table import (
-    connected,
-    told,
-)
+from mlx_integrations.migration.stores.lancedb.table import connected, told
 
 __all__ = ["KIND", "LanceDBStore"]
 
