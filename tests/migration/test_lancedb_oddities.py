@@ -289,6 +289,34 @@ def test_dates_that_python_does_not_have_are_kept(tmp_path: Path) -> None:
     assert table_of(tmp_path).to_arrow().drop_columns(["vector"]).equals(before)
 
 
+def test_maps_with_dates_that_python_does_not_have_are_kept(tmp_path: Path) -> None:
+    micros, nanos = pa.timestamp("us"), pa.timestamp("ns")
+    made = {
+        "seen": pa.array([[("at", 2**62), ("by", 0)], None] * 10, pa.map_(pa.string(), micros)),
+        "exact": pa.array([[("at", 7)], []] * 10, pa.map_(pa.string(), nanos)),
+        "by_time": pa.array([[(2**62, "late"), (0, "early")], None] * 10, pa.map_(micros, pa.string())),
+        "deep": pa.array([[[("days", [2**30, 0])]], None] * 10, pa.list_(pa.map_(pa.string(), pa.list_(pa.date32())))),
+        "pairs": pa.array([[2**62, 0], None] * 10, pa.list_(micros, 2)),
+    }
+    lancedb.connect(tmp_path).create_table("notes", plain(**made))
+    store = LanceDBStore(tmp_path)
+    first, second, *_ = store.rows()
+    assert first.metadata == {
+        "seen": [("at", 2**62), ("by", 0)],
+        "exact": [("at", 7)],
+        "by_time": [(2**62, "late"), (0, "early")],
+        "deep": [[("days", [2**30, 0])]],
+        "pairs": [2**62, 0],
+    }
+    assert second.metadata == {"seen": None, "exact": [], "by_time": None, "deep": None, "pairs": None}
+    before, old = table_of(tmp_path).to_arrow(), snapshot(store)
+    migrate(store, executor(), batch_rows=7)
+    assert table_of(tmp_path).to_arrow().drop_columns(["vector"]).equals(before.drop_columns(["vector"]))
+    rollback(store)
+    assert table_of(tmp_path).to_arrow().equals(before)
+    assert snapshot(store) == old
+
+
 def test_a_name_with_too_many_columns_is_told(tmp_path: Path) -> None:
     filled(tmp_path, documents(1))
     with pytest.raises(StoreError, match="more than a table"):

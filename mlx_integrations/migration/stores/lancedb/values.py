@@ -50,6 +50,11 @@ def _plain_type(kind: Any, becomes_number: Callable[[Any], bool]) -> Any:
     if pa.types.is_struct(kind):
         fields = [kind.field(at) for at in range(kind.num_fields)]
         return pa.struct([field.with_type(_plain_type(field.type, becomes_number)) for field in fields])
+    if pa.types.is_map(kind):
+        key, item = (
+            field.with_type(_plain_type(field.type, becomes_number)) for field in (kind.key_field, kind.item_field)
+        )
+        return pa.map_(key, item, keys_sorted=kind.keys_sorted)
     for is_kind, make in (
         (pa.types.is_fixed_size_list, lambda field: pa.list_(field, kind.list_size)),
         (pa.types.is_large_list, pa.large_list),
