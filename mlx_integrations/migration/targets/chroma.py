@@ -5,6 +5,7 @@ database that exists, the collection is built under a name of its own and gets i
 its run is kept, its metadata say which run made it.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -127,7 +128,7 @@ class ChromaTarget:
         """Fill a collection of its own."""
         self.check(run)
         if self._is_in_folder(run):
-            with self._place.filling(run) as folder, opened_client(folder, is_new=True) as client:
+            with self._place.filling(run, source.location) as folder, opened_client(folder, is_new=True) as client:
                 self._fill(client, self._name, run, rows)
             return
         with opened_client(self._location.path) as client:
@@ -225,10 +226,13 @@ class ChromaTarget:
         """Whether the database comes with the collection; otherwise it was there before."""
         if run is not None and (self._place.has(run)):
             return True
-        return not (self._location.path / DATABASE).is_file()
+        return not self._has_database()
+
+    def _has_database(self) -> bool:
+        return os.access(self._location.path / DATABASE, os.F_OK)  # where nobody may look there is none
 
     def _collections(self) -> dict[str, Collection]:
-        return self._file.collections() if (self._location.path / DATABASE).is_file() else {}
+        return self._file.collections() if self._has_database() else {}
 
     def _state(self, collection: Collection) -> str:
         return f"{collection.id}:{self._file.last_change(collection)}"

@@ -57,7 +57,7 @@ class InMemoryTarget(PlacedTarget):
 
     def build(self, run: Run, source: StoreInfo, rows: Iterator[Embedded]) -> None:
         """Write an entry at a time."""
-        with self._place.filling(run) as part, part.open("wb") as file:
+        with self._place.filling(run, source.location) as part, part.open("wb") as file:
             separator = b"{\n"
             for each in rows:
                 for row, vector in zip(each.rows, each.vectors.tolist(), strict=True):

@@ -8,6 +8,7 @@ notes.lance                              in use; the folder of the run stays, em
 import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +24,7 @@ from mlx_integrations.migration.stores.lancedb.table import filled
 from mlx_integrations.migration.stores.llama_index_nodes import with_text
 from mlx_integrations.migration.targets.lancedb_schema import MISSING, Kind, conformed, kind_of, merged
 from mlx_integrations.migration.targets.names import LANCEDB, check_name
-from mlx_integrations.migration.targets.place import existing_folder, not_built, taken
+from mlx_integrations.migration.targets.place import check_room, existing_folder, not_built, rights_of, taken
 from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, is_unicode, survivors, through_strict_json
 from mlx_integrations.sidecar import encode
 
@@ -81,11 +82,10 @@ class LanceDBTarget:
 
     def check(self, run: Run | None = None) -> None:
         """Look whether the name is free, and whether something can be written there."""
-        above = next(place for place in self._table.parents if place.exists())
-        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            message = f"No database can be made at `{self.location}`: `{above}` is no folder that can be written to."
-            raise StoreError(message, store=str(self.location), hint="Name another place with `--to`.")
-        if self._table.exists() and not (run is not None and self._is_published(run)):
+        if run is not None and self._is_published(run):
+            return
+        check_room(self._table, self.location)
+        if os.path.lexists(self._table):
             raise taken(self.location)
 
     def bytes_for(self, source: StoreInfo, dimensions: int) -> int:
@@ -165,7 +165,10 @@ class LanceDBTarget:
         for folder in (part, home):
             shutil.rmtree(folder, ignore_errors=True)
         part.mkdir(parents=True)
+        mode = rights_of(part, source.location)
+        part.chmod(stat.S_IRWXU)
         self._write(part, run, rows)
+        (part / self._table.name).chmod(mode)
         flush_below(part)
         part.rename(home)
         flush_folder(home.parent)
@@ -221,16 +224,19 @@ class LanceDBTarget:
             return
         if not self._built(run).is_dir():
             raise not_built(self.location)
-        if self._table.exists():
+        if os.path.lexists(self._table):
             raise taken(self.location)
-        self._move(self._built(run), self._table)
+        try:
+            self._move(self._built(run), self._table)
+        except OSError as error:
+            if self._built(run).is_dir() and os.path.lexists(self._table):  # somebody was faster
+                raise taken(self.location) from error
+            raise
 
     def rollback(self, run: Run) -> None:
         """Take its name away."""
         if self._is_published(run):
             self._move(self._table, self._built(run))
-        elif not self._built(run).is_dir():
-            raise not_built(self.location)
 
     def discard(self, run: Run) -> None:
         """Delete what is not in use; of what is published only the folder of the run."""

@@ -76,7 +76,7 @@ class FaissTarget(PlacedTarget):
     def build(self, run: Run, source: StoreInfo, rows: Iterator[Embedded]) -> None:
         """Write vectors and documents in one pass."""
         factory = self.index_for(source, run.fingerprint.dimensions, run.index)
-        with self._place.filling(run) as folder:
+        with self._place.filling(run, source.location) as folder:
             index, documents = folder / f"{self._name}.faiss", folder / f"{self._name}.pkl"
             with documents.open("wb") as file:
                 writer = _PickleWriter(file)

@@ -75,7 +75,7 @@ class LlamaIndexSimpleTarget(PlacedTarget):
 
     def build(self, run: Run, source: StoreInfo, rows: Iterator[Embedded]) -> None:
         """Write the mappings, and the files from them."""
-        with self._place.filling(run) as folder:
+        with self._place.filling(run, source.location) as folder:
             parts = folder / "parts"
             parts.mkdir()
             with ExitStack() as stack:

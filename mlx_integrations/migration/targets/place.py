@@ -6,12 +6,16 @@
 
 A folder gets its name by one rename; while its run is kept, a file in it says which run made it. A file gets
 a second name by one link: as long as its run is kept it has both, and so is known to be the run's.
+
+Nobody may read what is made here who may not read what it is made of.
 """
 
 import contextlib
 import glob
 import os
+import re
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -22,10 +26,13 @@ from mlx_integrations.migration.protocol import Published, Run
 from mlx_integrations.migration.records import StoreLocation
 from mlx_integrations.sidecar import sidecar_of, write_sidecar
 
-__all__ = ["FilePlace", "FolderPlace", "existing_folder", "not_built", "taken"]
+__all__ = ["FilePlace", "FolderPlace", "check_room", "existing_folder", "not_built", "rights_of", "taken"]
 
 _UNFINISHED: Final = ".part"
 _MARK: Final = ".mlxi-"
+_IS_MARK: Final = re.compile(r"\.mlxi-[0-9a-z]{12}").fullmatch
+_LONGEST_ENDING: Final = f"{_MARK}{'0' * 12}{_UNFINISHED}"
+_OTHERS: Final = (stat.S_IRWXG, stat.S_IRWXO)
 
 
 def taken(location: StoreLocation) -> StoreError:
@@ -39,12 +46,74 @@ def taken(location: StoreLocation) -> StoreError:
 
 def not_built(location: StoreLocation) -> StoreError:
     """The error of asking for what is not there."""
-    return StoreError(f"Nothing was built for `{location}`.", store=str(location))
+    hint = "If somebody has deleted it, start afresh with `mlxi migrate run --restart`."
+    return StoreError(f"Nothing was built for `{location}`.", store=str(location), hint=hint)
 
 
 def existing_folder(path: Path) -> Path:
     """The nearest folder above a place that exists: on its disk."""
-    return next(folder for folder in path.absolute().parents if folder.is_dir())
+    return next(folder for folder in path.absolute().parents if _is_folder(folder, os.F_OK))
+
+
+def check_room(place: Path, location: StoreLocation) -> None:
+    """Look whether something can be made at a place, and beside it.
+
+    Raises:
+        StoreError: It cannot.
+    """
+    above = next(folder for folder in place.parents if os.path.lexists(folder))
+    rights = os.R_OK | os.W_OK | os.X_OK  # names in it are looked for, and are brought to the disk
+    if not _is_folder(above, rights):
+        raise _no_room(location, f"`{above}` is no folder that can be read and written to")
+    missing = place.relative_to(above).parts
+    for name in (*missing, f"{missing[-1]}{_LONGEST_ENDING}"):
+        try:
+            (above / name).lstat()
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:  # the second for characters that no file's name has
+            reason = getattr(error, "strerror", None) or str(error)
+            raise _no_room(location, f"no file can have the name `{name}` ({reason})") from error
+
+
+def _is_folder(path: Path, rights: int) -> bool:
+    """Whether it is a folder with which the rights can be used; where nobody may look, it is none."""
+    return os.access(f"{path}{os.sep}.", rights, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _no_room(location: StoreLocation, reason: str) -> StoreError:
+    hint = "Name another place with `--to`, or let yourself write there."
+    return StoreError(f"Nothing can be made at `{location}`: {reason}.", store=str(location), hint=hint)
+
+
+def rights_of(made: Path, source: StoreLocation) -> int:
+    """What others may do with something new: as much as is usual, if they may read all that it is made of.
+
+    Args:
+        made: A file or a folder that was just made.
+        source: The store whose texts go into it; one on a server has no rights here.
+
+    Returns:
+        Its mode.
+    """
+    mode = stat.S_IMODE(made.stat().st_mode)
+    known = _shared(source.path) if not source.is_remote and source.path.exists() else 0o777
+    for others in _OTHERS:
+        if not known & others & (stat.S_IRGRP | stat.S_IROTH):
+            mode &= ~others
+    return mode
+
+
+def _shared(path: Path) -> int:
+    """What is allowed with all files of a store; what runs have put among them does not count."""
+    mode = path.stat().st_mode
+    for folder, folders, files in os.walk(path):
+        folders[:] = [name for name in folders if _MARK not in name]
+        for name in (*folders, *(name for name in files if _MARK not in name)):
+            with contextlib.suppress(FileNotFoundError):
+                own = (Path(folder) / name).lstat().st_mode
+                mode &= mode if stat.S_ISLNK(own) else own
+    return mode
 
 
 def _flush_tree(folder: Path) -> None:
@@ -69,21 +138,31 @@ class FolderPlace:
         self.folder = folder
 
     def check(self, run: Run | None) -> None:
-        """Look whether the place is free, or has what this run has put there."""
-        if not (run is not None and self._is_published(run)) and self._is_taken():
+        """Look whether the place is free, and can be written to, or has what this run has put there."""
+        if run is not None and self._is_published(run):
+            return
+        check_room(self.folder, self.location)
+        if self._is_taken():
             raise taken(self.location)
+        if os.path.ismount(self.folder):
+            raise _no_room(self.location, "it is where a disk begins, and cannot be given to anything else")
 
     def is_published(self) -> bool:
         """Whether a run, any, has put there what is at the place."""
-        return next(self.folder.glob(f"{_MARK}*"), None) is not None
+        return any(_IS_MARK(path.name) for path in self.folder.glob(f"{_MARK}*"))
 
     def has(self, run: Run) -> bool:
         """Whether this run has put something there, or has it ready."""
         return self._is_published(run) or self._built(run).is_dir()
 
     @contextlib.contextmanager
-    def filling(self, run: Run) -> Iterator[Path]:
-        """A new folder to be filled; once this ends it is on the disk, and has the name of what was built."""
+    def filling(self, run: Run, source: StoreLocation) -> Iterator[Path]:
+        """A new folder to be filled; once this ends it is on the disk, and has the name of what was built.
+
+        Args:
+            run: The run.
+            source: The store whose texts go into it.
+        """
         self.check(run)
         built, part = self._built(run), self._part(run)
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -91,8 +170,11 @@ class FolderPlace:
             self._delete(folder)
         try:
             part.mkdir()
+            mode = rights_of(part, source)
+            part.chmod(stat.S_IRWXU)  # until it is known to be whole
             (part / self._mark(run)).touch()
             yield part
+            part.chmod(mode)
             _flush_tree(part)
             part.rename(built)
             flush_folder(built.parent)
@@ -118,7 +200,12 @@ class FolderPlace:
         built = self.built(run)
         if self._is_taken():
             raise taken(self.location)
-        built.rename(self.folder)
+        try:
+            built.rename(self.folder)
+        except OSError as error:
+            if self._is_taken():  # somebody was faster
+                raise taken(self.location) from error
+            raise
         flush_folder(built.parent)
 
     def rollback(self, run: Run) -> None:
@@ -126,7 +213,6 @@ class FolderPlace:
         if self._is_published(run):
             self.folder.rename(self._built(run))
             flush_folder(self.folder.parent)
-        self.built(run)
 
     def discard(self, run: Run) -> None:
         """Delete what was built; of what is published only the mark."""
@@ -138,9 +224,14 @@ class FolderPlace:
 
     def _is_taken(self) -> bool:
         """An empty folder is not in the way."""
-        if self.folder.is_dir():
+        try:
             return any(self.folder.iterdir())
-        return self.folder.exists() or self.folder.is_symlink()
+        except FileNotFoundError:
+            return self.folder.is_symlink()
+        except NotADirectoryError:
+            return True
+        except OSError as error:
+            raise _no_room(self.location, f"it cannot be looked into ({error.strerror})") from error
 
     def _is_published(self, run: Run) -> bool:
         return (self.folder / self._mark(run)).exists()
@@ -176,8 +267,11 @@ class FilePlace:
         self._record = sidecar_of(file, is_file=True)
 
     def check(self, run: Run | None) -> None:
-        """Look whether the place is free, or has what this run has put there."""
-        if self._is_taken() and not (run is not None and self._is_published(run)):
+        """Look whether the place is free, and can be written to, or has what this run has put there."""
+        if run is not None and self._is_published(run):
+            return
+        check_room(self.file, self.location)
+        if self._is_taken():
             raise taken(self.location)
 
     def is_published(self) -> bool:
@@ -186,13 +280,23 @@ class FilePlace:
         return any(is_same_file(name, self.file) for name in names)
 
     @contextlib.contextmanager
-    def filling(self, run: Run) -> Iterator[Path]:
-        """A new file to be written; once this ends it is on the disk, and has the name of what was built."""
+    def filling(self, run: Run, source: StoreLocation) -> Iterator[Path]:
+        """A new file to be written; once this ends it is on the disk, and has the name of what was built.
+
+        Args:
+            run: The run.
+            source: The store whose texts go into it.
+        """
         self.check(run)
         built, part = self._built(run), self._part(run)
         part.parent.mkdir(parents=True, exist_ok=True)
         try:
+            part.unlink(missing_ok=True)
+            part.touch()
+            mode = rights_of(part, source)
+            part.chmod(stat.S_IRUSR | stat.S_IWUSR)  # until it is known to be whole
             yield part
+            part.chmod(mode)
             with part.open("rb") as file:
                 flush(file.fileno())
             part.replace(built)
@@ -232,12 +336,12 @@ class FilePlace:
 
     def rollback(self, run: Run) -> None:
         """Take its name away, and the record."""
-        self.built(run)
         if self._is_published(run):
             self.file.unlink()
         if not self._is_taken():
             self._record.unlink(missing_ok=True)
-        flush_folder(self.file.parent)
+        if self.file.parent.is_dir():
+            flush_folder(self.file.parent)
 
     def discard(self, run: Run) -> None:
         """Delete what was built; of what is published only its other name."""
@@ -247,7 +351,7 @@ class FilePlace:
             flush_folder(self.file.parent)
 
     def _is_taken(self) -> bool:
-        return self.file.exists() or self.file.is_symlink()
+        return os.path.lexists(self.file)
 
     def _is_published(self, run: Run) -> bool:
         return is_same_file(self._built(run), self.file)

@@ -58,7 +58,7 @@ class QdrantLocalTarget(PlacedTarget):
 
     def build(self, run: Run, source: StoreInfo, rows: Iterator[Embedded]) -> None:
         """Write the points, and then the list of collections."""
-        with self._place.filling(run) as folder:
+        with self._place.filling(run, source.location) as folder:
             place = QdrantFolder(folder).collection(self._name)
             place.mkdir(parents=True)
 
