@@ -49,6 +49,7 @@ _NOT_OF_MOVES: Final = frozenset(
         "embedding-function",
         "index-lost",
         "missing-privilege",
+        "not-held",
         "read-only",
         "shared-column",
         "shared-table",

@@ -21,12 +21,12 @@ from mlx_integrations.migration.records import TextOf
 
 __all__ = [
     "BROKEN",
-    "PLAIN_VALUES",
     "TOLD_VALUES",
     "Call",
     "RefusedError",
     "Shell",
     "TangledError",
+    "as_plain",
     "check_tree",
     "look_up",
 ]
@@ -34,6 +34,7 @@ __all__ = [
 _DEEPEST: Final = 100
 _MOST_PARTS: Final = 10_000_000
 _SINGLE: Final = frozenset({str, int, float, bool, type(None)})
+_SEVERAL: Final = (dict, list, tuple, set, frozenset)
 
 BROKEN: Final = (
     pickle.UnpicklingError,
@@ -133,11 +134,6 @@ _PATHS: Final = {
 }
 
 
-def _made_plain(call: Call, *args: Any) -> Any:
-    made = call(*args)
-    return str(made) if isinstance(made, TextOf) else made
-
-
 TOLD_VALUES: Final[Mapping[tuple[str, str], Any]] = {
     **{("datetime", cls.__name__): cls for cls in (datetime.datetime, datetime.date, datetime.time)},
     ("datetime", "timedelta"): datetime.timedelta,
@@ -158,11 +154,6 @@ TOLD_VALUES: Final[Mapping[tuple[str, str], Any]] = {
 }
 """What names of modules and their contents stand for. What only Python has becomes `TextOf`."""
 
-PLAIN_VALUES: Final[Mapping[tuple[str, str], Any]] = {
-    name: Call(partial(_made_plain, value)) if isinstance(value, Call) else value for name, value in TOLD_VALUES.items()
-}
-"""The same, with text in the place of `TextOf`."""
-
 
 def look_up(known: Mapping[tuple[str, str], Any], module: str, name: str) -> Any:
     """What a name stands for.
@@ -174,6 +165,38 @@ def look_up(known: Mapping[tuple[str, str], Any], module: str, name: str) -> Any
         return known[module, name]  # whole names only: `datetime` of `sys.modules` is not in the list
     except KeyError:
         raise RefusedError(f"{module}.{name}") from None
+
+
+def as_plain(value: Any) -> tuple[Any, str]:
+    """A value with plain text where text stands for something else, and what becomes of that, in words.
+
+    Args:
+        value: Where it is nested more deeply than `check_tree` lets it be, it stays as it is.
+    """
+    was = _what_text_was(value, 0)
+    return (_with_plain_text(value, 0), f"{was}, which become text") if was else (value, "")
+
+
+def _what_text_was(value: Any, depth: int) -> str:
+    """What the first `TextOf` in a value stands for, if there is one."""
+    if isinstance(value, TextOf):
+        return value.was
+    if isinstance(value, _SEVERAL) and depth < _DEEPEST:
+        for part in _parts_of(value):
+            if type(part) not in _SINGLE and (was := _what_text_was(part, depth + 1)):
+                return was
+    return ""
+
+
+def _with_plain_text(value: Any, depth: int) -> Any:
+    if isinstance(value, TextOf):
+        return str(value)
+    if not isinstance(value, _SEVERAL) or depth >= _DEEPEST:
+        return value
+    if isinstance(value, dict):
+        inner = ((_with_plain_text(key, depth + 1), _with_plain_text(each, depth + 1)) for key, each in value.items())
+        return type(value)(inner)
+    return type(value)(_with_plain_text(each, depth + 1) for each in value)
 
 
 def check_tree(value: Any) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from mlx_integrations.migration.records import Loss, TextOf
+from mlx_integrations.migration.records import Loss
+from mlx_integrations.migration.stores.pickle_values import as_plain
 
 __all__ = ["LEFT_OUT", "Changed", "is_unicode", "survivors", "through_json", "through_strict_json"]
 
@@ -15,7 +16,6 @@ Changed = tuple[Any, str]
 
 _DEEPEST: Final = 100
 _SINGLE: Final = frozenset({str, int, float, bool, type(None)})
-_SEVERAL: Final = (dict, list, tuple, set, frozenset)
 _WHOLE_NUMBERS: Final = range(-(2**63), 2**63)
 
 
@@ -35,25 +35,14 @@ def survivors(
         if not isinstance(key, str):
             losses.append(Loss(key=repr(key), reason="a name that is no text, left out", is_blocking=is_blocking))
             continue
-        name, told_of_name = (key, "") if type(key) is str else _plain(key)
-        plain, told = (value, "") if type(value) in _SINGLE else _plain(value)
+        name, told_of_name = (key, "") if type(key) is str else as_plain(key)
+        plain, told = (value, "") if type(value) in _SINGLE else as_plain(value)
         content, reason = kept(name, plain)
         if content is not LEFT_OUT:
             found[name] = content
         if reason := reason or told or told_of_name:
             losses.append(Loss(key=name, reason=reason, is_blocking=is_blocking))
     return found, tuple(losses)
-
-
-def _plain(value: Any, depth: int = 0) -> Changed:
-    """A value with plain text where text stands for something else, and for what."""
-    if isinstance(value, TextOf):
-        return str(value), f"{value.was}, which become text"
-    if not isinstance(value, _SEVERAL) or depth >= _DEEPEST:
-        return value, ""
-    parts = [_plain(each, depth + 1) for each in (value.items() if isinstance(value, dict) else value)]
-    told = next((reason for _, reason in parts if reason), "")
-    return (type(value)(content for content, _ in parts), told) if told else (value, "")
 
 
 def is_unicode(text: str) -> bool:

@@ -53,7 +53,7 @@ class Documents:
         if found is None:
             return None
         text, metadata = found
-        return text if isinstance(text, str) else None, metadata if isinstance(metadata, dict) else {}
+        return str(text) if isinstance(text, str) else None, metadata if isinstance(metadata, dict) else {}
 
 
 def read_documents(path: Path, *, streamed_bytes: int = STREAMED_BYTES) -> Documents:

@@ -13,6 +13,7 @@ from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.json_numbers import settled
+from mlx_integrations.migration.stores.qdrant.findings import missing_texts, without_vector
 from mlx_integrations.migration.stores.qdrant.layout import (
     CONTENT,
     DETECTED_POINTS,
@@ -21,11 +22,9 @@ from mlx_integrations.migration.stores.qdrant.layout import (
     Layout,
     chosen_vector,
     content_key_of,
-    missing_texts,
     models_of,
     own_id,
     record_of,
-    without_vector,
 )
 from mlx_integrations.migration.stores.qdrant.point import Point
 from mlx_integrations.migration.stores.qdrant.server import QdrantServer

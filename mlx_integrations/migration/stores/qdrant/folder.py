@@ -24,7 +24,13 @@ from typing import Any, Final
 from mlx_integrations.errors import MissingExtraError, StoreBusyError, StoreError
 from mlx_integrations.migration.files import flush, flush_folder, take_over_rights
 from mlx_integrations.migration.stores.file_swap import file_state
-from mlx_integrations.migration.stores.pickle_values import BROKEN, RefusedError
+from mlx_integrations.migration.stores.pickle_values import (
+    BROKEN,
+    RefusedError,
+    TangledError,
+    as_plain,
+    check_tree,
+)
 from mlx_integrations.migration.stores.qdrant.layout import own_id
 from mlx_integrations.migration.stores.qdrant.stored_point import PointReader, StoredPoint, checked_id
 
@@ -266,9 +272,16 @@ class Points:
     def _unpickled(self, content: bytes) -> StoredPoint:
         try:
             point = PointReader(io.BytesIO(content)).load()
-            if isinstance(point, StoredPoint) and isinstance(point.payload, dict):
-                return point
-            raise TypeError("not a point")
+            if not isinstance(point, StoredPoint) or not isinstance(point.payload, dict):
+                raise TypeError("not a point")
+            check_tree(point.payload)
+            return point
+        except TangledError as error:
+            raise StoreError(
+                f"`{self.path}` cannot be read: the payload of `{point.id}` {error}.",
+                store=str(self._folder.path),
+                hint="Give that point another payload.",
+            ) from error
         except (RefusedError, *BROKEN) as error:
             raise self._broken(error) from error
 
@@ -325,7 +338,7 @@ def write_points(folder: Path, points: Iterable[tuple[int | str, Any, dict[str, 
 
     Args:
         folder: Of the collection.
-        points: Ids, vectors and payloads.
+        points: Ids, vectors and payloads; of `TextOf` in these the text is written.
         raw: Points to add as they are stored: the key and the content of each.
 
     Raises:
@@ -342,7 +355,7 @@ def write_points(folder: Path, points: Iterable[tuple[int | str, Any, dict[str, 
     def contents() -> Iterator[tuple[str, bytes]]:
         for point_id, vector, payload in points:
             vectors = {name: stored(each) for name, each in vector.items()} if isinstance(vector, dict) else vector
-            point = PointStruct.model_construct(id=point_id, vector=vectors, payload=payload)
+            point = PointStruct.model_construct(id=point_id, vector=vectors, payload=as_plain(payload)[0])
             yield _key(point_id), pickle.dumps(point)
         yield from raw
 

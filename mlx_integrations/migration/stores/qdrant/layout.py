@@ -15,13 +15,14 @@ from typing import Any, Final
 from mlx_integrations.adapters.store_records.qdrant import collection_name, record_in
 from mlx_integrations.errors import SidecarError, StoreError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
-from mlx_integrations.migration.records import Document, Finding, Metric, Row, as_document
+from mlx_integrations.migration.records import Document, Metric, Row, as_document
 from mlx_integrations.migration.stores.llama_index_nodes import node_with_text, text_of_flat_node
 
 __all__ = [
     "CONTENT",
     "DETECTED_POINTS",
     "FORMER_ID",
+    "METADATA",
     "METRICS",
     "OTHER_VECTORS",
     "UNNAMED",
@@ -32,14 +33,12 @@ __all__ = [
     "content_key_of",
     "index_of",
     "kept_of",
-    "missing_texts",
     "models_of",
     "others_of",
     "own_id",
     "record_of",
     "shown_names",
     "split_name",
-    "without_vector",
 ]
 
 UNNAMED: Final = ""
@@ -48,6 +47,8 @@ OTHER_VECTORS: Final = "qdrant:vectors"
 """Among the metadata of a row, the vectors of its point that are not embedded anew, by name."""
 CONTENT: Final = "page_content"
 """The key of texts in payloads of LangChain."""
+METADATA: Final = "metadata"
+"""The key of metadata in payloads of LangChain."""
 FORMER_ID: Final = "mlxi:id"
 """Beside the metadata of a document that was moved here, the id that it had, where that is none of Qdrant's."""
 METRICS: Final[Mapping[str, Metric]] = {
@@ -61,8 +62,6 @@ DETECTED_POINTS: Final = 20
 """Points whose payloads tell under which key their texts are."""
 
 _NODE: Final = "_node_content"
-_METADATA: Final = "metadata"
-_EXAMPLES: Final = 5
 _OF_A_RUN: Final = ".mlxi-"
 _KEPT: Final = ".kept"
 _IS_OF_A_RUN: Final = re.compile(r"\.mlxi-[0-9a-z]{12}(\.[a-z]+)?$").search
@@ -141,9 +140,8 @@ class Layout:
             return Row(key=key, id=str(point_id), text=text, metadata={**payload, **added})
         content = payload.get(self.content_key)
         kept = {name: value for name, value in payload.items() if name != self.content_key}
-        return Row(
-            key=key, id=str(point_id), text=content if isinstance(content, str) else None, metadata={**kept, **added}
-        )
+        text = str(content) if isinstance(content, str) else None
+        return Row(key=key, id=str(point_id), text=text, metadata={**kept, **added})
 
     def document(self, row: Row) -> Document:
         """A row in the words of the framework that fills the collection.
@@ -154,8 +152,8 @@ class Layout:
             return node_with_text(row)
         payload = dict(row.metadata)
         own_id = payload.pop(FORMER_ID, row.id)
-        known = payload.pop(_METADATA, None)
-        metadata = dict(known) if isinstance(known, Mapping) else ({} if known is None else {_METADATA: known})
+        known = payload.pop(METADATA, None)
+        metadata = dict(known) if isinstance(known, Mapping) else ({} if known is None else {METADATA: known})
         for name, value in payload.items():
             metadata[name if name not in metadata else f"qdrant:{name}"] = value
         return replace(as_document(row), id=str(own_id), metadata=metadata)
@@ -288,7 +286,7 @@ def content_key_of(payloads: Sequence[Mapping[str, Any]], store: str) -> str:
     plain = [payload for payload in payloads if payload and _NODE not in payload]
     if not plain or any(CONTENT in payload for payload in plain):
         return CONTENT
-    texts = set.intersection(*({name for name, value in each.items() if isinstance(value, str)} for each in plain))
+    texts = set.intersection(*({name for name, value in each.items() if type(value) is str} for each in plain))
     if len(texts) == 1:
         return texts.pop()
     told = ", ".join(f"`{name}`" for name in sorted(texts)) or "none is a text in all of them"
@@ -318,21 +316,3 @@ def index_of(known: str, wanted: str, store: str) -> str:
     raise StoreError(
         f"`{store}` cannot have the index `{wanted}`.", store=store, hint=f"It has `{known}`: leave `--index` out."
     )
-
-
-def missing_texts(count: int, examples: Sequence[str]) -> Finding:
-    """What is told of points without a text."""
-    return Finding(
-        code="missing-texts",
-        message="There is no text for them, and so nothing to embed.",
-        count=count,
-        examples=tuple(examples[:_EXAMPLES]),
-        is_blocking=True,
-    )
-
-
-def without_vector(count: int, vector: str) -> Finding:
-    """What is told of points that lack the vector that is embedded anew."""
-    name = f"`{vector}`" if vector else "such"
-    message = f"They have no {name} vector, and get none: everything else of them is kept."
-    return Finding(code="missing-vectors", message=message, count=count)

@@ -17,7 +17,6 @@ collection's metadata.
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -28,7 +27,8 @@ from mlx_integrations.errors import StoreChangedError, StoreError
 from mlx_integrations.migration.files import flush_folder, take_over_rights
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run
-from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.records import Document, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.stores.qdrant.findings import Look
 from mlx_integrations.migration.stores.qdrant.folder import META, Meta, QdrantFolder, write_json, write_points
 from mlx_integrations.migration.stores.qdrant.layout import (
     DETECTED_POINTS,
@@ -40,13 +40,11 @@ from mlx_integrations.migration.stores.qdrant.layout import (
     chosen_vector,
     content_key_of,
     index_of,
-    missing_texts,
     models_of,
     others_of,
     own_id,
     record_of,
     split_name,
-    without_vector,
 )
 from mlx_integrations.migration.stores.qdrant.stored_point import StoredPoint
 
@@ -134,19 +132,14 @@ class _Reader:
 
     def _look(self, collection: str, settings: Settings) -> StoreInfo:
         layout = self._layout_of(collection, settings)
-        sizes: Counter[int] = Counter()
-        missing: list[str] = []
-        without = 0
-        points = self._folder.points(collection)
+        look, points = Look(layout.vector), self._folder.points(collection)
         for number, point in points.read():
             if (vector := point.dense(layout.vector)) is None:
-                without += 1
-                continue
-            sizes[len(vector)] += 1
-            if not (_row(layout, number, point).text or "").strip():
-                missing.append(str(point.id))
+                look.skip()
+            else:
+                look.add(_row(layout, number, point), point.payload, len(vector))
+        sizes = look.sizes
         record = record_of(settings.get("metadata") or {}, collection)
-        found = _findings(sizes, missing, without, len(points.outdated()), layout.vector)
         return StoreInfo(
             location=self._location,
             count=sizes.total(),
@@ -156,7 +149,7 @@ class _Reader:
             fingerprint=record,
             likely_model=likely_model(tuple(sizes), fingerprint=record, hints=models_of(layout.vector)),
             bytes=points.path.stat().st_size,
-            findings=tuple(found),
+            findings=tuple(look.findings(len(points.outdated()))),
             extra={"vector": layout.vector, "content_key": layout.content_key, "collection": collection},
         )
 
@@ -417,19 +410,3 @@ def _row(layout: Layout, number: int, point: StoredPoint) -> Row:
 def _vectors(layout: Layout, row: Row, vector: list[float]) -> Any:
     others = others_of(row)
     return vector if layout.vector == UNNAMED and not others else {layout.vector: vector, **others}
-
-
-def _findings(
-    sizes: Counter[int], missing: Sequence[str], without: int, outdated: int, vector: str
-) -> Iterator[Finding]:
-    if len(sizes) > 1:
-        told = ", ".join(f"{count} of {size}" for size, count in sorted(sizes.items()))
-        message = f"Vectors of several sizes: {told} coordinates. The client cannot open them; the new ones are of one."
-        yield Finding(code="mixed-dimensions", message=message, count=sizes.total() - max(sizes.values()))
-    if outdated:
-        message = "Earlier clients wrote these points anew under another spelling of their ids; the last one counts."
-        yield Finding(code="duplicate-ids", message=message, count=outdated)
-    if missing:
-        yield missing_texts(len(missing), missing)
-    if without:
-        yield without_vector(without, vector)

@@ -4,7 +4,7 @@ import pickle
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mlx_integrations.migration.stores.pickle_values import PLAIN_VALUES, look_up
+from mlx_integrations.migration.stores.pickle_values import TOLD_VALUES, look_up
 from mlx_integrations.migration.stores.qdrant.layout import UNNAMED
 
 __all__ = ["PointReader", "StoredPoint", "checked_id"]
@@ -16,7 +16,7 @@ class StoredPoint:
     Attributes:
         id: A number, or a UUID as text.
         vector: One vector without a name, or several by name.
-        payload: Everything else.
+        payload: Everything else; `TextOf` where it has what only Python has.
     """
 
     __slots__ = ("id", "payload", "vector")
@@ -60,14 +60,14 @@ def checked_id(value: Any) -> int | str:
     Raises:
         TypeError: It is none.
     """
-    if type(value) is int or isinstance(value, str):
+    if type(value) is int or type(value) is str:  # a path is none
         return value
     raise TypeError("a point's id is a number or a text")
 
 
 _MODELS: Final = "qdrant_client.http.models.models"
 _KNOWN: Final[Mapping[tuple[str, str], Any]] = {
-    **PLAIN_VALUES,
+    **TOLD_VALUES,
     (_MODELS, "PointStruct"): StoredPoint,
     (_MODELS, "SparseVector"): _SparseVector,
 }
