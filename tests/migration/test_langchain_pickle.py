@@ -69,6 +69,16 @@ def test_what_only_python_has_becomes_text_that_says_so(tmp_path: Path, streamed
     assert [each.was for each in found[1].values()] == ["paths"] * 2 + ["times of NumPy"] * 3
 
 
+@pytest.mark.parametrize("streamed_bytes", WAYS)
+def test_a_text_is_nothing_but_text(tmp_path: Path, streamed_bytes: int) -> None:
+    file = save_faiss(tmp_path / "store", ["a"]) / "index.pkl"
+    docstore, rows = pickle.loads(file.read_bytes())
+    docstore._dict["doc-00000"].page_content = PureWindowsPath("c:\\x")
+    file.write_bytes(pickle.dumps((docstore, rows)))
+    text, _ = read_documents(file, streamed_bytes=streamed_bytes).find("doc-00000") or (None, None)
+    assert (text, type(text)) == ("c:\\x", str)
+
+
 def tangled(kind: str) -> Any:
     """Metadata of a few bytes that nobody could write out."""
     value: Any = {"name": "x"} if kind == "a mapping" else ["x"]
