@@ -29,7 +29,7 @@ from mlx_integrations.migration.executors.protocol import Executor
 from mlx_integrations.migration.protocol import Placed, Run, Store, WatchesOld
 from mlx_integrations.migration.records import StoreInfo
 from mlx_integrations.migration.standing import MigrationStatus, status_of
-from mlx_integrations.migration.switching import finish_cut_off, put_in_use, verify_built
+from mlx_integrations.migration.switching import finish_cut_off, is_kept, put_in_use, verify_built
 
 __all__ = ["gc", "migrate", "publish", "rollback", "status", "verify"]
 
@@ -182,6 +182,8 @@ def rollback(store: Store, *, work: Path | None = None) -> MigrationStatus:
         if phase not in (*IN_USE, "rolling back", "rolled back"):
             raise MigrationError(f"`{store.location}` has its old vectors in use.", store=str(store.location), hint="")
         published = place.journal.fact("published_state")
+        if published is None and store.published(place.run) == "new":  # publishing was cut off
+            published = place.journal.fact("foreseen_state")
         if phase in IN_USE and published is not None and store.state() != published:
             raise StoreChangedError(
                 f"`{store.location}` was changed since its new vectors are in use: the old ones do not have all of it.",
@@ -238,7 +240,7 @@ def gc(store: Store, *, work: Path | None = None, accept: bool = False) -> bool:
 def _check_kept(store: Store, place: Workspace) -> None:
     """See to it that nobody went on writing to the old vectors: that would be deleted with them."""
     before = place.journal.fact("kept_state")
-    if before is not None and isinstance(store, WatchesOld) and store.kept_state(place.run) not in (None, before):
+    if before is not None and isinstance(store, WatchesOld) and not is_kept(store.kept_state(place.run), before):
         raise StoreChangedError(
             f"Something was written to the old vectors of `{store.location}` although new ones are in use: a program "
             "has had it open all the time.",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
 
 __all__ = [
     "Embedded",
+    "Foresees",
     "KeepsOld",
     "Placed",
     "Published",
@@ -179,7 +180,19 @@ class WatchesOld(Protocol):
     """What a store has to offer besides if programs that had it open may go on writing to the old vectors."""
 
     def kept_state(self, run: Run) -> str | None:
-        """What `state` would say if the old vectors, which are kept, were in use; `None` if there are none."""
+        """What `state` would say if the old vectors, which are kept, were in use; `None` if there are none.
+
+        If they are one of several files, only what `state` says of them: it has to begin with that, and a space.
+        """
+        ...
+
+
+@runtime_checkable
+class Foresees(Protocol):
+    """What a store has to offer besides if programs may write to the new vectors as soon as they are in use."""
+
+    def state_once_published(self, run: Run) -> str:
+        """What `state` will say as soon as that which was built is in use, if nobody writes to it in that moment."""
         ...
 
 

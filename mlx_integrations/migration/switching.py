@@ -9,10 +9,10 @@ from mlx_integrations.migration.checks import Check, verify_contents, verify_vec
 from mlx_integrations.migration.engine.journal import Journal, Phase
 from mlx_integrations.migration.engine.workspace import Workspace
 from mlx_integrations.migration.executors.protocol import Executor
-from mlx_integrations.migration.protocol import Placed, Store, WatchesOld
+from mlx_integrations.migration.protocol import Foresees, Placed, Store, WatchesOld
 from mlx_integrations.migration.standing import MigrationStatus, status_of
 
-__all__ = ["finish_cut_off", "put_in_use", "verify_built"]
+__all__ = ["finish_cut_off", "is_kept", "put_in_use", "verify_built"]
 
 _logger = logging.getLogger(__name__)
 
@@ -66,8 +66,9 @@ def put_in_use(
             raise StoreChangedError(f"`{store.location}` was changed after it was embedded.", store=str(store.location))
         if isinstance(store, Placed):
             store.check_place(run)
+        foreseen = store.state_once_published(run) if isinstance(store, Foresees) else None
         place.note()
-        journal.set_phase("publishing", published_state=None, kept_state=None)
+        journal.set_phase("publishing", published_state=None, kept_state=None, foreseen_state=foreseen)
     try:
         store.publish(run)
     except StoreChangedError:
@@ -78,21 +79,49 @@ def put_in_use(
         raise StoreError(f"`{store.location}` shows `{shown}` vectors after publishing.", store=str(store.location))
     if journal.fact("published_state") is None:
         _note_state(store, place, takes_back=is_first)
-    built = store.built(run)
-    try:
-        with place.staging() as staging:
-            checks, _ = verify_contents(built, journal, staging)
-    finally:
-        built.close()
-    if not all(check.is_passed for check in checks):
-        # What programs have written to it since it is in use makes it another one, and must not be taken back.
-        if store.state() == journal.fact("published_state"):
-            journal.set_phase("rolling back")
-            finish_cut_off(store, place)
-            _judge(store, place, checks)
-        _logger.warning("`%s` was changed as soon as its new vectors were in use; they stay in use.", store.location)
+    _check_published(store, place)
     journal.set_phase("published")
     return status_of(store, place)
+
+
+def _check_published(store: Store, place: Workspace) -> None:
+    """Read back what is published, and take it back if it is not what was built.
+
+    Raises:
+        VerificationError: It is not, and was taken back.
+        JournalError: It is not, because a program has put something else in its place, which is left so.
+    """
+    journal = place.journal
+    checks: list[Check] = []
+    try:
+        checks = _read_back(store, place)
+    except StoreError:
+        if store.state() == journal.fact("published_state"):
+            raise
+    if checks and all(check.is_passed for check in checks):
+        return
+    # What programs have written to it since it is in use makes it another one, and must not be taken back.
+    if checks and store.state() == journal.fact("published_state"):
+        journal.set_phase("rolling back")
+        finish_cut_off(store, place)
+        _judge(store, place, checks)
+    _logger.warning("`%s` was changed as soon as its new vectors were in use; it is left so.", store.location)
+    journal.set_phase("published")
+    _check_in_use(store, place)
+
+
+def _read_back(store: Store, place: Workspace) -> list[Check]:
+    built = store.built(place.run)
+    try:
+        with place.staging() as staging:
+            return verify_contents(built, place.journal, staging)[0]
+    finally:
+        built.close()
+
+
+def is_kept(kept: str | None, state: str) -> bool:
+    """Whether old vectors are what they were when their store was in a state; also if there are none any more."""
+    return kept is None or kept == state or state.startswith(f"{kept} ")
 
 
 def _note_state(store: Store, place: Workspace, *, takes_back: bool) -> None:
@@ -103,12 +132,15 @@ def _note_state(store: Store, place: Workspace, *, takes_back: bool) -> None:
     """
     journal, run = place.journal, place.run
     kept = store.kept_state(run) if isinstance(store, WatchesOld) else None
-    facts = {"published_state": store.state(), "kept_state": None if kept is None else journal.fact("state")}
+    is_untouched = is_kept(kept, journal.fact("state"))
+    # What was written to it since is no part of what was published. What is to be taken back is taken back with it.
+    published = (journal.fact("foreseen_state") if is_untouched else None) or store.state()
+    facts = {"published_state": published, "kept_state": None if kept is None else journal.fact("state")}
     place.note(**facts)
     with journal.transaction():
         for name, value in facts.items():
             journal.set_fact(name, value)
-    if takes_back and kept not in (None, journal.fact("state")):
+    if takes_back and not is_untouched:
         journal.set_phase("rolling back")
         finish_cut_off(store, place)
         raise StoreChangedError(f"`{store.location}` was changed after it was embedded.", store=str(store.location))

@@ -12,7 +12,7 @@ import contextlib
 import glob
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, TypeVar
+from typing import IO, TYPE_CHECKING, Final, TypeVar, cast
 
 from mlx_integrations.errors import SidecarError, StoreError
 from mlx_integrations.migration.files import copy_whole, flush, flush_folder, is_same_file, take_over_rights
@@ -22,6 +22,7 @@ from mlx_integrations.sidecar import read_sidecar, write_sidecar
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
     from mlx_integrations.fingerprint import EmbeddingFingerprint
+    from mlx_integrations.migration.protocol import Reader
 
 __all__ = ["FileSwap", "SwappedStore", "file_state", "until_changed"]
 
@@ -224,7 +225,7 @@ class FileSwap:
 
 
 class SwappedStore:
-    """What every `Store` does whose vectors are one file.
+    """What every `Store` does whose vectors are one file. Its state begins with that of this file.
 
     Attributes:
         _swap: The names of that file.
@@ -235,6 +236,15 @@ class SwappedStore:
     def published(self, run: Run) -> Published:
         """Which vectors are in use, by the names in the folder."""
         return self._swap.published(run)
+
+    def state_once_published(self, run: Run) -> str:
+        """What `state` will say as soon as the new file is in place, if nobody writes to it in that moment."""
+        _, *others = cast("Reader", self).state().split(" ")  # that of the file is the first part of it
+        return " ".join((file_state(self._swap.built(run)), *others))
+
+    def kept_state(self, run: Run) -> str | None:
+        """The state of the old file, which may have been written to in the moment before it was replaced."""
+        return None if self._swap.published(run) == "old" else file_state(self._swap.replaced(run).file)
 
     def publish(self, run: Run) -> None:
         """Put the new file in place of the old one, which keeps another name."""

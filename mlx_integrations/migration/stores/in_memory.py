@@ -223,10 +223,6 @@ class InMemoryDump(SwappedStore, _Dump):
         """The file with the new vectors."""
         return _Dump(self.location, self._swap, self._swap.built(run))
 
-    def kept_state(self, run: Run) -> str | None:
-        """The state of the old file, which may have been written to in the moment before it was replaced."""
-        return None if self._swap.published(run) == "old" else file_state(self._swap.replaced(run).file)
-
     def replaced(self, run: Run) -> _Dump:
         """The file with the old vectors."""
         swap = self._swap.replaced(run)
