@@ -26,7 +26,7 @@ from mlx_integrations.migration.engine.journal import IN_USE, Journal, Phase
 from mlx_integrations.migration.engine.passes import DEFAULT_BATCH_ROWS, Progress, embed_rows, embedded_rows
 from mlx_integrations.migration.engine.workspace import Workspace, no_run, work_folder
 from mlx_integrations.migration.executors.protocol import Executor
-from mlx_integrations.migration.protocol import Placed, Run, Store, WatchesOld
+from mlx_integrations.migration.protocol import ChoosesIndex, Placed, Run, Store, WatchesOld
 from mlx_integrations.migration.records import StoreInfo
 from mlx_integrations.migration.standing import MigrationStatus, status_of
 from mlx_integrations.migration.switching import finish_cut_off, is_kept, put_in_use, verify_built
@@ -261,9 +261,8 @@ def _check_begun(store: Store, work: Path | None) -> None:
 
 def _check_index(store: Store, dimensions: int, index: str) -> None:
     """Have a store refuse an index that it cannot build before anything is embedded for it."""
-    choose = getattr(store, "index_for", None)
-    if index and callable(choose):
-        choose(dimensions, index)
+    if index and isinstance(store, ChoosesIndex):
+        store.index_for(dimensions, index)
 
 
 def _known(store: Store, place: Workspace) -> None:

@@ -162,7 +162,7 @@ class _Ids:
 
 
 class Move:
-    """A store's documents on their way to another one. Implements `Store`, `KeepsOld` and `Placed`.
+    """A store's documents on their way to another one. Implements `Store`, `ChoosesIndex`, `KeepsOld` and `Placed`.
 
     Args:
         source: The store; only read.

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 from mlx_integrations.migration.executors.protocol import Executor
-from mlx_integrations.migration.protocol import Placed, Store
+from mlx_integrations.migration.protocol import ChoosesIndex, Placed, Store
 from mlx_integrations.migration.records import StoreInfo
 
 __all__ = ["Plan", "plan_migration"]
@@ -86,11 +86,10 @@ def plan_migration(
     long, counted, some = _census(store, executor)
     seconds = _probed(executor, some, info.count, clock) if probe and some else None
     folder = Path.home() if info.location.is_remote else info.location.path
-    kind_of_index = getattr(store, "index_for", None)
     return Plan(
         info=info,
         target=target,
-        index=kind_of_index(target.dimensions, index) if callable(kind_of_index) else index or info.index,
+        index=store.index_for(target.dimensions, index) if isinstance(store, ChoosesIndex) else index or info.index,
         disk_bytes=(1 if isinstance(store, Placed) else 2) * info.count * target.dimensions * _FLOAT_BYTES,
         free_bytes=shutil.disk_usage(folder).free,
         long_rows=long,

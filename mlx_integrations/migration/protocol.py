@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
     from numpy.typing import NDArray
 
 __all__ = [
+    "ChoosesIndex",
     "Embedded",
     "Foresees",
     "KeepsOld",
@@ -156,6 +157,22 @@ class Store(Reader, Protocol):
 
     def discard(self, run: Run) -> None:
         """Delete what is not in use: the old vectors after publishing, otherwise what was built."""
+        ...
+
+
+@runtime_checkable
+class ChoosesIndex(Protocol):
+    """What a store can offer besides: to say which index it would build, and to refuse one before anything is embedded.
+
+    A store without it is taken to build the one that is wanted, or the one that it has.
+    """
+
+    def index_for(self, dimensions: int, wanted: str = "") -> str:
+        """The kind of index that `build` makes over vectors of so many dimensions, in the store's own words.
+
+        Raises:
+            StoreError: One is wanted that it cannot make.
+        """
         ...
 
 

@@ -1,5 +1,6 @@
 """The store of the documentation, and a package that brings it to the command line."""
 
+import inspect
 import re
 import sys
 from collections.abc import Sequence
@@ -10,14 +11,31 @@ from typing import Any
 import pytest
 
 from mlx_integrations.errors import StoreError
-from mlx_integrations.migration.contract import Document, StoreContract
-from mlx_integrations.migration.protocol import Store
+from mlx_integrations.migration.contract import Document, StoreContract, documents, executor
+from mlx_integrations.migration.moving import Move
+from mlx_integrations.migration.planning import plan_migration
+from mlx_integrations.migration.protocol import ChoosesIndex, Store
 from mlx_integrations.migration.stores import opening
+from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
+from mlx_integrations.migration.stores.faiss.llama_index import LlamaIndexFaissStore
+from mlx_integrations.migration.stores.lancedb.store import LanceDBStore
+from mlx_integrations.migration.stores.pgvector.store import PgvectorStore
+from mlx_integrations.migration.stores.qdrant.collection import QdrantServerStore
+from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-store.md"
 _EXAMPLE, _USE, _TESTS = re.findall(r"```python[^\n]*\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 _NAMES: dict[str, Any] = {"__name__": __name__}
 exec(_EXAMPLE + _TESTS, _NAMES)
+_CHOOSE: tuple[type[ChoosesIndex], ...] = (
+    LangChainFaissStore,
+    LlamaIndexFaissStore,
+    LanceDBStore,
+    PgvectorStore,
+    QdrantLocalStore,
+    QdrantServerStore,
+    Move,
+)
 
 
 class TestTheStoreOfThePage(StoreContract):
@@ -34,6 +52,19 @@ class TestTheStoreOfThePage(StoreContract):
 
 def test_it_is_short() -> None:
     assert sum(bool(line.strip()) for line in _EXAMPLE.splitlines()) < 100
+
+
+def test_the_index_of_a_store_that_does_not_choose_is_the_one_that_is_wanted(tmp_path: Path) -> None:
+    contract = TestTheStoreOfThePage()
+    contract.make(tmp_path / "store", documents(3))
+    store = contract.open(tmp_path / "store")
+    assert not isinstance(store, ChoosesIndex)
+    assert plan_migration(store, executor(), index="tree", probe=False).index == "tree"
+
+
+@pytest.mark.parametrize("kind", _CHOOSE, ids=lambda kind: kind.__name__)
+def test_stores_that_choose_are_asked_in_one_way(kind: type[ChoosesIndex]) -> None:
+    assert inspect.signature(kind.index_for) == inspect.signature(ChoosesIndex.index_for)
 
 
 def open_store(address: str, name: str | None) -> Any:

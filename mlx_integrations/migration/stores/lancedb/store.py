@@ -105,14 +105,14 @@ class LanceDBStore(LanceReader):
                     return str(known["state"])
         return state
 
-    def index_for(self, dimensions: int, asked: str) -> str:
+    def index_for(self, dimensions: int, wanted: str = "") -> str:
         """The kind of index that would be built.
 
         Raises:
             StoreError: LanceDB has no such kind.
         """
         del dimensions
-        return index_for(index_of_vectors(self._table()), asked)
+        return index_for(index_of_vectors(self._table()), wanted)
 
     def build(self, run: Run, rows: Iterator[Embedded]) -> None:
         """Fill a table of its own with the new vectors and everything else, and make its indexes."""

@@ -227,18 +227,18 @@ class PgvectorStore(_Reader):
         super().__init__(StoreLocation(kind=KIND, address=server.address, name=wanted), server, wanted)
         self._writer = Server(url, writes=True)
 
-    def index_for(self, dimensions: int, index: str) -> str:
+    def index_for(self, dimensions: int, wanted: str = "") -> str:
         """The index that new vectors would get, for a plan.
 
         Args:
             dimensions: Of the new vectors.
-            index: What a person wishes; empty for no wish.
+            wanted: What a person wishes; empty for no wish.
 
         Raises:
             StoreError: What is wished is no index of pgvector, or cannot be built over such vectors.
         """
         table = self._table()
-        kind, options = wish(index)
+        kind, options = wish(wanted)
         if kind:
             if kind != _NO_INDEX:
                 check_wish(self._server, table, kind, dimensions)
