@@ -39,6 +39,13 @@ def asked(url: str, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
+def make_role(url: str, name: str) -> str:
+    """A user of the server who may log in, unless there is one already."""
+    if not asked(url, f"SELECT 1 FROM pg_roles WHERE rolname = '{name}'"):
+        done(url, f"CREATE ROLE {name} LOGIN")
+    return name
+
+
 def as_text(vector: Any) -> str:
     return str([float(x) for x in vector])
 

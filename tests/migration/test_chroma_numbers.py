@@ -17,10 +17,7 @@ from tests.migration.test_qdrant_numbers import numbers
 
 COUNT = 1500
 
-
-@pytest.fixture(autouse=True)
-def _own_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+pytestmark = pytest.mark.usefixtures("own_data")
 
 
 def filled(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from mlx_integrations.migration.api import gc, migrate, rollback, status
 from mlx_integrations.migration.contract import documents
 from mlx_integrations.migration.moving import Move
 from mlx_integrations.migration.planning import plan_migration
-from mlx_integrations.migration.protocol import KeepsOld, Placed, Source, Store, Target
+from mlx_integrations.migration.protocol import ChoosesIndex, KeepsOld, Placed, Source, Store, Target
 from tests.migration.places import PAIRS, LangChainFaiss, LangChainInMemory, LangChainQdrantServer, Pair
 from tests.migration.stores import contents_of, executor
 from tests.qdrant_server import serving
@@ -34,10 +34,7 @@ FEW = (
 )
 CHOSEN = [pair for pair in PAIRS if os.environ.get("MLXI_MOVES") == "all" or str(pair) in FEW]
 
-
-@pytest.fixture(autouse=True)
-def _own_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+pytestmark = pytest.mark.usefixtures("own_data")
 
 
 def source_files(folder: Path) -> dict[str, bytes]:
@@ -61,7 +58,7 @@ def test_documents_arrive_whole_and_are_found(tmp_path: Path, pair: Pair) -> Non
     def move() -> Move:
         return Move(pair.source.source(here), pair.target.target(there))
 
-    assert isinstance(move(), Store) and isinstance(move(), KeepsOld) and isinstance(move(), Placed)
+    assert all(isinstance(move(), each) for each in (Store, ChoosesIndex, KeepsOld, Placed))
     assert isinstance(move().source, Source) and isinstance(move().target, Target)
     plan = plan_migration(move(), executor(), probe=False)
     assert [finding for finding in plan.info.findings if finding.is_blocking] == []

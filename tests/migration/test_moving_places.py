@@ -26,10 +26,7 @@ NOBODY = 65534
 NAMED = ("chroma", "lancedb", "qdrant")
 OF_LANGCHAIN = ("chroma", "lancedb", "langchain-faiss", "langchain-in-memory", "qdrant")
 
-
-@pytest.fixture(autouse=True)
-def _own_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+pytestmark = pytest.mark.usefixtures("own_data")
 
 
 @pytest.fixture

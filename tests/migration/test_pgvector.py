@@ -13,10 +13,7 @@ from tests.migration.pgvector_tables import asked, fill_collection, fill_table, 
 from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, executor, vectors
 from tests.postgres import database_of, make_database, server_url, url_of
 
-
-@pytest.fixture(autouse=True)
-def _own_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+pytestmark = pytest.mark.usefixtures("own_data")
 
 
 class PgvectorContract(StoreContract):

@@ -3,7 +3,6 @@
 import json
 import logging
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,32 +22,17 @@ from mlx_integrations.migration.stores.pgvector.server import Server, address_wi
 from mlx_integrations.migration.stores.pgvector.store import PgvectorStore
 from tests.migration.pgvector_tables import asked, done, fill_collection, fill_table, leftovers, shown, uuid_of
 from tests.migration.stores import OLD_DIMENSIONS, executor, vectors
-from tests.postgres import SECRETIVE, database_of, is_own, make_database, restart, url_of
+from tests.postgres import SECRETIVE, database_of, is_own, restart, url_of
 
 RUN = Run(id="0123456789ab", fingerprint=EmbeddingFingerprint(model="new-model", dimensions=16), metric="cosine")
 
 
 @pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+def _quick(own_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits long for a lock."""
     monkeypatch.setattr(pgvector_swap, "LOCK_ATTEMPTS", 1)
     monkeypatch.setattr(pgvector_server, "LOCK_ATTEMPTS", 1)
     monkeypatch.setattr(pgvector_server, "LOCK_SECONDS", 0.1)
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return make_database(tmp_path)
-
-
-@pytest.fixture
-def role(url: str) -> Iterator[str]:
-    name = "mlxi_test_guest"
-    if not asked(url, f"SELECT 1 FROM pg_roles WHERE rolname = '{name}'"):
-        done(url, f"CREATE ROLE {name} LOGIN")
-    yield name
-    done(url, f"DROP OWNED BY {name}")
 
 
 def build(store: PgvectorStore, run: Run = RUN, count: int = 20) -> None:
@@ -292,7 +276,7 @@ def test_reading_cannot_write(url: str) -> None:
 
 @pytest.mark.skipif(not is_own(), reason="one's own server may ask nobody for a password")
 def test_passwords_are_used_and_nowhere_shown(
-    url: str, tmp_path: Path, data: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    url: str, tmp_path: Path, own_data: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.DEBUG)
     if not asked(url, f"SELECT 1 FROM pg_roles WHERE rolname = '{SECRETIVE}'"):
@@ -311,7 +295,7 @@ def test_passwords_are_used_and_nowhere_shown(
     store = opened(":right%2Fsecret")
     store.location.address.index(SECRETIVE)
     migrate(store, executor())
-    written = b"".join(path.read_bytes() for path in data.rglob("*") if path.is_file())
+    written = b"".join(path.read_bytes() for path in own_data.rglob("*") if path.is_file())
     everything = f"{store.location!r}{store._server!r}{caplog.text}{written!r}"
     assert SECRETIVE in everything and "right" not in everything
     monkeypatch.setenv("PGPASSWORD", "right/secret")

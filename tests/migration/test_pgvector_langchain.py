@@ -25,15 +25,7 @@ from tests.postgres import database_of, make_database, url_of
 OLD = DeterministicFakeEmbedding(size=OLD_DIMENSIONS)
 WANTED = documents(30)[13]
 
-
-@pytest.fixture(autouse=True)
-def _own_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return make_database(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_data")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +19,9 @@ from mlx_integrations.migration.stores.pgvector.store import PgvectorStore
 from mlx_integrations.migration.targets.pgvector import PgvectorTarget
 from tests.migration.pgvector_tables import as_text, asked, done, fill_collection, fill_table, uuid_of
 from tests.migration.stores import executor, vectors
-from tests.postgres import database_of, make_database, url_of
+from tests.postgres import database_of, url_of
 
-
-@pytest.fixture(autouse=True)
-def _own_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return make_database(tmp_path)
-
-
-@pytest.fixture
-def tenant(url: str) -> Iterator[str]:
-    name = "mlxi_test_tenant"
-    if not asked(url, f"SELECT 1 FROM pg_roles WHERE rolname = '{name}'"):
-        done(url, f"CREATE ROLE {name} LOGIN")
-    yield name
-    done(url, f"DROP OWNED BY {name}")
+pytestmark = pytest.mark.usefixtures("own_data")
 
 
 def indexes(url: str) -> dict[str, str]:
@@ -266,13 +248,13 @@ def test_names_of_collections_may_be_anything_but_have_to_be_one(url: str) -> No
         PgvectorStore(url, "x")
 
 
-def test_what_others_have_in_the_database_is_in_nobodys_way(url: str, tenant: str, tmp_path: Path) -> None:
-    for schema, owner in (("a", tenant), ("b", "postgres")):
+def test_what_others_have_in_the_database_is_in_nobodys_way(url: str, role: str, tmp_path: Path) -> None:
+    for schema, owner in (("a", role), ("b", "postgres")):
         fill_collection(url, documents(3))
         done(url, f"CREATE SCHEMA {schema} AUTHORIZATION {owner}")
         for table in ("langchain_pg_embedding", "langchain_pg_collection"):
             done(url, f"ALTER TABLE {table} SET SCHEMA {schema}", f"ALTER TABLE {schema}.{table} OWNER TO {owner}")
-    own = url_of(database_of(tmp_path), user=tenant)
+    own = url_of(database_of(tmp_path), user=role)
     with psycopg.connect(url) as somebody:
         somebody.execute("CREATE TEMP TABLE passing (id int PRIMARY KEY, content text, embedding vector(3))")
         somebody.commit()
@@ -315,10 +297,10 @@ def test_a_password_that_is_not_written_as_one_is_not_shown(given: str) -> None:
 
 
 def test_a_place_where_no_table_can_be_made_is_told_before_anything_is_embedded(
-    url: str, tenant: str, tmp_path: Path
+    url: str, role: str, tmp_path: Path
 ) -> None:
     source = PgvectorStore(fill_collection(url, documents(3)))
-    guest = url_of(database_of(tmp_path), user=tenant)
+    guest = url_of(database_of(tmp_path), user=role)
     for address, name, message in ((url, "nowhere.new", "no such schema"), (guest, "new", "may not be made")):
         seen: list[object] = []
         with pytest.raises(StoreError, match=message):
@@ -326,9 +308,9 @@ def test_a_place_where_no_table_can_be_made_is_told_before_anything_is_embedded(
         assert seen == []
 
 
-def test_who_may_only_read_a_table_can_move_it(url: str, tenant: str, tmp_path: Path) -> None:
-    done(fill_table(url, documents(3)), f"GRANT SELECT ON notes TO {tenant}", "CREATE VIEW seen AS SELECT * FROM notes")
-    source = PgvectorStore(url_of(database_of(tmp_path), user=tenant))
+def test_who_may_only_read_a_table_can_move_it(url: str, role: str, tmp_path: Path) -> None:
+    done(fill_table(url, documents(3)), f"GRANT SELECT ON notes TO {role}", "CREATE VIEW seen AS SELECT * FROM notes")
+    source = PgvectorStore(url_of(database_of(tmp_path), user=role))
     assert len([each for each in source.describe().findings if each.is_blocking]) == 3
     assert migrate(open_move(source, PgvectorTarget(url, "new")), executor()).embedded == 3
 

@@ -19,9 +19,10 @@ from tests.migration.pgvector_tables import (
     asked,
     done,
     leftovers,
+    make_role,
 )
 from tests.migration.stores import executor, vectors
-from tests.postgres import make_database, program
+from tests.postgres import program
 
 RUN = Run(id="0123456789ab", fingerprint=EmbeddingFingerprint(model="new-model", dimensions=16), metric="cosine")
 SETUP = """
@@ -67,17 +68,16 @@ NAME = 'My docs.Notes?content=The text&embedding=vec"tor'
 
 
 @pytest.fixture(autouse=True)
-def _own_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+def _quick(own_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits long for a lock."""
     monkeypatch.setattr(pgvector_swap, "LOCK_ATTEMPTS", 1)
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    url = make_database(tmp_path)
+def url(url: str) -> str:
+    """A database on a server that knows the users of `SETUP`."""
     for role in ("mlxi_test_reader", "mlxi_test_owner"):
-        if not asked(url, f"SELECT 1 FROM pg_roles WHERE rolname = '{role}'"):
-            done(url, f"CREATE ROLE {role} LOGIN")
+        make_role(url, role)
     return url
 
 

@@ -1,9 +1,7 @@
 """Collections of a Qdrant server, over sockets: the contract of all stores, and what is their own."""
 
-import hashlib
 import threading
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -32,23 +30,12 @@ from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.migration.stores.qdrant import server as qdrant_server
 from mlx_integrations.migration.stores.qdrant.collection import QdrantServerStore
 from tests import qdrant_server as limits
-from tests.migration.qdrant_stores import URL_VARIABLE, ServerAliasContract, ServerContract, client, fill, point_id
+from tests.migration.qdrant_stores import ServerAliasContract, ServerContract, client, fill, point_id
 from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, executor, vectors
 from tests.migration.test_qdrant_local import Words, backend
 from tests.qdrant_server import Server, serving
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with serving() as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def places(server: Server, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server's address, where also a forked process finds it, and a folder of the user's for journals."""
-    monkeypatch.setenv(URL_VARIABLE, server.url)
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+pytestmark = pytest.mark.usefixtures("qdrant")
 
 
 class TestQdrantServer(ServerContract):
@@ -57,12 +44,6 @@ class TestQdrantServer(ServerContract):
 
 class TestQdrantServerAlias(ServerAliasContract):
     pass
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """A collection of its own for a test."""
-    return hashlib.md5(request.node.nodeid.encode()).hexdigest()[:12]
 
 
 @pytest.fixture

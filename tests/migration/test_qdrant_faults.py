@@ -1,9 +1,7 @@
 """Qdrant servers that are slow, strict, or lose an answer, and keys that are not quite right."""
 
 import gc as garbage
-import hashlib
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +16,7 @@ from mlx_integrations.migration.stores.qdrant import server as qdrant_server
 from mlx_integrations.migration.stores.qdrant.collection import QdrantServerStore
 from mlx_integrations.migration.stores.qdrant.server import QdrantServer
 from mlx_integrations.migration.targets.opening import open_target
-from tests.migration.qdrant_stores import URL_VARIABLE, client, fill
+from tests.migration.qdrant_stores import client, fill
 from tests.migration.stores import OLD_DIMENSIONS, executor
 from tests.migration.test_qdrant import runs, shown
 from tests.qdrant_server import Server, serving
@@ -26,24 +24,10 @@ from tests.qdrant_server import Server, serving
 SECRET = "the-secret"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with serving() as running:
-        yield running
-
-
 @pytest.fixture(autouse=True)
-def places(server: Server, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server's address, and a folder of the user's for journals; nothing is waited for long."""
-    monkeypatch.setenv(URL_VARIABLE, server.url)
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+def _quick(qdrant: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is waited for long."""
     monkeypatch.setattr(qdrant_server, "_PAUSES_SECONDS", (0.01, 0.01))
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """A collection of its own for a test."""
-    return hashlib.md5(request.node.nodeid.encode()).hexdigest()[:12]
 
 
 def strict(**settings: Any) -> models.StrictModeConfig:

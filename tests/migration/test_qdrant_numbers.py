@@ -1,9 +1,7 @@
 """Numbers of 16 and 17 digits, which a Qdrant server reads as their neighbours: they stop no migration."""
 
-import hashlib
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,12 @@ from mlx_integrations.migration.stores.json_numbers import as_read, settled
 from mlx_integrations.migration.stores.qdrant.collection import QdrantServerStore
 from mlx_integrations.migration.targets.langchain_faiss import FaissTarget
 from mlx_integrations.migration.targets.qdrant import QdrantServerTarget
-from tests.migration.qdrant_stores import URL_VARIABLE, client
+from tests.migration.qdrant_stores import client
 from tests.migration.stores import OLD_DIMENSIONS, executor, save_faiss, texts
 from tests.migration.test_qdrant import shown
-from tests.qdrant_server import Server, read_number, serving
+from tests.qdrant_server import Server, read_number
+
+pytestmark = pytest.mark.usefixtures("qdrant")
 
 PLAIN = [0.0, -0.0, 1.0, 0.1, 72.024, 1e22, 123456789.125, float("nan"), 3, 2**64, "0.1", None, True]
 
@@ -35,24 +35,6 @@ def whole_numbers(count: int) -> list[float]:
     """Of 15 digits, and a zero: with `.0` they are written with more than can be scaled exactly."""
     chance = random.Random(0)
     return [10.0 * chance.randint(10**14, 10**15 - 1) for _ in range(count)]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with serving() as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def places(server: Server, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(URL_VARIABLE, server.url)
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """A collection of its own for a test."""
-    return hashlib.md5(request.node.nodeid.encode()).hexdigest()[:12]
 
 
 def test_numbers_are_read_as_the_parser_of_the_server_does() -> None:

@@ -1,6 +1,5 @@
 """What programs write to a Qdrant server while a migration switches a collection over: nothing of it is lost."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,30 +10,17 @@ from mlx_integrations.errors import JournalError, MigrationError, StoreBusyError
 from mlx_integrations.migration.api import gc, migrate, publish, rollback, status
 from mlx_integrations.migration.contract import documents
 from mlx_integrations.migration.stores.qdrant.collection import QdrantServerStore
-from tests.migration.qdrant_stores import URL_VARIABLE, client, fill
+from tests.migration.qdrant_stores import client, fill
 from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, executor
 from tests.migration.test_qdrant import alias, runs, shown
-from tests.qdrant_server import Server, serving
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with serving() as running:
-        yield running
+from tests.qdrant_server import Server
 
 
 @pytest.fixture(autouse=True)
-def places(server: Server, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv(URL_VARIABLE, server.url)
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+def _alone_at_last(qdrant: Server) -> Iterator[None]:
+    """Nobody writes to the server when the next test begins."""
     yield
-    server.before = lambda method: None
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """A collection of its own for a test."""
-    return hashlib.md5(request.node.nodeid.encode()).hexdigest()[:12]
+    qdrant.before = lambda method: None
 
 
 Write = Callable[[Any, str], Any]
