@@ -97,10 +97,7 @@ VALUES: dict[str, Any] = {
 LANGCHAIN, LLAMA_INDEX = FRAMEWORKS
 NAMED = ("chroma", "lancedb", "pgvector", "qdrant", "qdrant-server")
 
-
-@pytest.fixture(autouse=True)
-def _own_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+pytestmark = pytest.mark.usefixtures("own_data")
 
 
 def same(old: Any, new: Any) -> bool:
