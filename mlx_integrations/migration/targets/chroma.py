@@ -14,13 +14,20 @@ from mlx_integrations.adapters.store_records.chroma import write_record
 from mlx_integrations.errors import StoreBusyError, StoreError
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Loss, Metric, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.stores.chroma.client import (
+    add_rows,
+    delete_collection,
+    hand_on_rights,
+    hide_vectors,
+    opened_client,
+)
 from mlx_integrations.migration.stores.chroma.file import DATABASE, DOCUMENT, URI, ChromaFile, Collection
-from mlx_integrations.migration.stores.chroma.store import KIND, BuiltCollection, add_rows, opened_client
+from mlx_integrations.migration.stores.chroma.store import KIND, BuiltCollection
 from mlx_integrations.migration.stores.json_numbers import TOLD_DIGITS, settled, settled_row
 from mlx_integrations.migration.stores.llama_index_nodes import NODE
 from mlx_integrations.migration.targets.names import CHROMA, check_name
 from mlx_integrations.migration.targets.place import FolderPlace, existing_folder, not_built, taken
-from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, is_unicode, survivors
+from mlx_integrations.migration.targets.values import LEFT_OUT, MARKS_NODES, Changed, is_unicode, survivors
 
 __all__ = ["ChromaTarget"]
 
@@ -108,7 +115,9 @@ class ChromaTarget:
         cannot be asked for either.
         """
         is_node = document.framework == "llama-index"
-        metadata, losses = survivors(document.metadata, _kept_of_node if is_node else _kept, is_blocking=not is_node)
+        metadata, losses = survivors(
+            document.metadata, _kept_of_node if is_node else _kept_of_document, is_blocking=not is_node
+        )
         if URI in metadata:
             losses = (*losses, Loss(key=URI, reason=_URI_TOLD, is_blocking=False))
         changed = [name for name, value in metadata.items() if settled(value) != value]
@@ -133,9 +142,9 @@ class ChromaTarget:
             return
         with opened_client(self._location.path) as client:
             for name in (self._part(run), self._built(run)):
-                if name in self._collections():
-                    client.delete_collection(name)
+                delete_collection(client, self._file, name)
             self._fill(client, self._part(run), run, rows, {_RUN: run.id}).modify(name=self._built(run))
+        hand_on_rights(self._file, self._built(run), None)
 
     def built(self, run: Run) -> BuiltCollection:
         """The collection."""
@@ -187,8 +196,7 @@ class ChromaTarget:
         names = self._collections()
         with opened_client(self._location.path) as client:
             for name in (self._part(run), self._built(run)):
-                if name in names:
-                    client.delete_collection(name)
+                delete_collection(client, self._file, name)
             if self._is_own(names.get(self._name), run):
                 made = client.get_collection(self._name, embedding_function=None)
                 made.modify(metadata={key: value for key, value in made.metadata.items() if key != _RUN})
@@ -215,6 +223,8 @@ class ChromaTarget:
         made = client.create_collection(
             name, metadata=metadata, configuration={"hnsw": {"space": _SPACES[run.metric]}}, embedding_function=None
         )
+        if metadata is not None:  # beside others, in a folder that has its rights
+            hide_vectors(self._file, name)
         write_record(made, run.fingerprint)
         at_once = client.get_max_batch_size()
         for each in rows:
@@ -235,7 +245,7 @@ class ChromaTarget:
         return self._file.collections() if self._has_database() else {}
 
     def _state(self, collection: Collection) -> str:
-        return f"{collection.id}:{self._file.last_change(collection)}"
+        return self._file.state(collection)
 
     def _is_own(self, collection: Collection | None, run: Run) -> bool:
         return collection is not None and collection.metadata.get(_RUN) == run.id
@@ -269,6 +279,10 @@ def _refusal(document: Document, metadata: Mapping[str, Any]) -> str:
     if document.framework == "llama-index" and NODE not in metadata:
         return "Chroma holds no halves of characters in nodes"
     return ""
+
+
+def _kept_of_document(name: str, value: Any) -> Changed:
+    return (LEFT_OUT, MARKS_NODES) if name == NODE else _kept(name, value)
 
 
 def _kept_of_node(name: str, value: Any) -> Changed:

@@ -4,6 +4,7 @@ Rows come in the order in which they were added, from one key to the next and ne
 or added meanwhile moves nothing. Vectors are not in this file; they are asked of a client on a copy.
 """
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -14,10 +15,24 @@ from typing import Any, Final
 
 from mlx_integrations.errors import StoreBusyError, StoreError
 from mlx_integrations.migration.records import Metric
+from mlx_integrations.migration.stores.chroma.settings import PREFIX, models_of, schema_without_model, settings_of
 
-__all__ = ["BUSY_SECONDS", "DATABASE", "DOCUMENT", "URI", "ChromaFile", "Collection", "Entry"]
+__all__ = [
+    "BUSY_SECONDS",
+    "DATABASE",
+    "DATABASE_NAME",
+    "DOCUMENT",
+    "TENANT",
+    "URI",
+    "ChromaFile",
+    "Collection",
+    "Entry",
+]
 
 DATABASE: Final = "chroma.sqlite3"
+TENANT: Final = "default_tenant"
+DATABASE_NAME: Final = "default_database"
+"""Where LangChain and LlamaIndex keep their collections, and every client that is not told otherwise."""
 DOCUMENT: Final = "chroma:document"
 """Among the metadata of a row, what Chroma calls its text."""
 URI: Final = "chroma:uri"
@@ -30,8 +45,9 @@ _SPACES: Final[dict[str, Metric]] = {"l2": "euclidean", "cosine": "cosine", "ip"
 _VALUES: Final = "string_value, int_value, float_value, bool_value"
 _OWN_VALUES: Final = "str_value, int_value, float_value, bool_value"
 
-_SCHEMA_FUNCTION: Final = ("keys", "#embedding", "float_list", "vector_index", "config", "embedding_function")
-_CONFIG_FUNCTION: Final = ("embedding_function",)
+_OURS: Final = "mlxi_"  # how names of a collection's metadata begin that migrations and guards write
+_ID_LETTERS: Final = 36
+_CHANGED_BYTES: Final = 8
 
 Values = dict[str, Any]
 
@@ -46,6 +62,8 @@ class Collection:
         dimensions: Of its vectors; `None` as long as it has none.
         metric: How it compares them.
         metadata: Of the collection itself.
+        settings: How it compares and searches, by the names that Chroma has for that today.
+        schema: What else it does with each kind of metadata, as Chroma has it, but no model; `None` before Chroma 1.1.
         rows_segment: Where its texts and metadata are.
         vectors_folder: The folder of its vectors, relative to the database's.
         models: Names of models that Chroma has noted with it, if it made vectors itself.
@@ -56,6 +74,8 @@ class Collection:
     dimensions: int | None
     metric: Metric
     metadata: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    schema: Mapping[str, Any] | None
     rows_segment: str
     vectors_folder: str
     models: tuple[str, ...] = ()
@@ -113,7 +133,10 @@ class ChromaFile:
                     message, store=str(self.path.parent), hint="Wait until it has finished."
                 ) from error
             raise StoreError(
-                f"`{self.path}` is no database of Chroma, or is damaged: {error}.", store=str(self.path.parent)
+                f"`{self.path}` is no database of Chroma, or is damaged: {error}.",
+                store=str(self.path.parent),
+                hint="If a version of Chroma before 0.6 wrote it, open it with today's once, which brings it up to "
+                "date: `chromadb.PersistentClient(folder).list_collections()`.",
             ) from error
 
     def _recover(self) -> None:
@@ -132,28 +155,39 @@ class ChromaFile:
             config = "c.config_json_str" if "config_json_str" in columns else "NULL"
             query = (
                 f"SELECT c.id, c.name, c.dimension, {schema}, {config} FROM collections c "
-                "JOIN databases d ON d.id = c.database_id WHERE d.name = 'default_database'"
+                "JOIN databases d ON d.id = c.database_id WHERE d.name = ? AND d.tenant_id = ?"
             )
-            found = database.execute(query).fetchall()
+            found = database.execute(query, (DATABASE_NAME, TENANT)).fetchall()
             return {row[1]: self._collection(database, *row) for row in found}
+
+    def elsewhere(self) -> list[str]:
+        """Every collection that is in another database of the same file, or another tenant's, with their names."""
+        with self.opened() as database:
+            query = (
+                "SELECT d.tenant_id || '/' || d.name || '/' || c.name FROM collections c "
+                "JOIN databases d ON d.id = c.database_id WHERE NOT (d.name = ? AND d.tenant_id = ?) ORDER BY 1"
+            )
+            return [str(row[0]) for row in database.execute(query, (DATABASE_NAME, TENANT))]
 
     def _collection(
         self, database: sqlite3.Connection, own_id: str, name: str, dimensions: int | None, schema: Any, config: Any
     ) -> Collection:
         query = "SELECT scope, id FROM segments WHERE collection = ?"
         segments = dict(database.execute(query, (own_id,)).fetchall())
-        query = f"SELECT key, {_OWN_VALUES} FROM collection_metadata WHERE collection_id = ?"
-        metadata = {key: _value(values) for key, *values in database.execute(query, (own_id,))}
-        space = _space(schema, config) or metadata.get("hnsw:space") or "l2"
+        metadata = _own(database, "collection", own_id)
+        vectors = segments.get("VECTOR", "")
+        settings = settings_of(schema, config, _own(database, "segment", vectors), metadata)
         return Collection(
             id=own_id,
             name=name,
             dimensions=dimensions,
-            metric=_SPACES.get(str(space), "unknown"),
+            metric=_SPACES.get(str(settings.get("space", "l2")), "unknown"),
             metadata=metadata,
+            settings=settings,
+            schema=schema_without_model(schema),
             rows_segment=segments.get("METADATA", ""),
-            vectors_folder=segments.get("VECTOR", ""),
-            models=tuple(_models(schema, config)),
+            vectors_folder=vectors,
+            models=tuple(models_of(schema, config)),
         )
 
     def segments(self) -> set[str]:
@@ -161,12 +195,26 @@ class ChromaFile:
         with self.opened() as database:
             return {str(row[0]) for row in database.execute("SELECT id FROM segments")}
 
-    def last_change(self, collection: Collection) -> int | None:
-        """The number of the last change to a collection's rows; `None` if there was none."""
+    def state(self, collection: Collection) -> str:
+        """A short text that changes with a collection's rows, its metadata and its settings."""
         with self.opened() as database:
-            query = "SELECT seq_id FROM max_seq_id WHERE segment_id = ?"
-            found = database.execute(query, (collection.rows_segment,)).fetchone()
-            return None if found is None else found[0]
+            database.execute("BEGIN")
+            done = _last_change(database, collection)
+            written, _ = _pending(database, collection, done)
+        metadata = {key: value for key, value in collection.metadata.items() if not key.startswith(_OURS)}
+        rest = json.dumps([metadata, dict(collection.settings)], sort_keys=True, default=repr)
+        digest = hashlib.blake2b(rest.encode("utf-8", "surrogatepass"), digest_size=_CHANGED_BYTES).hexdigest()
+        return f"{collection.id}:{done}:{written}:{digest}"
+
+    def pending(self, collection: Collection) -> int:
+        """How many changes Chroma has written down, and not made yet.
+
+        It writes them to a log first. A program that is killed in between leaves them there, until the next one that
+        asks the collection for something.
+        """
+        with self.opened() as database:
+            database.execute("BEGIN")
+            return _pending(database, collection, _last_change(database, collection))[1]
 
     def count(self, collection: Collection) -> int:
         """How many rows it has."""
@@ -224,14 +272,36 @@ class ChromaFile:
         """Give collections other names, all of them or none, in this order.
 
         Chroma's client can rename only one at a time, and no collection would have the name in between.
+
+        Raises:
+            StoreError: One of them is gone.
         """
         with closing(sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_SECONDS)) as database:
             database.execute("PRAGMA synchronous = FULL")
             database.execute("PRAGMA fullfsync = ON")
             database.execute("BEGIN IMMEDIATE")
             for own_id, name in renames.items():
-                database.execute("UPDATE collections SET name = ? WHERE id = ?", (name, own_id))
+                changed = database.execute("UPDATE collections SET name = ? WHERE id = ?", (name, own_id))
+                if changed.rowcount != 1:  # nothing is committed when this is left
+                    raise StoreError(
+                        f"A collection in `{self.path.parent}` was deleted just when it was to be called `{name}`.",
+                        store=str(self.path.parent),
+                        hint="Look who else works with this database, and run it again.",
+                    )
             database.execute("COMMIT")
+
+    def copy_early_settings(self, old_id: str, new_id: str) -> None:
+        """Show a collection's settings among the metadata of another one, which has them already.
+
+        Programs read them there; Chroma's client lets nobody write them.
+        """
+        with closing(sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_SECONDS)) as database:
+            query = (
+                f"INSERT OR REPLACE INTO collection_metadata (collection_id, key, {_OWN_VALUES}) "
+                f"SELECT ?, key, {_OWN_VALUES} FROM collection_metadata "
+                "WHERE collection_id = ? AND substr(key, 1, ?) = ?"
+            )
+            database.execute(query, (new_id, old_id, len(PREFIX), PREFIX))
 
     def copy_to(self, folder: Path) -> None:
         """Copy the database, in one state, while others may write to it."""
@@ -246,32 +316,23 @@ def _value(values: list[Any]) -> Any:
     return next((each for each in (text, whole, real) if each is not None), None)
 
 
-def _models(schema: str | None, config: str | None) -> Iterator[str]:
-    """The model of the embedding function that a collection was made with, where that is known by name.
-
-    Chroma's client notes it. LangChain leaves nothing there, and collections made for LlamaIndex have the function that
-    is used when nobody says, which names no model.
-    """
-    for text, path in ((schema, _SCHEMA_FUNCTION), (config, _CONFIG_FUNCTION)):
-        try:
-            function = json.loads(text or "{}")
-            for name in path:
-                function = function[name]
-            model = function["config"]["model_name"]
-        except (KeyError, TypeError, ValueError):
-            continue
-        if isinstance(model, str):
-            yield model
+def _own(database: sqlite3.Connection, of: str, own_id: str) -> Values:
+    """Metadata of a collection, or of a segment."""
+    columns = {row[1] for row in database.execute(f"PRAGMA table_info({of}_metadata)")}
+    names = _OWN_VALUES if "bool_value" in columns else _OWN_VALUES.replace("bool_value", "NULL")  # before Chroma 0.6
+    query = f"SELECT key, {names} FROM {of}_metadata WHERE {of}_id = ?"
+    return {key: _value(values) for key, *values in database.execute(query, (own_id,))}
 
 
-def _space(schema: str | None, config: str | None) -> str | None:
-    """How a collection compares vectors, by what versions of Chroma from 1.0 on have written."""
-    try:
-        vectors = json.loads(schema or "{}")["keys"]["#embedding"]["float_list"]["vector_index"]["config"]
-        return str(vectors["space"])
-    except (KeyError, TypeError, ValueError):
-        pass
-    try:
-        return str(json.loads(config or "{}")["hnsw"]["space"])
-    except (KeyError, TypeError, ValueError):
-        return None
+def _last_change(database: sqlite3.Connection, collection: Collection) -> int:
+    """The number of the last change that was made to a collection's rows; 0 if there was none."""
+    query = "SELECT seq_id FROM max_seq_id WHERE segment_id = ?"
+    (found,) = database.execute(query, (collection.rows_segment,)).fetchone() or (0,)
+    return int.from_bytes(found, "big") if isinstance(found, bytes) else int(found)  # bytes before Chroma 0.6
+
+
+def _pending(database: sqlite3.Connection, collection: Collection, done: int) -> tuple[int, int]:
+    """The number of the last change that was written down, and how many have not been made."""
+    query = f"SELECT max(seq_id), count(*) FROM embeddings_queue WHERE seq_id > ? AND substr(topic, -{_ID_LETTERS}) = ?"
+    last, count = database.execute(query, (done, collection.id)).fetchone()
+    return last or done, count

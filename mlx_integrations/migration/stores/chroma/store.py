@@ -15,28 +15,36 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlx_integrations.adapters.store_records.chroma import record_in, write_record
-from mlx_integrations.errors import MissingExtraError, SidecarError, StoreBusyError, StoreError
-from mlx_integrations.migration.files import WHEN_FULL
+from mlx_integrations.errors import SidecarError, StoreBusyError, StoreError
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
-from mlx_integrations.migration.stores.chroma.file import DATABASE, DOCUMENT, URI, ChromaFile, Collection, Entry
-from mlx_integrations.migration.stores.json_numbers import as_given, settled_row
+from mlx_integrations.migration.stores.chroma.client import (
+    add_rows,
+    delete_collection,
+    hand_on_rights,
+    hide_vectors,
+    new_collection,
+    opened_client,
+)
+from mlx_integrations.migration.stores.chroma.file import DOCUMENT, ChromaFile, Collection, Entry
+from mlx_integrations.migration.stores.json_numbers import settled_row
 from mlx_integrations.migration.stores.llama_index_nodes import NODE, text_of_flat_node
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["KIND", "BuiltCollection", "ChromaStore", "add_rows", "opened_client"]
+__all__ = ["KIND", "BuiltCollection", "ChromaStore"]
 
 KIND: Final = "chroma"
+_OURS: Final = ".mlxi-"  # in the name of whatever a migration makes
 _SEGMENT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LEVELS: Final = "data_level0.bin"  # in the folder of a collection's vectors
 _EXAMPLES: Final = 5
@@ -109,8 +117,7 @@ class _Reader:
         return np.array([found[own_id] for own_id in ids], np.float32)
 
     def state(self) -> str:
-        collection = self._collection()
-        return f"{collection.id}:{self._file.last_change(collection)}"
+        return self._file.state(self._collection())
 
     def close(self) -> None:
         if self._copy is not None:
@@ -127,10 +134,17 @@ class _Reader:
         found = self._file.collections()
         if self._name in found:
             return found[self._name]
+        hint = (
+            f"It has {', '.join(f'`{name}`' for name in sorted(found))}." if found else _nothing_to_migrate(self._file)
+        )
+        if any(name.startswith(f"{self._name[:_LONGEST_NAME]}{_OURS}") for name in found):
+            hint += (
+                " It was deleted or given another name while it was migrated. Its old vectors are in the one that ends "
+                f"in `.old`, if there is one: `modify(name=...)` of Chroma makes that `{self._name}` again. "
+                "`mlxi migrate gc` deletes what the migration has left."
+            )
         raise StoreError(
-            f"`{self._location.path}` has no collection `{self._name}`.",
-            store=str(self._location),
-            hint=f"It has {', '.join(f'`{name}`' for name in sorted(found)) or 'none'}.",
+            f"`{self._location.path}` has no collection `{self._name}`.", store=str(self._location), hint=hint
         )
 
     @contextmanager
@@ -142,13 +156,21 @@ class _Reader:
             copy = tempfile.TemporaryDirectory(prefix="mlxi-chroma-", ignore_cleanup_errors=True)
             self._file.copy_to(Path(copy.name))
             vectors = self._location.path / collection.vectors_folder
-            if vectors.is_dir():
+            if collection.vectors_folder and vectors.is_dir():
                 shutil.copytree(vectors, Path(copy.name) / collection.vectors_folder)
             self._copy = state, copy
         with opened_client(Path(self._copy[1].name)) as client:
             yield client.get_collection(self._name, embedding_function=None)
 
     def _findings(self, collection: Collection) -> Iterator[Finding]:
+        if pending := self._file.pending(collection):
+            yield Finding(
+                code="pending-changes",
+                message="Changes that Chroma has written down and not made yet: a program is writing, or was killed. "
+                "They stay behind, unless you let Chroma make them: with `count()` of the collection.",
+                count=pending,
+                is_blocking=True,
+            )
         rows = (_row(entry) for entry in self._file.entries(collection, only_without_document=True))
         missing = [row.id for row in rows if not (row.text or "").strip()]
         if missing:
@@ -196,17 +218,21 @@ class ChromaStore(_Reader):
 
     def __init__(self, folder: str | Path, name: str | None = None) -> None:
         path = Path(os.path.realpath(Path(folder).expanduser()))
+        file = ChromaFile(path)
+        names = sorted(file.collections())
         if name is None:
-            names = sorted(each for each in ChromaFile(path).collections() if ".mlxi-" not in each)
-            if len(names) != 1:
+            own = [each for each in names if _OURS not in each]
+            if len(own) != 1:
                 raise StoreError(
-                    f"`{folder}` has {len(names)} collections.",
+                    f"`{folder}` has {len(own)} collections.",
                     store=str(folder),
-                    hint=f"Say which: {', '.join(names)}." if names else "There is nothing to migrate.",
+                    hint=f"Say which: {', '.join(own)}." if own else _nothing_to_migrate(file),
                 )
-            name = names[0]
+            name = own[0]
         super().__init__(StoreLocation(kind=KIND, address=str(path), name=name), name)
-        self._collection()
+        # What a run has left behind can be deleted, whatever has become of the collection.
+        if not any(each.startswith(f"{name[:_LONGEST_NAME]}{_OURS}") for each in names):
+            self._collection()
 
     def build(self, run: Run, rows: Iterator[Embedded]) -> None:
         """Fill a collection of its own with the new vectors and everything else of the old one."""
@@ -214,20 +240,24 @@ class ChromaStore(_Reader):
         old = self._collection()
         with opened_client(self._location.path) as client:
             for name in (part, self._built(run)):
-                if name in self._file.collections():
-                    client.delete_collection(name)
-            made = client.create_collection(
-                part,
-                metadata={key: value for key, value in old.metadata.items() if not key.startswith("hnsw:")} or None,
-                configuration=_configuration(client.get_collection(old.name, embedding_function=None)),
-                embedding_function=None,
-            )
+                delete_collection(client, self._file, name)
+            made = new_collection(client, part, old)
+            if not old.settings.items() <= self._file.collections()[part].settings.items():
+                raise StoreError(
+                    f"Chroma makes no collection with the settings of `{self.location}`: {dict(old.settings)}.",
+                    store=str(self.location),
+                    hint="Give it others, with `modify(configuration=...)` of the collection.",
+                )
+            hide_vectors(self._file, part)
             write_record(made, run.fingerprint)
+            self._file.copy_early_settings(old.id, str(made.id))
             at_once = client.get_max_batch_size()
             for each in rows:
                 for first in range(0, len(each.rows), at_once):
                     add_rows(made, each.rows[first : first + at_once], each.vectors[first : first + at_once])
+            self._make_pending(client)
             made.modify(name=self._built(run))
+        hand_on_rights(self._file, self._built(run), old)
 
     def built(self, run: Run) -> _Reader:
         """The new collection."""
@@ -249,7 +279,7 @@ class ChromaStore(_Reader):
     def kept_state(self, run: Run) -> str | None:
         """The state of the old collection: a client that had it open knows it by its id, and goes on writing to it."""
         found = self._file.collections().get(self._old(run))
-        return None if found is None else f"{found.id}:{self._file.last_change(found)}"
+        return None if found is None else self._file.state(found)
 
     def published(self, run: Run) -> Published:
         """Which vectors are in use, by the names of the collections."""
@@ -282,13 +312,19 @@ class ChromaStore(_Reader):
         for name in (f"{self._built(run)}.part", self._built(run), self._old(run)):
             if name in names:
                 with opened_client(self._location.path) as client:
-                    client.delete_collection(name)
+                    delete_collection(client, self._file, name)
 
     def _rename(self, renames: Mapping[str, str]) -> None:
         import sqlite3
 
         try:
             self._file.swap_names(renames)
+        except sqlite3.IntegrityError as error:
+            raise StoreError(
+                f"Another collection in `{self.location.path}` has one of these names: {', '.join(renames.values())}.",
+                store=str(self.location),
+                hint="Give it another one, and run it again.",
+            ) from error
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & _PRIMARY not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise  # a disk that is full
@@ -298,6 +334,13 @@ class ChromaStore(_Reader):
                 hint="Wait until whoever is writing to it has finished.",
             ) from error
 
+    def _make_pending(self, client: Any) -> None:
+        """Have Chroma make what a program was killed over meanwhile: that changes the store, and is noticed."""
+        from chromadb.errors import ChromaError
+
+        with suppress(ChromaError):  # it cannot be made, which was told before
+            client.get_collection(self._name, embedding_function=None).count()
+
     def _no_longer_there(self) -> StoreError:
         return StoreError(f"The old vectors of `{self.location}` are no longer there.", store=str(self.location))
 
@@ -306,6 +349,14 @@ class ChromaStore(_Reader):
 
     def _old(self, run: Run) -> str:
         return f"{self._built(run)}.old"
+
+
+def _nothing_to_migrate(file: ChromaFile) -> str:
+    others = file.elsewhere()
+    if not others:
+        return "There is nothing to migrate."
+    shown = ", ".join(f"`{each}`" for each in others[:_EXAMPLES])
+    return f"Only those of the default tenant and database are migrated; others have {len(others)}, such as {shown}."
 
 
 def _row(entry: Entry) -> Row:
@@ -318,58 +369,9 @@ def _row(entry: Entry) -> Row:
     return Row(key=f"{entry.number}:{entry.id}", id=entry.id, text=text, metadata=metadata)
 
 
-def add_rows(collection: Any, rows: Sequence[Row], vectors: "NDArray[np.float32]") -> None:
-    """Add rows, as they are read from a collection, with their vectors; no more of them than the client takes."""
-    special = {DOCUMENT, URI}
-    rows = [as_given(row) for row in rows]
-    metadatas = [{key: value for key, value in row.metadata.items() if key not in special} or None for row in rows]
-    uris = [row.metadata.get(URI) for row in rows]
-    collection.add(
-        ids=[row.id for row in rows],
-        embeddings=vectors,
-        documents=[row.metadata.get(DOCUMENT, row.text) for row in rows],
-        metadatas=metadatas,
-        uris=uris if any(uris) else None,
-    )
-
-
-def _configuration(collection: Any) -> dict[str, Any]:
-    """How the old collection compares and searches; not the model that Chroma remembers, which made other vectors."""
-    known = collection.configuration_json.get("hnsw") or {}
-    return {"hnsw": {key: value for key, value in known.items() if value is not None}}
-
-
 def _is_vectors_folder(folder: Path, known: Set[str]) -> bool:
     return _SEGMENT.fullmatch(folder.name) is not None and folder.name not in known and (folder / _LEVELS).is_file()
 
 
 def _bytes_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-@contextmanager
-def opened_client(folder: Path, *, is_new: bool = False) -> Iterator[Any]:
-    """The client of a database.
-
-    Args:
-        folder: The folder of the database.
-        is_new: Whether there is none yet, and one is to be made.
-
-    Raises:
-        MissingExtraError: Chroma is not installed.
-        StoreError: There is none, or its disk takes nothing more.
-    """
-    try:
-        import chromadb.errors
-    except ImportError as error:
-        raise MissingExtraError("Chroma's collections need `chromadb`.", extra="chroma") from error
-    if not is_new and not (folder / DATABASE).is_file():  # the client would make an empty one
-        raise StoreError(f"`{folder / DATABASE}` is missing.", store=str(folder))
-    try:
-        client: Any = chromadb.PersistentClient(str(folder))
-        try:
-            yield client
-        finally:
-            client.close()
-    except chromadb.errors.InternalError as error:  # of its database: a full disk, or a damaged one
-        raise StoreError(f"Chroma cannot write to `{folder}`: {error}.", store=str(folder), hint=WHEN_FULL) from error
