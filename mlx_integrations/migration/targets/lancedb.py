@@ -21,11 +21,18 @@ from mlx_integrations.migration.records import Document, Framework, Held, Loss, 
 from mlx_integrations.migration.stores.lancedb.folders import flush_below
 from mlx_integrations.migration.stores.lancedb.store import KIND, LanceDBStore
 from mlx_integrations.migration.stores.lancedb.table import filled
-from mlx_integrations.migration.stores.llama_index_nodes import with_text
+from mlx_integrations.migration.stores.llama_index_nodes import NODE, with_text
 from mlx_integrations.migration.targets.lancedb_schema import MISSING, Kind, conformed, kind_of, merged
 from mlx_integrations.migration.targets.names import LANCEDB, check_name
 from mlx_integrations.migration.targets.place import check_room, existing_folder, not_built, rights_of, taken
-from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, is_unicode, survivors, through_strict_json
+from mlx_integrations.migration.targets.values import (
+    LEFT_OUT,
+    MARKS_NODES,
+    Changed,
+    is_unicode,
+    survivors,
+    through_strict_json,
+)
 from mlx_integrations.sidecar import encode
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
@@ -152,7 +159,7 @@ class LanceDBTarget:
 
     def _metadata(self, document: Document) -> tuple[dict[str, Any], tuple[Loss, ...]]:
         if document.framework == "langchain":
-            return survivors(document.metadata, _kept)
+            return survivors(document.metadata, _kept_of_document)
         if document.text is None:
             return {}, ()
         return survivors(with_text(document.metadata, document.content), _kept_of_node, is_blocking=False)
@@ -283,11 +290,22 @@ def _owner_of(metadata: Mapping[str, Any] | None) -> str | None:
 
 
 def _kept(name: str, value: Any) -> Changed:
-    if not is_unicode(name) or not name or "." in name:
+    if not is_unicode(name) or not name or "." in name or "\0" in name:
         return LEFT_OUT, "a name that no column can have, left out"
-    return through_strict_json(value)
+    content, reason = through_strict_json(value)
+    return (LEFT_OUT, "names with NUL, left out") if _has_nul_in_names(content) else (content, reason)
+
+
+def _kept_of_document(name: str, value: Any) -> Changed:
+    return (LEFT_OUT, MARKS_NODES) if name == NODE else _kept(name, value)
 
 
 def _kept_of_node(name: str, value: Any) -> Changed:
     content, reason = _kept(name, value)
     return content, reason and f"{reason.removesuffix(', left out')}; kept in the node, but not to be asked for"
+
+
+def _has_nul_in_names(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any("\0" in name for name in value) or any(map(_has_nul_in_names, value.values()))
+    return isinstance(value, list) and any(map(_has_nul_in_names, value))

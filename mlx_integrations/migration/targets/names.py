@@ -18,7 +18,7 @@ CHROMA: Final = (
     "at least 3 letters, digits, `.`, `_` and `-`, with a letter or a digit at both ends",
 )
 FAISS: Final = (
-    re.compile(r"[^/\\.\x00][^/\\\x00]*"),
+    re.compile(r"[^/\\.\x00\ud800-\udfff][^/\\\x00\ud800-\udfff]*"),
     "index of FAISS",
     "letters, without `/` and without `.` in front: files are called by it",
 )

@@ -39,7 +39,7 @@ def _lancedb(address: str, name: str | None) -> Target:
 def _pgvector(address: str, name: str | None) -> Target:
     from mlx_integrations.migration.targets.pgvector import PgvectorTarget
 
-    return PgvectorTarget(address, _needed(address.rpartition("@")[2], name, "table"))
+    return PgvectorTarget(address, _needed(_without_password(address), name, "table"))
 
 
 def _qdrant(address: str, name: str | None) -> Target:
@@ -51,7 +51,7 @@ def _qdrant(address: str, name: str | None) -> Target:
 def _qdrant_server(address: str, name: str | None) -> Target:
     from mlx_integrations.migration.targets.qdrant import QdrantServerTarget
 
-    return QdrantServerTarget(address, _needed(address.rpartition("@")[2], name, "collection"))
+    return QdrantServerTarget(address, _needed(_without_password(address), name, "collection"))
 
 
 def _llama_index_simple(address: str, name: str | None) -> Target:
@@ -93,8 +93,10 @@ def open_target(address: str | Path, kind: str | None = None, name: str | None =
     Raises:
         StoreError: The kind cannot be told, or is unknown, or something is missing.
     """
-    found = kind or _kind_at(str(address))
-    shown = str(address).rpartition("@")[2] if "://" in str(address) else str(address)  # a password is shown nowhere
+    text = str(address)
+    shown = _without_password(text) if "://" in text else text
+    place = text if "://" in text else _by_one_name(text)
+    found = kind or _kind_at(place)
     if found is None:
         raise StoreError(
             f"It cannot be told from `{shown}` which kind of store is to be made.",
@@ -104,25 +106,47 @@ def open_target(address: str | Path, kind: str | None = None, name: str | None =
     if found not in _OPENERS:
         message = f"Nothing can be moved to a store of the kind `{found}`."
         raise StoreError(message, store=shown, hint=f"These can be made: {', '.join(KINDS)}.")
-    if "://" in str(address) and found not in _SCHEMES.values():  # a folder of that name would be made
+    if "://" in text and found not in _SCHEMES.values():  # a folder of that name would be made
         message = f"A store of the kind `{found}` is files, and `{shown}` is an address of a server."
         raise StoreError(message, store=shown, hint="Name a place on this disk, or another kind with `--to-kind`.")
-    return _OPENERS[found](_by_one_name(str(address)), name)
+    if found in _SCHEMES.values() and _kind_of_url(text) != found:
+        schemes = " or ".join(f"`{scheme}://HOST`" for scheme, of in _SCHEMES.items() if of == found)
+        message = f"A store of the kind `{found}` is on a server, and `{shown}` is no address of such a one."
+        raise StoreError(message, store=shown, hint=f"Write it as {schemes}, or name another kind with `--to-kind`.")
+    return _OPENERS[found](place, name)
+
+
+def _without_password(url: str) -> str:
+    """What can be shown of an address; a key or a password can be before an `@`, or after a `?`."""
+    return url.partition("?")[0].rpartition("@")[2]
 
 
 def _by_one_name(address: str) -> str:
     """A place on the disk by the name that it has from everywhere: a move is known by where it goes."""
-    return address if "://" in address else os.path.realpath(Path(address).expanduser())
+    try:
+        place = os.path.realpath(Path(address).expanduser())
+        reason = "" if address and Path(place).name else "nothing can be given that name"
+    except (RuntimeError, ValueError) as error:  # a user whom nobody knows, or characters that no name has
+        place, reason = "", str(error).rstrip(".")
+    if reason:
+        shown = address.encode(errors="backslashreplace").decode()
+        hint = "Name another one with `--to`."
+        raise StoreError(f"`{shown}` is no place for a new store: {reason}.", store=shown, hint=hint)
+    return place
 
 
 def _kind_at(address: str) -> str | None:
-    scheme, separator, _ = address.partition("://")
-    if separator:
-        return _SCHEMES.get(scheme.partition("+")[0])
-    path = Path(address).expanduser()
-    if (path / "chroma.sqlite3").is_file():
+    if "://" in address:
+        return _kind_of_url(address)
+    path = Path(address)
+    if os.access(path / "chroma.sqlite3", os.F_OK):
         return "chroma"
     return "langchain-in-memory" if path.suffix == ".json" else None
+
+
+def _kind_of_url(address: str) -> str | None:
+    scheme, separator, _ = address.partition("://")
+    return _SCHEMES.get(scheme.partition("+")[0]) if separator else None
 
 
 def _needed(address: str, name: str | None, what: str) -> str:

@@ -72,8 +72,9 @@ class PgvectorTarget:
 
     def check(self, run: Run | None = None) -> None:
         """Look whether the name is free, and whether the table can be made there."""
-        if len(self._name.encode()) > _LONGEST_NAME or not self._name:
-            message = f"`{self._name}` is no name of a table: PostgreSQL takes 63 bytes."
+        names = (self._schema, self._name)
+        if not all(map(_is_name, names)):
+            message = f"`{'.'.join(names)}` is no name of a table: PostgreSQL takes 63 bytes, and no NUL."
             raise StoreError(message, store=str(self.location), hint="Name another one with `--to-name`.")
         if self._exists(self._name) and not (run is not None and self._mark() == run.id):
             raise taken(self.location)
@@ -230,6 +231,10 @@ class PgvectorTarget:
 
     def _part(self, run: Run) -> str:
         return f"{self._built(run)}_part"
+
+
+def _is_name(name: str) -> bool:
+    return is_unicode(name) and "\0" not in name and 0 < len(name.encode()) <= _LONGEST_NAME
 
 
 def _kept(name: str, value: Any) -> Changed:

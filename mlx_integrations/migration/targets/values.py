@@ -6,10 +6,12 @@ from typing import Any, Final
 from mlx_integrations.migration.records import Loss
 from mlx_integrations.migration.stores.pickle_values import as_plain
 
-__all__ = ["LEFT_OUT", "Changed", "is_unicode", "survivors", "through_json", "through_strict_json"]
+__all__ = ["LEFT_OUT", "MARKS_NODES", "Changed", "is_unicode", "survivors", "through_json", "through_strict_json"]
 
 LEFT_OUT: Final = object()
 """In the place of a value that is not kept at all."""
+MARKS_NODES: Final = "a name by which nodes of LlamaIndex are known, left out"
+"""What is said of a document of LangChain that would be taken for a node."""
 
 Changed = tuple[Any, str]
 """What is kept of a value, and what is lost of it, in words; empty if nothing is."""
