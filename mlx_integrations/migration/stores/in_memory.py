@@ -20,6 +20,7 @@ from mlx_integrations.migration.likely import SAMPLED_ROWS, likely_model
 from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
 from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state, until_changed
+from mlx_integrations.migration.stores.findings import EXAMPLES, missing_texts, several_sizes
 from mlx_integrations.migration.stores.json_reader import JsonCursor, JsonFile, Members, Places
 from mlx_integrations.migration.stores.langchain_json import unescaped_value
 from mlx_integrations.sidecar import sidecar_of
@@ -32,7 +33,6 @@ __all__ = ["KIND", "InMemoryDump"]
 
 KIND: Final = "langchain-in-memory"
 _VECTOR: Final = "vector"
-_EXAMPLES: Final = 5
 
 
 class _Entries:
@@ -167,28 +167,19 @@ def _findings(
     dimensions: Counter[int], missing: Sequence[str], unreadable: Sequence[str], repeated: int
 ) -> Iterator[Finding]:
     if len(dimensions) > 1:
-        sizes = ", ".join(f"{count} of {size}" for size, count in sorted(dimensions.items()))
-        message = f"Vectors of several sizes: {sizes} coordinates. Questions fail; the new ones are of one size."
-        others = dimensions.total() - max(dimensions.values())
-        yield Finding(code="mixed-dimensions", message=message, count=others)
+        yield several_sizes(dimensions, "Questions fail")
     if repeated:
         message = "Several entries have the same id, and LangChain reads the last of them."
         yield Finding(code="duplicate-ids", message=message, count=repeated)
     if missing:
-        yield Finding(
-            code="missing-texts",
-            message="There is no text for them, and so nothing to embed.",
-            count=len(missing),
-            examples=tuple(missing[:_EXAMPLES]),
-            is_blocking=True,
-        )
+        yield missing_texts(len(missing), missing)
     if unreadable:
         yield Finding(
             code="unreadable-metadata",
             message="Their metadata have values that `dump` could not write, so that `load` refuses the file. They "
             "stay as they are.",
             count=len(unreadable),
-            examples=tuple(unreadable[:_EXAMPLES]),
+            examples=tuple(unreadable[:EXAMPLES]),
         )
 
 

@@ -19,8 +19,10 @@ from mlx_integrations.errors import StoreChangedError, StoreError
 from mlx_integrations.migration.likely import SAMPLED_ROWS, likely_model
 from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation
-from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state, until_changed
+from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state
+from mlx_integrations.migration.stores.findings import EXAMPLES, missing_texts, several_sizes
 from mlx_integrations.migration.stores.json_reader import JsonFile, Members, Places
+from mlx_integrations.migration.stores.llama_index_folder import NodesFolder, check_files, nodes_without_vector
 from mlx_integrations.migration.stores.llama_index_nodes import DOCSTORE, Nodes
 from mlx_integrations.sidecar import sidecar_of
 
@@ -38,7 +40,6 @@ _EMBEDDINGS: Final = "embedding_dict"
 _OWNERS: Final = "text_id_to_ref_doc_id"
 _METADATA: Final = "metadata_dict"
 _EMPTY_BYTES: Final = 80  # three empty objects with their names, as JSON
-_EXAMPLES: Final = 5
 
 
 class _Vectors:
@@ -95,19 +96,14 @@ class _Vectors:
         return StoreError(f"`{path}` is no vector store of LlamaIndex: {reason}.", store=str(path.parent), hint=hint)
 
 
-class _Index:
+class _Index(NodesFolder):
     """The nodes of a folder with one of its files of vectors."""
 
-    def __init__(self, location: StoreLocation, swap: FileSwap, vectors: Path) -> None:
-        self._location = location
-        self._swap = swap
-        self._path = vectors
-        self._nodes: tuple[str, Nodes] | None = None
+    def __init__(
+        self, location: StoreLocation, swap: FileSwap, vectors: Path, nodes: NodesFolder | None = None
+    ) -> None:
+        super().__init__(location, swap, vectors, nodes)
         self._vectors: tuple[str, _Vectors] | None = None
-
-    @property
-    def location(self) -> StoreLocation:
-        return self._location
 
     def describe(self) -> StoreInfo:
         vectors, nodes = self._read_vectors(), self._read_nodes()
@@ -124,9 +120,6 @@ class _Index:
             findings=tuple(self._findings(vectors, nodes)),
         )
 
-    def rows(self, after: str | None = None) -> Iterator[Row]:
-        return until_changed(self._rows(0 if after is None else int(after) + 1), self.state)
-
     def _rows(self, first: int) -> Iterator[Row]:
         vectors, nodes = self._read_vectors(), self._read_nodes()
         for number, node_id, cursor in vectors.members.read(first):
@@ -136,9 +129,6 @@ class _Index:
             owner = vectors.find(_OWNERS, node_id)
             kept = metadata if isinstance(metadata, dict) else own
             yield Row(key=str(number), id=node_id, text=text, metadata={**kept, "ref_doc_id": owner})
-
-    def documents(self, after: str | None = None) -> Iterator[Document]:
-        return until_changed(self._documents(0 if after is None else int(after) + 1), self.state)
 
     def _documents(self, first: int) -> Iterator[Document]:
         vectors, nodes = self._read_vectors(), self._read_nodes()
@@ -168,13 +158,6 @@ class _Index:
     def close(self) -> None:
         self._nodes = self._vectors = None
 
-    def _read_nodes(self) -> Nodes:
-        path = self._path.with_name(DOCSTORE)
-        state = file_state(path)
-        if self._nodes is None or self._nodes[0] != state:
-            self._nodes = state, Nodes(path)
-        return self._nodes[1]
-
     def _read_vectors(self) -> _Vectors:
         state = file_state(self._path)
         if self._vectors is None or self._vectors[0] != state:
@@ -183,10 +166,7 @@ class _Index:
 
     def _findings(self, vectors: _Vectors, nodes: Nodes) -> Iterator[Finding]:
         if len(vectors.dimensions) > 1:
-            sizes = ", ".join(f"{count} of {size}" for size, count in sorted(vectors.dimensions.items()))
-            message = f"Vectors of several sizes: {sizes} coordinates. Questions fail; the new ones are of one size."
-            others = vectors.count - max(vectors.dimensions.values())
-            yield Finding(code="mixed-dimensions", message=message, count=others)
+            yield several_sizes(vectors.dimensions, "Questions fail")
         if repeated := vectors.count - vectors.named():
             message = "Several vectors have the same id, and LlamaIndex reads the last of them."
             yield Finding(code="duplicate-ids", message=message, count=repeated)
@@ -199,21 +179,12 @@ class _Index:
             orphans -= nodes.has(row.id)
             if row.text is None or not row.text.strip():
                 missing += 1
-                examples += [row.id] if len(examples) < _EXAMPLES else []
+                examples += [row.id] if len(examples) < EXAMPLES else []
         if missing:
-            yield Finding(
-                code="missing-texts",
-                message="There is no text for them in `docstore.json`, and so nothing to embed.",
-                count=missing,
-                examples=tuple(examples),
-                is_blocking=True,
-            )
+            message = "There is no text for them in `docstore.json`, and so nothing to embed."
+            yield missing_texts(missing, examples, message)
         if orphans > 0:
-            yield Finding(
-                code="orphans",
-                message="Nodes without a vector, deleted or parents of others; they stay as they are.",
-                count=orphans,
-            )
+            yield nodes_without_vector(orphans)
 
 
 class LlamaIndexSimpleStore(SwappedStore, _Index):
@@ -230,13 +201,7 @@ class LlamaIndexSimpleStore(SwappedStore, _Index):
     def __init__(self, folder: str | Path, name: str = _USUAL) -> None:
         path = Path(os.path.realpath(Path(folder).expanduser()))
         vectors = path / f"{name}{_ENDING}"
-        for file in (vectors, path / DOCSTORE):
-            if not file.is_file():
-                raise StoreError(
-                    f"`{folder}` is no storage of LlamaIndex: it has no `{file.name}`.",
-                    store=str(folder),
-                    hint="Name the folder that `persist` was given.",
-                )
+        check_files(folder, (vectors, path / DOCSTORE))
         if name == _IMAGES:
             message = f"`{vectors}` has vectors of images, which cannot be made from texts."
             raise StoreError(message, store=str(folder), hint="Leave it as it is; its other vectors can be migrated.")
@@ -260,16 +225,12 @@ class LlamaIndexSimpleStore(SwappedStore, _Index):
 
     def built(self, run: Run) -> _Index:
         """The nodes with the new vectors."""
-        made = _Index(self.location, self._swap, self._swap.built(run))
-        made._nodes = self._nodes  # read once for both
-        return made
+        return _Index(self.location, self._swap, self._swap.built(run), self)
 
     def replaced(self, run: Run) -> _Index:
         """The nodes with the old vectors."""
         swap = self._swap.replaced(run)
-        made = _Index(self.location, swap, swap.file)
-        made._nodes = self._nodes
-        return made
+        return _Index(self.location, swap, swap.file, self)
 
     def _write_vectors(self, file: IO[bytes], source: _Vectors, rows: Iterator[Embedded]) -> set[str]:
         """Write the vectors of all rows, and return the ids of those that have none."""

@@ -25,6 +25,7 @@ from mlx_integrations.migration.stores.faiss.index import (
 )
 from mlx_integrations.migration.stores.faiss.langchain_pickle import STREAMED_BYTES, Documents, read_documents
 from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state
+from mlx_integrations.migration.stores.findings import EXAMPLES, missing_texts
 from mlx_integrations.sidecar import sidecar_of
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
@@ -35,7 +36,6 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
 __all__ = ["KIND", "LangChainFaissStore"]
 
 KIND: Final = "langchain-faiss"
-_EXAMPLES: Final = 5
 
 
 class _Index:
@@ -121,20 +121,12 @@ class _Index:
                 code="duplicate-ids",
                 message="Several vectors belong to one document; each gets a vector of it.",
                 count=len(repeated),
-                examples=tuple(repeated[:_EXAMPLES]),
+                examples=tuple(repeated[:EXAMPLES]),
             )
         missing = [str(row_id) for row_id in ids if not _has_text(documents.find(row_id))]
         if missing:
             message = "There is no text for them, and so nothing to embed; FAISS cannot leave them out: delete them."
-            examples = tuple(missing[:_EXAMPLES])
-            yield Finding(
-                code="missing-texts",
-                message=message,
-                count=len(missing),
-                examples=examples,
-                is_blocking=True,
-                is_final=True,
-            )
+            yield missing_texts(len(missing), missing, message, is_final=True)
         if orphans := documents.count - sum(documents.find(row_id) is not None for row_id in set(ids)):
             message = "Documents without a vector; they stay as they are."
             yield Finding(code="orphans", message=message, count=orphans)

@@ -29,7 +29,9 @@ from mlx_integrations.migration.stores.faiss.index import (
     write_flat,
     write_trained,
 )
-from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state, until_changed
+from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state
+from mlx_integrations.migration.stores.findings import missing_texts
+from mlx_integrations.migration.stores.llama_index_folder import NodesFolder, check_files, nodes_without_vector
 from mlx_integrations.migration.stores.llama_index_nodes import DOCSTORE, Nodes
 from mlx_integrations.sidecar import sidecar_of
 
@@ -46,7 +48,6 @@ _ID_MAP: Final = "id_map.json"
 _MAPS: Final = (b"IxMp", b"IxM2")  # the first letters of an index with numbers of its own for its vectors
 _METRICS: Final[dict[int, Metric]] = {0: "dot", 1: "euclidean", 2: "manhattan"}
 _FACTS_END: Final = 37  # four letters, dimensions, count, two numbers that mean nothing, is_trained, metric
-_EXAMPLES: Final = 5
 
 
 class _Plain:
@@ -105,19 +106,14 @@ class _Mapped:
         return made
 
 
-class _Index:
+class _Index(NodesFolder):
     """The nodes of a folder with one of its indexes."""
 
-    def __init__(self, location: StoreLocation, swap: FileSwap, index: Path) -> None:
-        self._location = location
-        self._swap = swap
-        self._path = index
-        self._nodes: tuple[str, Nodes] | None = None
+    def __init__(
+        self, location: StoreLocation, swap: FileSwap, vectors: Path, nodes: NodesFolder | None = None
+    ) -> None:
+        super().__init__(location, swap, vectors, nodes)
         self._vectors: tuple[str, _Plain | _Mapped] | None = None
-
-    @property
-    def location(self) -> StoreLocation:
-        return self._location
 
     def describe(self) -> StoreInfo:
         vectors = self._read_vectors()
@@ -141,18 +137,12 @@ class _Index:
             extra={"has_map": isinstance(vectors, _Mapped)},
         )
 
-    def rows(self, after: str | None = None) -> Iterator[Row]:
-        return until_changed(self._rows(0 if after is None else int(after) + 1), self.state)
-
     def _rows(self, first: int) -> Iterator[Row]:
         vectors, nodes = self._read_vectors(), self._read_nodes()
         for position in range(first, vectors.count):
             node_id = vectors.node_of(position)
             text, metadata = (None if node_id is None else nodes.find(node_id)) or (None, {})
             yield Row(key=str(position), id=node_id or f"vector {position}", text=text, metadata=metadata)
-
-    def documents(self, after: str | None = None) -> Iterator[Document]:
-        return until_changed(self._documents(0 if after is None else int(after) + 1), self.state)
 
     def _documents(self, first: int) -> Iterator[Document]:
         vectors, nodes = self._read_vectors(), self._read_nodes()
@@ -168,13 +158,6 @@ class _Index:
 
     def close(self) -> None:
         self._nodes = self._vectors = None
-
-    def _read_nodes(self) -> Nodes:
-        path = self._path.with_name(DOCSTORE)
-        state = file_state(path)
-        if self._nodes is None or self._nodes[0] != state:
-            self._nodes = state, Nodes(path)
-        return self._nodes[1]
 
     def _read_vectors(self) -> _Plain | _Mapped:
         state = self.state()
@@ -196,17 +179,10 @@ class _Index:
         if missing:
             is_final = isinstance(vectors, _Plain)
             message = "There is no text for them in `docstore.json`, and so nothing to embed"
-            yield Finding(
-                code="missing-texts",
-                message=f"{message}; `FaissVectorStore` cannot leave them out." if is_final else f"{message}.",
-                count=len(missing),
-                examples=tuple(missing[:_EXAMPLES]),
-                is_blocking=True,
-                is_final=is_final,
-            )
+            message += "; `FaissVectorStore` cannot leave them out." if is_final else "."
+            yield missing_texts(len(missing), missing, message, is_final=is_final)
         if (orphans := nodes.count() - sum(nodes.has(each) for each in named)) > 0:
-            message = "Nodes without a vector, deleted or parents of others; they stay as they are."
-            yield Finding(code="orphans", message=message, count=orphans)
+            yield nodes_without_vector(orphans)
 
 
 class LlamaIndexFaissStore(SwappedStore, _Index):
@@ -221,13 +197,7 @@ class LlamaIndexFaissStore(SwappedStore, _Index):
 
     def __init__(self, folder: str | Path) -> None:
         path = Path(os.path.realpath(Path(folder).expanduser()))
-        for name in (_VECTORS, DOCSTORE, _INDEX_STORE):
-            if not (path / name).is_file():
-                raise StoreError(
-                    f"`{folder}` is no storage of LlamaIndex: it has no `{name}`.",
-                    store=str(folder),
-                    hint="Name the folder that `persist` was given.",
-                )
+        check_files(folder, [path / name for name in (_VECTORS, DOCSTORE, _INDEX_STORE)])
         location = StoreLocation(kind=KIND, address=str(path))
         swap = FileSwap(location, path / _VECTORS, sidecar_of(path, is_file=False))
         super().__init__(location, swap, swap.file)
@@ -258,16 +228,12 @@ class LlamaIndexFaissStore(SwappedStore, _Index):
 
     def built(self, run: Run) -> _Index:
         """The nodes with the new vectors."""
-        made = _Index(self.location, self._swap, self._swap.built(run))
-        made._nodes = self._nodes  # read once for both
-        return made
+        return _Index(self.location, self._swap, self._swap.built(run), self)
 
     def replaced(self, run: Run) -> _Index:
         """The nodes with the old vectors."""
         swap = self._swap.replaced(run)
-        made = _Index(self.location, swap, swap.file)
-        made._nodes = self._nodes
-        return made
+        return _Index(self.location, swap, swap.file, self)
 
     def _given(
         self, rows: Iterator[Embedded], positions: list[int], *, may_leave_out: bool

@@ -9,6 +9,7 @@ from mlx_integrations.adapters.store_records.lancedb import record_in, table_nam
 from mlx_integrations.errors import SidecarError, StoreError
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
+from mlx_integrations.migration.stores.findings import EXAMPLES, missing_texts
 from mlx_integrations.migration.stores.lancedb.folders import bytes_below, is_writable, state_of
 from mlx_integrations.migration.stores.lancedb.indexes import index_for, index_of_vectors, indexes_of
 from mlx_integrations.migration.stores.lancedb.table import (
@@ -26,7 +27,6 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
 __all__ = ["SUFFIX", "LanceReader", "references"]
 
 SUFFIX: Final = ".lance"
-_EXAMPLES: Final = 5
 _ATTEMPTS: Final = 3
 
 
@@ -151,13 +151,7 @@ class LanceReader:
     def _findings(self, table: LanceTable) -> Iterator[Finding]:
         missing = [row.id for row in self._without_text(table)]
         if missing:
-            yield Finding(
-                code="missing-texts",
-                message="There is no text for them, and so nothing to embed.",
-                count=len(missing),
-                examples=tuple(missing[:_EXAMPLES]),
-                is_blocking=True,
-            )
+            yield missing_texts(len(missing), missing)
         if table.field.nullable and (without := len(table.all_row_ids()) - len(table.row_ids())):
             message = "They have no vector, and keep none."
             yield Finding(code="missing-vectors", message=message, count=without)
@@ -182,7 +176,7 @@ class LanceReader:
                 code="tags",
                 message="Tags or branches keep earlier versions: deleting the old vectors is left to `optimize`.",
                 count=len(kept),
-                examples=tuple(kept[:_EXAMPLES]),
+                examples=tuple(kept[:EXAMPLES]),
             )
 
     def _without_text(self, table: LanceTable) -> Iterator[Row]:

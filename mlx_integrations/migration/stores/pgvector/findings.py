@@ -1,19 +1,17 @@
 """What is wrong with a table of vectors, and what keeps it from being migrated."""
 
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 from mlx_integrations.adapters.store_records.pgvector import quoted
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.records import Finding
+from mlx_integrations.migration.stores.findings import EXAMPLES, missing_texts
 from mlx_integrations.migration.stores.pgvector.clone import INDEX_LIMITS, dependents
 from mlx_integrations.migration.stores.pgvector.server import Server
 from mlx_integrations.migration.stores.pgvector.swap import way_of
 from mlx_integrations.migration.stores.pgvector.tables import Table
 
 __all__ = ["check_wish", "faults", "hindrances", "sizes_of"]
-
-_EXAMPLES: Final = 5
 
 
 def sizes_of(server: Server, table: Table) -> dict[int, int]:
@@ -40,14 +38,13 @@ def faults(server: Server, table: Table, sizes: Mapping[int, int]) -> Iterator[F
         return
     text = f"t.{quoted(table.text)}"
     if missing := _examples(server, table, f"{found} NOT NULL AND ({text} IS NULL OR {text} !~ '\\S')"):
-        message = "There is no text for them, and so nothing to embed."
-        yield Finding(code="missing-texts", message=message, count=missing[0], examples=missing[1], is_blocking=True)
+        yield missing_texts(*missing)
 
 
 def _examples(server: Server, table: Table, found: str) -> tuple[int, tuple[str, ...]] | None:
     """How many rows there are, and the ids of a few."""
     (count,) = server.one(f"SELECT count(*) {found}")
-    order = f"ORDER BY t.{quoted(table.key)} LIMIT {_EXAMPLES}"
+    order = f"ORDER BY t.{quoted(table.key)} LIMIT {EXAMPLES}"
     ids = server.all(f"SELECT t.{quoted(table.id)}::text {found} {order}") if count else []
     return (count, tuple(row[0] for row in ids)) if count else None
 

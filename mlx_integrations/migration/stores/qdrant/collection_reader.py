@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation
+from mlx_integrations.migration.stores.findings import EXAMPLES, missing_texts
 from mlx_integrations.migration.stores.json_numbers import settled
-from mlx_integrations.migration.stores.qdrant.findings import missing_texts, without_vector
+from mlx_integrations.migration.stores.qdrant.findings import without_vector
 from mlx_integrations.migration.stores.qdrant.layout import (
     CONTENT,
     DETECTED_POINTS,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
 __all__ = ["INDEX", "CollectionReader", "LentCollection", "MadeCollection", "metadata_of", "resized"]
 
 INDEX: Final = "HNSW"
-_EXAMPLES: Final = 5
 
 
 class CollectionReader:
@@ -161,7 +161,7 @@ class CollectionReader:
         return [each for each in names if each != vector]
 
     def _findings(self, name: str, layout: Layout, count: int) -> Iterator[Finding]:
-        missing, examples = self._server.without_text(name, layout.content_key, _EXAMPLES)
+        missing, examples = self._server.without_text(name, layout.content_key, EXAMPLES)
         if missing:
             yield missing_texts(missing, examples)
         if without := self._server.count(name) - count:

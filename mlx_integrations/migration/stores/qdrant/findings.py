@@ -1,16 +1,16 @@
 """What is told of a collection before anything of it is migrated."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from mlx_integrations.migration.records import Finding, Row
+from mlx_integrations.migration.stores.findings import EXAMPLES, missing_texts, several_sizes
 from mlx_integrations.migration.stores.pickle_values import as_plain
 from mlx_integrations.migration.stores.qdrant.layout import METADATA
 
-__all__ = ["Look", "missing_texts", "without_vector"]
+__all__ = ["Look", "without_vector"]
 
-_EXAMPLES: Final = 5
 _MOST_NAMES: Final = 100
 
 
@@ -44,7 +44,7 @@ class Look:
         if as_plain(payload)[1]:
             for message in set(_become_text(payload)):
                 self._as_text[message] += 1
-                if len(examples := self._examples.setdefault(message, [])) < _EXAMPLES:
+                if len(examples := self._examples.setdefault(message, [])) < EXAMPLES:
                     examples.append(row.id)
 
     def findings(self, outdated: int) -> Iterator[Finding]:
@@ -54,12 +54,7 @@ class Look:
             outdated: Points of which another one is the last version.
         """
         if len(self.sizes) > 1:
-            told = ", ".join(f"{count} of {size}" for size, count in sorted(self.sizes.items()))
-            message = (
-                f"Vectors of several sizes: {told} coordinates. The client cannot open them; the new ones are of one."
-            )
-            count = self.sizes.total() - max(self.sizes.values())
-            yield Finding(code="mixed-dimensions", message=message, count=count)
+            yield several_sizes(self.sizes, "The client cannot open them")
         if outdated:
             message = (
                 "Earlier clients wrote these points anew under another spelling of their ids; the last one counts."
@@ -89,17 +84,6 @@ def _become_text(payload: Mapping[str, Any]) -> Iterator[str]:
         for own_name, each in inner:
             if reason := as_plain((own_name, each))[1]:
                 yield f"`{own_name}`: {reason}."
-
-
-def missing_texts(count: int, examples: Sequence[str]) -> Finding:
-    """What is told of points without a text."""
-    return Finding(
-        code="missing-texts",
-        message="There is no text for them, and so nothing to embed.",
-        count=count,
-        examples=tuple(examples[:_EXAMPLES]),
-        is_blocking=True,
-    )
 
 
 def without_vector(count: int, vector: str) -> Finding:
