@@ -88,6 +88,13 @@ VALUES: dict[str, Any] = {
     "chroma:other": 1,
     "_id": "x",
     "page_content": "x",
+    "_node_content": '{"text": "another text"}',
+    "_node_type": "TextNode",
+    "NUL in \0 name": 1,
+    "NUL in names inside": {"a": [{"b\0": 1}]},
+    "odd names inside": {"a.b": 1, "": 2, "$c": 3, "A": 4, "a": 5},
+    "vector": [0.5, 1.5],
+    "metadata": {"id": 1},
     "text_": "x",
     "with.dot": 1,
     "": 1,
@@ -226,6 +233,73 @@ def test_nodes_keep_in_themselves_what_a_collection_cannot_be_asked_for(tmp_path
     assert LlamaIndexChroma().read(tmp_path / "there") == before
 
 
+def save_nodes(folder: Path, nodes: list[Any]) -> None:
+    from llama_index.core import StorageContext, VectorStoreIndex
+
+    storage = StorageContext.from_defaults()
+    VectorStoreIndex(nodes=nodes, storage_context=storage, embed_model=_mock())
+    storage.persist(str(folder / "store"))
+
+
+def test_nodes_of_classes_that_a_database_does_not_know_are_told(tmp_path: Path) -> None:
+    from llama_index.core import Document as WholeDocument
+    from llama_index.core.schema import ImageDocument, ImageNode, IndexNode, MediaResource, Node, TextNode
+
+    nodes = [
+        WholeDocument(text="a document", id_="whole", metadata={"page": 1}),
+        ImageDocument(text="a picture", id_="picture", image="aGVsbG8="),
+        ImageNode(text="an image", id_="image", image="aGVsbG8=", image_path="/x.png"),
+        IndexNode(text="an index", id_="index", index_id="another"),
+        Node(id_="several", text_resource=MediaResource(text="several", mimetype="text/markdown")),
+        TextNode(text="a text", id_="text"),
+    ]
+    save_nodes(tmp_path, nodes)
+    source = LlamaIndexSimple()
+    before = source.read(tmp_path)
+    for target in LLAMA_INDEX:
+        if not target.can_be_made:
+            continue
+        (tmp_path / target.kind).mkdir()
+        move = Move(source.source(tmp_path), target.target(tmp_path / target.kind))
+        told = {
+            each.examples[0]: each.is_blocking for each in move.describe().findings if "`_node_type`" in each.message
+        }
+        is_known = target.kind == "llama-index-simple"
+        assert told == ({"several": False} if is_known else {"whole": False, "picture": True, "several": False})
+        if not is_known:
+            with pytest.raises(RowsError, match="`ImageDocument`, of which LlamaIndex makes a `TextNode`"):
+                migrate(move, executor())
+        assert migrate(move, executor(), accept=True).embedded == len(nodes) and gc(move)
+        after = {(node[1]["id_"]): node for node in target.read(tmp_path / target.kind).values()}
+        changed = {node_id for node_id in before if after[node_id] != before[node_id]}
+        assert changed == told.keys()
+        assert {each[0] for each in after.values()} == {each[0] for each in before.values()}
+
+
+def test_a_document_of_which_the_nodes_are_parts_is_known_again(tmp_path: Path) -> None:
+    from llama_index.core import Document as WholeDocument
+    from llama_index.core import VectorStoreIndex
+    from llama_index.core.node_parser import SentenceSplitter
+
+    def whole(number: int, more: str = "") -> WholeDocument:
+        return WholeDocument(text=f"Sentence {number} of many. " * 40 + more, id_=f"whole-{number}")
+
+    splitter = SentenceSplitter(chunk_size=64, chunk_overlap=0)
+    made = VectorStoreIndex.from_documents([whole(0), whole(1)], embed_model=_mock(), transformations=[splitter])
+    made.storage_context.persist(str(tmp_path / "store"))
+    target = LlamaIndexSimple()
+    (tmp_path / "there").mkdir()
+    move = Move(target.source(tmp_path), target.target(tmp_path / "there"))
+    assert migrate(move, executor()).in_use == "new" and gc(move)
+    with target.opened(tmp_path / "there", _mock(16)) as index:
+        count = len(index.docstore.docs)
+        assert index.refresh_ref_docs([whole(0), whole(1)]) == [False, False]
+        assert len(index.docstore.docs) == count > 2
+        assert index.refresh_ref_docs([whole(0, "More."), whole(1)]) == [True, False]
+        index.delete_ref_doc("whole-1", delete_from_docstore=True)
+        assert not any(node.ref_doc_id == "whole-1" for node in index.docstore.docs.values())
+
+
 def test_several_vectors_of_one_document_become_one(tmp_path: Path) -> None:
     contents = documents(6)
     LangChainFaiss().fill(tmp_path, contents)
@@ -300,10 +374,10 @@ def test_nodes_without_a_vector_stay_behind_only_when_that_is_accepted(tmp_path:
     assert "doc-00004" not in LlamaIndexSimple().read(tmp_path / "there")
 
 
-def _mock() -> Any:
+def _mock(dimensions: int = 24) -> Any:
     from llama_index.core import MockEmbedding
 
-    return MockEmbedding(embed_dim=24)
+    return MockEmbedding(embed_dim=dimensions)
 
 
 def test_nobody_makes_nodes_of_documents_or_the_other_way_round(tmp_path: Path) -> None:
@@ -520,11 +594,22 @@ def test_a_target_is_made_of_what_a_person_says(tmp_path: Path) -> None:
         ("x", "word", None, "kind `word`"),
         ("x", "chroma", None, "needs a name"),
         ("x.json", None, "n", "no name"),
+        ("~nobody-of-that-name/x.json", None, None, "no place for a new store"),
+        ("", "langchain-faiss", None, "no place for a new store"),
+        ("/", "langchain-in-memory", None, "no place for a new store"),
+        ("a\0b", "langchain-faiss", None, "no place for a new store"),
+        ("\ud800", "langchain-faiss", None, "no place for a new store"),
+        ("x", "langchain-faiss", "\ud800", "can have the name"),
+        ("/data", "pgvector", "t", "is on a server, and `/data`"),
+        ("localhost:6333", "qdrant-server", "t", "is on a server"),
+        ("http://localhost", "pgvector", "t", "is on a server, and `http://localhost`"),
+        ("postgresql://localhost/db?password=secret", None, None, "`postgresql://localhost/db` needs a name"),
+        ("postgresql://localhost/db?password=secret", "qdrant-server", "t", "`postgresql://localhost/db` is no"),
     ]
     for address, wrong_kind, name, told in wrong:
         with pytest.raises(StoreError, match=told) as caught:
             open_target(address, wrong_kind, name)
-        assert caught.value.hint
+        assert caught.value.hint and "secret" not in repr(vars(caught.value)) + str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["chroma", "lancedb", "langchain-faiss"])
@@ -535,6 +620,13 @@ def test_a_name_that_no_store_can_have_is_told_before_anything_is_embedded(
     with pytest.raises(StoreError, match="can have the name") as caught:
         open_target(tmp_path / "new", kind, name)
     assert caught.value.hint.startswith("Choose one")
+
+
+@pytest.mark.parametrize("name", ["x" * 64, "a\0b", "\ud800", "schema.", "y" * 64 + ".x"])
+def test_a_name_that_no_table_of_postgresql_can_have_is_told_before_a_server_is_asked(name: str) -> None:
+    with pytest.raises(StoreError, match="is no name of a table") as caught:
+        open_target("postgresql://127.0.0.1:1/db", None, name).check()
+    assert "--to-name" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["n", "a b", "é", "-x", "x-", "a:b", "a", "ab"])

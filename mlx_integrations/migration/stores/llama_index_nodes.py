@@ -11,6 +11,7 @@ from mlx_integrations.migration.stores.json_reader import JsonFile, Places
 
 __all__ = [
     "DOCSTORE",
+    "KIND_OF_NODE",
     "NODE",
     "Nodes",
     "StoredNode",
@@ -24,6 +25,8 @@ __all__ = [
 DOCSTORE: Final = "docstore.json"
 NODE: Final = "_node_content"
 """Among the metadata of a text in a database, the node without that text."""
+KIND_OF_NODE: Final = "_node_type"
+"""Beside it, the name of the node's class."""
 _NODES: Final = "/data"  # after the docstore's namespace
 
 
@@ -35,12 +38,14 @@ class StoredNode:
         content: In `docstore.json`.
         digest: What LlamaIndex compares to know whether a node is another one.
         owner: The document that it is part of, if it is.
+        owner_digest: The same of that document, if the node knows it.
         metadata: Beside its vector.
     """
 
     content: Mapping[str, Any]
     digest: str
     owner: str | None
+    owner_digest: str | None
     metadata: Mapping[str, Any]
 
 
@@ -122,14 +127,30 @@ def stored_node(metadata: Mapping[str, Any], text: str) -> StoredNode:
         text: The node's own text.
     """
     try:
+        from llama_index.core.schema import BaseNode, ImageDocument
+        from llama_index.core.schema import Document as WholeDocument
         from llama_index.core.storage.docstore.utils import doc_to_json
         from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
     except ImportError as error:
         raise _missing() from error
-    node = metadata_dict_to_node(dict(metadata), text=text)
+    # Files can have whole documents among the nodes, which are read from databases as something else.
+    classes = {each.class_name(): each for each in (WholeDocument, ImageDocument)}
+    node: BaseNode
+    if (whole := classes.get(metadata.get(KIND_OF_NODE, ""))) is not None:
+        node = whole.from_json(metadata[NODE])
+        node.set_content(text)
+    else:
+        node = metadata_dict_to_node(dict(metadata), text=text)
     found = node_to_metadata_dict(node, remove_text=True, flat_metadata=False)
     found.pop(NODE, None)
-    return StoredNode(content=doc_to_json(node), digest=node.hash, owner=node.ref_doc_id, metadata=found)
+    source = node.source_node
+    return StoredNode(
+        content=doc_to_json(node),
+        digest=node.hash,
+        owner=node.ref_doc_id,
+        owner_digest=None if source is None else source.hash,
+        metadata=found,
+    )
 
 
 def with_text(metadata: Mapping[str, Any], text: str) -> dict[str, Any]:

@@ -27,7 +27,14 @@ from mlx_integrations.migration.stores.json_numbers import TOLD_DIGITS, settled,
 from mlx_integrations.migration.stores.llama_index_nodes import NODE
 from mlx_integrations.migration.targets.names import CHROMA, check_name
 from mlx_integrations.migration.targets.place import FolderPlace, existing_folder, not_built, taken
-from mlx_integrations.migration.targets.values import LEFT_OUT, MARKS_NODES, Changed, is_unicode, survivors
+from mlx_integrations.migration.targets.values import (
+    LEFT_OUT,
+    MARKS_NODES,
+    Changed,
+    is_unicode,
+    losses_of_class,
+    survivors,
+)
 
 __all__ = ["ChromaTarget"]
 
@@ -124,6 +131,7 @@ class ChromaTarget:
         losses += tuple(Loss(key=name, reason=TOLD_DIGITS, is_blocking=False) for name in changed)
         if is_node:
             metadata[DOCUMENT] = document.content
+            losses += losses_of_class(document)
         row = Row(
             key=document.key,
             id=document.id,

@@ -30,6 +30,7 @@ from mlx_integrations.migration.targets.values import (
     MARKS_NODES,
     Changed,
     is_unicode,
+    losses_of_class,
     survivors,
     through_strict_json,
 )
@@ -129,6 +130,7 @@ class LanceDBTarget:
         if is_node and document.text is None:
             return Held(row=Row(key=document.key, id=document.id, text=None))
         known, losses = self._metadata(document)
+        losses += losses_of_class(document)
         metadata: dict[str, Any] = {}
         for name, kind in self._kinds.items():
             metadata[name], reason = conformed(known.get(name), kind) if name in known else (None, "")

@@ -19,6 +19,7 @@ from mlx_integrations.migration.stores.llama_index_nodes import DOCSTORE, Stored
 from mlx_integrations.migration.stores.llama_index_simple import KIND, LlamaIndexSimpleStore
 from mlx_integrations.migration.targets.place import FolderPlace
 from mlx_integrations.migration.targets.placed import PlacedTarget
+from mlx_integrations.migration.targets.values import losses_of_class
 from mlx_integrations.sidecar import sidecar_of, write_sidecar
 
 __all__ = ["LlamaIndexSimpleTarget"]
@@ -71,7 +72,8 @@ class LlamaIndexSimpleTarget(PlacedTarget):
         except (AttributeError, KeyError, TypeError, ValueError):
             return Held(row=Row(key=row.key, id=row.id, text=row.text, refused="LlamaIndex cannot read this node"))
         metadata = {**node.metadata, "ref_doc_id": node.owner or _NO_OWNER}
-        return Held(row=Row(key=row.key, id=row.id, text=row.text, metadata=metadata, carried=node))
+        losses = losses_of_class(document, in_files=True)
+        return Held(row=Row(key=row.key, id=row.id, text=row.text, metadata=metadata, carried=node), losses=losses)
 
     def build(self, run: Run, source: StoreInfo, rows: Iterator[Embedded]) -> None:
         """Write the mappings, and the files from them."""
@@ -108,7 +110,7 @@ class _Mappings:
         self._separators: dict[str, str] = {}
         self._owners = sqlite3.connect("", isolation_level=None)  # a file without a name, gone when it is closed
         stack.callback(self._owners.close)
-        self._owners.execute("CREATE TABLE owner (id TEXT PRIMARY KEY, number INTEGER, metadata TEXT)")
+        self._owners.execute("CREATE TABLE owner (id TEXT PRIMARY KEY, number INTEGER, metadata TEXT, digest TEXT)")
         self._owners.execute("CREATE TABLE part (owner INTEGER, node TEXT)")
         self._owners.execute("BEGIN")
         self._count = 0
@@ -123,28 +125,42 @@ class _Mappings:
         self._put("vector_owners", row.id, node.owner or _NO_OWNER)
         self._put("vector_metadata", row.id, node.metadata)
         self._put("index", row.id, row.id)
-        if node.owner:
-            self._own(node.owner, row.id, node.content["__data__"].get("metadata") or {})
+        self._own(node, row.id)
 
     def finish(self) -> None:
-        """Write the documents that nodes are parts of, in the order in which they came."""
+        """Write the documents that nodes are parts of, in the order in which they came.
+
+        What a node says of its document is all that is known of it; by its digest LlamaIndex knows later whether it has
+        changed, and would add it once more without one.
+        """
         self._owners.execute("CREATE INDEX part_of ON part (owner)")
-        for owner, number, metadata in self._owners.execute("SELECT id, number, metadata FROM owner ORDER BY number"):
+        self._owners.execute("CREATE INDEX part_named ON part (node)")
+        for owner, number, metadata, digest in self._owners.execute("SELECT * FROM owner ORDER BY number"):
             nodes = self._owners.execute("SELECT node FROM part WHERE owner = ? ORDER BY rowid", (number,))
             ids = [json.loads(node) for (node,) in nodes]
             self._put("owners", json.loads(owner), {"node_ids": ids, "metadata": json.loads(metadata)})
+            is_node = self._owners.execute("SELECT 1 FROM part WHERE node = ?", (owner,)).fetchone()
+            if digest is not None and not is_node:  # a node has its own
+                self._put("digests", json.loads(owner), {"doc_hash": json.loads(digest)})
 
-    def _own(self, owner: str, node: str, metadata: Mapping[str, Any]) -> None:
+    def _own(self, node: StoredNode, node_id: str) -> None:
+        # As JSON, because the database takes no halves of characters.
+        if not node.owner:
+            self._owners.execute("INSERT INTO part VALUES (NULL, ?)", (json.dumps(node_id),))
+            return
         self._count += 1
-        # As JSON, because the database takes no halves of characters. The first metadata that are any count.
-        known = (json.dumps(owner), self._count, json.dumps(metadata))
+        metadata = node.content["__data__"].get("metadata") or {}
+        digest = None if node.owner_digest is None else json.dumps(node.owner_digest)
+        known = (json.dumps(node.owner), self._count, json.dumps(metadata), digest)
+        # The first metadata that are any count, and the first digest.
         self._owners.execute(
-            "INSERT INTO owner VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET metadata = excluded.metadata "
-            "WHERE metadata = '{}'",
+            "INSERT INTO owner VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "metadata = CASE metadata WHEN '{}' THEN excluded.metadata ELSE metadata END, "
+            "digest = coalesce(digest, excluded.digest)",
             known,
         )
         query = "INSERT INTO part SELECT number, ? FROM owner WHERE id = ?"
-        self._owners.execute(query, (json.dumps(node), known[0]))
+        self._owners.execute(query, (json.dumps(node_id), known[0]))
 
     def _put(self, name: str, key: str, value: Any) -> None:
         self._files[name].write(f"{self._separators.get(name, '')}{json.dumps(key)}: {json.dumps(value)}")

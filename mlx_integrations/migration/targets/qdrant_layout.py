@@ -15,7 +15,14 @@ from mlx_integrations.migration.stores.qdrant.layout import (
     Layout,
     own_id,
 )
-from mlx_integrations.migration.targets.values import LEFT_OUT, Changed, is_unicode, survivors, through_strict_json
+from mlx_integrations.migration.targets.values import (
+    LEFT_OUT,
+    Changed,
+    is_unicode,
+    losses_of_class,
+    survivors,
+    through_strict_json,
+)
 
 __all__ = ["DISTANCES", "LAYOUT", "held_by_qdrant", "point_id"]
 
@@ -56,6 +63,7 @@ def held_by_qdrant(document: Document) -> Held:
     if is_node and document.text is not None:
         payload = with_text(document.metadata, document.content)
         metadata, losses = survivors(payload, _kept_of_node, is_blocking=False)
+        losses += losses_of_class(document)
         refused = refused if NODE in metadata else refused or "Qdrant holds no halves of characters in nodes"
     elif not is_node:
         known, losses = survivors(document.metadata, _kept)

@@ -3,10 +3,20 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from mlx_integrations.migration.records import Loss
+from mlx_integrations.migration.records import Document, Loss
+from mlx_integrations.migration.stores.llama_index_nodes import KIND_OF_NODE
 from mlx_integrations.migration.stores.pickle_values import as_plain
 
-__all__ = ["LEFT_OUT", "MARKS_NODES", "Changed", "is_unicode", "survivors", "through_json", "through_strict_json"]
+__all__ = [
+    "LEFT_OUT",
+    "MARKS_NODES",
+    "Changed",
+    "is_unicode",
+    "losses_of_class",
+    "survivors",
+    "through_json",
+    "through_strict_json",
+]
 
 LEFT_OUT: Final = object()
 """In the place of a value that is not kept at all."""
@@ -16,6 +26,9 @@ MARKS_NODES: Final = "a name by which nodes of LlamaIndex are known, left out"
 Changed = tuple[Any, str]
 """What is kept of a value, and what is lost of it, in words; empty if nothing is."""
 
+_READ_AS_THEY_ARE: Final = frozenset({"TextNode", "ImageNode", "IndexNode"})
+_MULTIMODAL: Final = "Node"
+_WITH_IMAGE: Final = "ImageDocument"
 _DEEPEST: Final = 100
 _SINGLE: Final = frozenset({str, int, float, bool, type(None)})
 _WHOLE_NUMBERS: Final = range(-(2**63), 2**63)
@@ -45,6 +58,27 @@ def survivors(
         if reason := reason or told or told_of_name:
             losses.append(Loss(key=name, reason=reason, is_blocking=is_blocking))
     return found, tuple(losses)
+
+
+def losses_of_class(document: Document, *, in_files: bool = False) -> tuple[Loss, ...]:
+    """What LlamaIndex does not read again of a node of some classes.
+
+    https://github.com/run-llama/llama_index/blob/main/llama-index-core/llama_index/core/vector_stores/utils.py
+
+    Args:
+        document: With the class of its node among its metadata.
+        in_files: Whether it becomes part of a storage context, which knows all classes; in a database few are known.
+    """
+    kind = document.metadata.get(KIND_OF_NODE)
+    if document.framework != "llama-index" or kind is None or kind in _READ_AS_THEY_ARE:
+        return ()
+    if kind == _MULTIMODAL:
+        reason = f"`{kind}`, of whose text only the text is kept: no MIME type, no path and no address"
+    elif in_files:
+        return ()
+    else:
+        reason = f"`{kind}`, of which LlamaIndex makes a `TextNode` when it reads it from a database"
+    return (Loss(key=KIND_OF_NODE, reason=reason, is_blocking=kind == _WITH_IMAGE),)
 
 
 def is_unicode(text: str) -> bool:
