@@ -111,6 +111,13 @@ class Scene:
         assert record is None or (seen == new and record == self.executor().fingerprint()), "another model's record"
         return "old" if seen == old else "new"
 
+    def complete(self, old: tuple[str, str], new: tuple[str, str]) -> None:
+        """Do the verb again where it was cut off, and see to it that the store is what it would have become."""
+        self.look(old, new)
+        if self.verb != "gc" or status(self.open()) is not None or (self.folder.parent / ".mlxi-migrate").exists():
+            self.act()
+        self.check_result(old, new)
+
     def check_result(self, old: tuple[str, str], new: tuple[str, str]) -> None:
         expected = "old" if self.verb == "rollback" else "new"
         assert self.look(old, new) == expected
@@ -304,13 +311,7 @@ def attempt(
     if point is not None and code != signal.SIGKILL:
         return f"it was not killed, and ended with {code}: {answer}"
 
-    def afterwards() -> None:
-        scene.look(old, new)
-        if scene.verb != "gc" or status(scene.open()) is not None or (scene.folder.parent / ".mlxi-migrate").exists():
-            scene.act()
-        scene.check_result(old, new)
-
-    code, answer = in_child(afterwards)
+    code, answer = in_child(lambda: scene.complete(old, new))
     return answer if code else None
 
 

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 from mlx_integrations.errors import StoreError
-from mlx_integrations.migration.api import migrate, status
+from mlx_integrations.migration.api import migrate
 from mlx_integrations.migration.contract import StoreContract, documents
 from mlx_integrations.migration.planning import plan_migration
 from tests.migration.crash import OPERATIONS, Scene, contract_of, import_all, in_child, needed, reference
@@ -66,13 +66,7 @@ def attempt(scene: Scene, old: tuple[str, str], new: tuple[str, str], point: int
     if told and "cannot write" not in told:
         return f"it says nothing of the disk: {told}", True
 
-    def afterwards() -> None:
-        scene.look(old, new)
-        if scene.verb != "gc" or status(scene.open()) is not None or (scene.folder.parent / ".mlxi-migrate").exists():
-            scene.act()
-        scene.check_result(old, new)
-
-    code, answer = in_child(afterwards)
+    code, answer = in_child(lambda: scene.complete(old, new))
     return (answer if code else None), bool(told)
 
 

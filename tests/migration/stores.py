@@ -2,19 +2,51 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlx_integrations.migration.contract import (
     NEW_DIMENSIONS,
     OLD_DIMENSIONS,
     contents_of,
+    documents,
     executor,
     metadatas,
     texts,
     vectors,
 )
 
-__all__ = ["NEW_DIMENSIONS", "OLD_DIMENSIONS", "contents_of", "executor", "metadatas", "save_faiss", "texts", "vectors"]
+if TYPE_CHECKING:  # a type only: most stores have none
+    from llama_index.core.schema import TextNode
+
+__all__ = [
+    "NEW_DIMENSIONS",
+    "OLD_DIMENSIONS",
+    "contents_of",
+    "executor",
+    "flat_nodes",
+    "metadatas",
+    "save_faiss",
+    "texts",
+    "vectors",
+]
+
+
+def flat_nodes(count: int, ids: Sequence[str] | None = None) -> "list[TextNode]":
+    """Nodes of LlamaIndex with metadata as every database holds them, of which only a part is embedded."""
+    from llama_index.core.schema import TextNode
+
+    contents = documents(count)
+    made = zip(ids or [each.id for each in contents], contents, vectors(count, OLD_DIMENSIONS).tolist(), strict=True)
+    return [
+        TextNode(
+            id_=node_id,
+            text=each.text,
+            metadata={"source": each.metadata["source"], "page": each.metadata["page"]},
+            excluded_embed_metadata_keys=["page"],
+            embedding=vector,
+        )
+        for node_id, each, vector in made
+    ]
 
 
 def save_faiss(

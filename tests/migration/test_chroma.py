@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from langchain_chroma import Chroma
 from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex
-from llama_index.core.schema import MetadataMode, TextNode
+from llama_index.core.schema import MetadataMode
 from llama_index.vector_stores.chroma import ChromaVectorStore
 
 from mlx_integrations.errors import EmbeddingMismatchError, MissingExtraError, RowsError, StoreError
@@ -23,7 +23,7 @@ from mlx_integrations.migration.contract import Document, StoreContract, documen
 from mlx_integrations.migration.protocol import Run, Store
 from mlx_integrations.migration.stores.chroma.store import ChromaStore
 from mlx_integrations.testing import FakeEmbeddingBackend
-from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, contents_of, executor, vectors
+from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, contents_of, executor, flat_nodes, vectors
 
 
 def filled(folder: Path, contents: Sequence[Document], name: str = "notes", **options: Any) -> Path:
@@ -137,16 +137,7 @@ def test_langchain_finds_its_documents_afterwards_and_the_guard_accepts_it(tmp_p
 
 def test_llama_index_finds_its_nodes_afterwards_and_the_guard_accepts_it(tmp_path: Path) -> None:
     folder = tmp_path / "db"
-    nodes = [
-        TextNode(
-            id_=each.id,
-            text=each.text,
-            metadata={"source": each.metadata["source"], "page": each.metadata["page"]},
-            excluded_embed_metadata_keys=["page"],
-            embedding=vector,
-        )
-        for each, vector in zip(documents(30), vectors(30, OLD_DIMENSIONS).tolist(), strict=True)
-    ]
+    nodes = flat_nodes(30)
     client = chromadb.PersistentClient(str(folder))
     storage = StorageContext.from_defaults(
         vector_store=ChromaVectorStore(chroma_collection=client.get_or_create_collection("notes"))

@@ -33,6 +33,7 @@ from mlx_integrations.migration.contract import (
 from mlx_integrations.migration.protocol import Store
 from mlx_integrations.migration.stores.lancedb.store import LanceDBStore
 from mlx_integrations.testing import FakeEmbeddingBackend
+from tests.migration.stores import flat_nodes
 
 
 def column(made: NDArray[np.float32]) -> Any:
@@ -165,16 +166,7 @@ def test_a_table_that_langchain_makes_or_overwrites_gets_its_record(tmp_path: Pa
 
 def test_llama_index_finds_its_nodes_afterwards_and_the_guard_accepts_it(tmp_path: Path) -> None:
     folder = tmp_path / "db"
-    nodes = [
-        TextNode(
-            id_=each.id,
-            text=each.text,
-            metadata={"source": each.metadata["source"], "page": each.metadata["page"]},
-            excluded_embed_metadata_keys=["page"],
-            embedding=vector,
-        )
-        for each, vector in zip(documents(30), vectors(30, OLD_DIMENSIONS).tolist(), strict=True)
-    ]
+    nodes = flat_nodes(30)
 
     def vector_store() -> LanceDBVectorStore:
         return LanceDBVectorStore(uri=str(folder), table_name="notes")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_qdrant import QdrantVectorStore, RetrievalMode
+from langchain_qdrant import QdrantVectorStore
 from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex
-from llama_index.core.schema import MetadataMode, TextNode
+from llama_index.core.schema import MetadataMode
 from llama_index.vector_stores.qdrant import QdrantVectorStore as LlamaIndexQdrant
 from qdrant_client import QdrantClient, models
 
@@ -21,7 +21,7 @@ from mlx_integrations.errors import (
     StoreChangedError,
     StoreError,
 )
-from mlx_integrations.langchain import MLXEmbeddings, guarded, verify_store
+from mlx_integrations.langchain import MLXEmbeddings, verify_store
 from mlx_integrations.llama_index import MLXEmbedding, verify_index
 from mlx_integrations.llama_index import guarded as guarded_index
 from mlx_integrations.migration.api import gc, migrate, publish, rollback
@@ -30,9 +30,9 @@ from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.migration.stores.qdrant import server as qdrant_server
 from mlx_integrations.migration.stores.qdrant.collection import QdrantServerStore
 from tests import qdrant_server as limits
-from tests.migration.qdrant_stores import ServerAliasContract, ServerContract, client, fill, point_id
-from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, executor, vectors
-from tests.migration.test_qdrant_local import Words, backend
+from tests.migration.qdrant_stores import ServerAliasContract, ServerContract, client, fill
+from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, executor, flat_nodes, vectors
+from tests.migration.test_qdrant_local import Words, backend, hybrid, hybrid_points
 from tests.qdrant_server import Server, serving
 
 pytestmark = pytest.mark.usefixtures("qdrant")
@@ -262,34 +262,11 @@ def test_langchain_finds_its_documents_afterwards_and_the_guard_accepts_it(serve
     known.create_collection(
         name, vectors_config={"title": params}, sparse_vectors_config={"words": models.SparseVectorParams()}
     )
-    sparse = Words().embed_documents([each.text for each in contents])
-    known.upsert(
-        name,
-        [
-            models.PointStruct(
-                id=point_id(each),
-                vector={"title": dense, "words": models.SparseVector(**words.model_dump())},
-                payload={"body": each.text, "facts": each.metadata},
-            )
-            for each, dense, words in zip(contents, vectors(30, OLD_DIMENSIONS).tolist(), sparse, strict=True)
-        ],
-    )
+    known.upsert(name, hybrid_points(contents, "title"))
     embeddings = MLXEmbeddings(model="new-model", backend=backend())
 
     def opened() -> QdrantVectorStore:
-        store = QdrantVectorStore(
-            client(),
-            name,
-            embeddings,
-            retrieval_mode=RetrievalMode.HYBRID,
-            vector_name="title",
-            sparse_embedding=Words(),
-            sparse_vector_name="words",
-            content_payload_key="body",
-            metadata_payload_key="facts",
-            validate_collection_config=False,
-        )
-        return guarded(store)
+        return hybrid(client(), name, embeddings, "title")
 
     with pytest.raises(EmbeddingMismatchError) as refused:
         verify_store(opened())
@@ -308,16 +285,7 @@ def test_langchain_finds_its_documents_afterwards_and_the_guard_accepts_it(serve
 
 
 def test_llama_index_finds_its_nodes_afterwards_and_the_guard_accepts_it(server: Server, name: str) -> None:
-    nodes = [
-        TextNode(
-            id_=f"00000000-0000-0000-0000-{number:012d}",
-            text=each.text,
-            metadata={"source": each.metadata["source"], "page": each.metadata["page"]},
-            excluded_embed_metadata_keys=["page"],
-            embedding=vector,
-        )
-        for number, (each, vector) in enumerate(zip(documents(20), vectors(20, OLD_DIMENSIONS).tolist(), strict=True))
-    ]
+    nodes = flat_nodes(20, [f"00000000-0000-0000-0000-{number:012d}" for number in range(20)])
     storage = StorageContext.from_defaults(vector_store=LlamaIndexQdrant(name, client=client()))
     VectorStoreIndex(nodes, storage_context=storage, embed_model=MockEmbedding(embed_dim=OLD_DIMENSIONS))
     model = MLXEmbedding(model_name="new-model", backend=backend())

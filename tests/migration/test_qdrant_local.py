@@ -9,7 +9,7 @@ import pickle
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from mlx_integrations.langchain import MLXEmbeddings, guarded, verify_store
 from mlx_integrations.llama_index import MLXEmbedding, verify_index
 from mlx_integrations.llama_index import guarded as guarded_index
 from mlx_integrations.migration.api import gc, migrate, publish, rollback
-from mlx_integrations.migration.contract import documents, snapshot
+from mlx_integrations.migration.contract import Document, documents, snapshot
 from mlx_integrations.migration.moving import open_move
 from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.stores.opening import open_store
@@ -37,7 +37,7 @@ from mlx_integrations.migration.stores.qdrant.local import QdrantLocalStore
 from mlx_integrations.migration.targets.langchain_faiss import FaissTarget
 from mlx_integrations.testing import FakeEmbeddingBackend
 from tests.migration.qdrant_stores import NAMESPACE, FolderAliasContract, FolderContract, alias, filled, point_id
-from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, contents_of, executor, vectors
+from tests.migration.stores import NEW_DIMENSIONS, OLD_DIMENSIONS, contents_of, executor, flat_nodes, vectors
 
 
 def shown(folder: Path, name: str) -> list[tuple[Any, Any, Any]]:
@@ -75,6 +75,37 @@ class Words(SparseEmbeddings):
         return SparseVector(indices=words, values=[1.0 / (1 + at) for at in range(len(words))])
 
 
+def hybrid(client: QdrantClient, name: str, embeddings: MLXEmbeddings, vector_name: str) -> QdrantVectorStore:
+    """A store of LangChain that also searches by words, with names of its own in payloads, behind its guard."""
+    store = QdrantVectorStore(
+        client,
+        name,
+        embeddings,
+        retrieval_mode=RetrievalMode.HYBRID,
+        vector_name=vector_name,
+        sparse_embedding=Words(),
+        sparse_vector_name="words",
+        content_payload_key="body",
+        metadata_payload_key="facts",
+        validate_collection_config=False,
+    )
+    return guarded(store)
+
+
+def hybrid_points(contents: Sequence[Document], vector_name: str) -> list[models.PointStruct]:
+    """What such a store has written."""
+    sparse = Words().embed_documents([each.text for each in contents])
+    made = vectors(len(contents), OLD_DIMENSIONS).tolist()
+    return [
+        models.PointStruct(
+            id=point_id(each),
+            vector={vector_name: dense, "words": models.SparseVector(**words.model_dump())},
+            payload={"body": each.text, "facts": each.metadata},
+        )
+        for each, dense, words in zip(contents, made, sparse, strict=True)
+    ]
+
+
 @pytest.mark.parametrize("vector_name", ["", "title"])
 def test_langchain_finds_its_documents_afterwards_and_the_guard_accepts_it(tmp_path: Path, vector_name: str) -> None:
     folder = tmp_path / "db"
@@ -87,40 +118,12 @@ def test_langchain_finds_its_documents_afterwards_and_the_guard_accepts_it(tmp_p
         metadata={"owner": "ada"},
     )
     contents = documents(30)
-    made = vectors(30, OLD_DIMENSIONS).tolist()
-    sparse = Words().embed_documents([each.text for each in contents])
-    client.upsert(
-        "notes",
-        [
-            models.PointStruct(
-                id=point_id(each),
-                vector={vector_name: dense, "words": models.SparseVector(**words.model_dump())},
-                payload={"body": each.text, "facts": each.metadata},
-            )
-            for each, dense, words in zip(contents, made, sparse, strict=True)
-        ],
-    )
+    client.upsert("notes", hybrid_points(contents, vector_name))
     client.close()
     embeddings = MLXEmbeddings(model="new-model", backend=backend())
-
-    def opened(client: QdrantClient) -> QdrantVectorStore:
-        store = QdrantVectorStore(
-            client,
-            "notes",
-            embeddings,
-            retrieval_mode=RetrievalMode.HYBRID,
-            vector_name=vector_name,
-            sparse_embedding=Words(),
-            sparse_vector_name="words",
-            content_payload_key="body",
-            metadata_payload_key="facts",
-            validate_collection_config=False,
-        )
-        return guarded(store)
-
     client = QdrantClient(path=str(folder))
     with pytest.raises(EmbeddingMismatchError) as refused:
-        verify_store(opened(client))
+        verify_store(hybrid(client, "notes", embeddings, vector_name))
     assert f"mlxi migrate run {folder} --name notes --model new-model" in str(refused.value.hint)
     client.close()
     before = shown(folder, "notes")
@@ -132,7 +135,7 @@ def test_langchain_finds_its_documents_afterwards_and_the_guard_accepts_it(tmp_p
         (each[0], each[1], each[2]["words"]) for each in before
     ]
     client = QdrantClient(path=str(folder))
-    opened_store = opened(client)
+    opened_store = hybrid(client, "notes", embeddings, vector_name)
     assert verify_store(opened_store).differences(executor().fingerprint()) == ()
     wanted = contents[13]
     (found,) = opened_store.similarity_search(wanted.text, k=1)
@@ -163,16 +166,7 @@ def test_a_store_of_langchain_writes_its_record_before_its_first_text(tmp_path: 
 
 def test_llama_index_finds_its_nodes_afterwards_and_the_guard_accepts_it(tmp_path: Path) -> None:
     folder = tmp_path / "db"
-    nodes = [
-        TextNode(
-            id_=str(uuid5(NAMESPACE, each.id)),
-            text=each.text,
-            metadata={"source": each.metadata["source"], "page": each.metadata["page"]},
-            excluded_embed_metadata_keys=["page"],
-            embedding=vector,
-        )
-        for each, vector in zip(documents(30), vectors(30, OLD_DIMENSIONS).tolist(), strict=True)
-    ]
+    nodes = flat_nodes(30, [str(uuid5(NAMESPACE, each.id)) for each in documents(30)])
 
     def words(texts: list[str]) -> tuple[list[list[int]], list[list[float]]]:
         made = Words().embed_documents(texts)
