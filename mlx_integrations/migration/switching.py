@@ -3,6 +3,7 @@
 import logging
 import random
 from collections.abc import Callable
+from typing import Final
 
 from mlx_integrations.errors import JournalError, StoreChangedError, StoreError, VerificationError
 from mlx_integrations.migration.checks import Check, verify_contents, verify_vectors
@@ -30,15 +31,22 @@ def verify_built(store: Store, place: Workspace, executor: Executor) -> tuple[Ch
         with place.staging() as staging:
             checks, sample = verify_contents(built, place.journal, staging, seed=seed)
         checks.append(verify_vectors(built, sample, executor))
+        hint = _AFRESH if built.describe().is_exact else _OTHER_INDEX
     finally:
         built.close()
-    _judge(store, place, checks)
+    _judge(store, place, checks, hint)
     if place.journal.phase in ("built", "rolled back"):
         place.journal.set_phase("verified")
     return tuple(checks)
 
 
-def _judge(store: Store, place: Workspace, checks: list[Check]) -> None:
+_AFRESH: Final = "Start afresh with `--restart`. If it happens again, the model does not make the same vectors twice."
+_OTHER_INDEX: Final = (
+    "Its index compresses vectors, perhaps too much: have another kind built, with `--restart --index Flat`."
+)
+
+
+def _judge(store: Store, place: Workspace, checks: list[Check], hint: str = _AFRESH) -> None:
     with place.journal.transaction():
         place.journal.set_fact("checks", [check.to_dict() for check in checks])
     failures = [f"{check.name}: {check.detail}" for check in checks if not check.is_passed]
@@ -47,7 +55,7 @@ def _judge(store: Store, place: Workspace, checks: list[Check]) -> None:
             f"What was built for `{store.location}` is not what it holds: {'; '.join(failures)}.",
             store=str(store.location),
             failures=failures,
-            hint="Start afresh with `--restart`. If it happens again, the model does not make the same vectors twice.",
+            hint=hint,
         )
 
 

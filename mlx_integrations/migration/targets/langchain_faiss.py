@@ -12,7 +12,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from mlx_integrations.migration.files import flush
 from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Document, Held, Metric, Row, StoreInfo, StoreLocation
-from mlx_integrations.migration.stores.faiss.index import FLAT, choose_factory, is_plain_list, write_flat, write_trained
+from mlx_integrations.migration.stores.faiss.index import write_flat, write_trained
+from mlx_integrations.migration.stores.faiss.kinds import FLAT, choose_factory, is_plain_list
 from mlx_integrations.migration.stores.faiss.langchain import KIND, LangChainFaissStore
 from mlx_integrations.migration.targets.names import FAISS, check_name
 from mlx_integrations.migration.targets.place import FolderPlace
@@ -64,8 +65,12 @@ class FaissTarget(PlacedTarget):
 
     def index_for(self, source: StoreInfo, dimensions: int, wanted: str = "") -> str:
         """The kind that is wanted, or that of the source where it is FAISS as well, or `Flat`."""
+        return self._factory(source, dimensions, wanted, source.count)
+
+    def _factory(self, source: StoreInfo, dimensions: int, wanted: str, count: int) -> str:
         current = source.index if source.location.kind == KIND else FLAT
-        return choose_factory(wanted, current, dimensions, self.metric_for(source.metric), str(self.location))
+        metric = self.metric_for(source.metric)
+        return choose_factory(wanted, current, dimensions, metric, str(self.location), count)
 
     def held(self, document: Document) -> Held:
         """A pickle holds whatever Python does; what would not be read again is left out."""
@@ -75,7 +80,6 @@ class FaissTarget(PlacedTarget):
 
     def build(self, run: Run, source: StoreInfo, rows: Iterator[Embedded]) -> None:
         """Write vectors and documents in one pass."""
-        factory = self.index_for(source, run.fingerprint.dimensions, run.index)
         with self._place.filling(run, source.location) as folder:
             index, documents = folder / f"{self._name}.faiss", folder / f"{self._name}.pkl"
             with documents.open("wb") as file:
@@ -84,7 +88,8 @@ class FaissTarget(PlacedTarget):
                 count = write_flat(index, run.fingerprint.dimensions, run.metric, vectors)
                 writer.finish()
                 flush(file.fileno())
-            if count and not is_plain_list(factory, run.metric):
+            factory = self._factory(source, run.fingerprint.dimensions, run.index, count)
+            if not is_plain_list(factory, run.metric):
                 trained = folder / "trained"
                 write_trained(trained, index, factory, run.metric, None)
                 trained.replace(index)

@@ -1,34 +1,39 @@
 """Files of FAISS indexes: read without FAISS where they are plain lists of vectors, and written without memory."""
 
+import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlx_integrations.errors import MissingExtraError, StoreError
+from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.files import flush
-from mlx_integrations.migration.records import Metric
+from mlx_integrations.migration.records import Finding, Metric
+from mlx_integrations.migration.stores.faiss.kinds import (
+    FLAT,
+    METRIC_NUMBERS,
+    empty_index,
+    factory_of,
+    gives_back,
+    is_exact,
+    least_rows,
+    load_faiss,
+)
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
     from numpy.typing import NDArray
 
 __all__ = [
-    "FLAT",
     "IndexFacts",
     "IndexFile",
-    "choose_factory",
-    "empty_index",
-    "factory_of",
-    "is_plain_list",
-    "load_faiss",
+    "lists_finding",
+    "read_index",
+    "reconstructed",
     "write_flat",
     "write_trained",
 ]
-
-FLAT: Final = "Flat"
-"""What FAISS calls an index that is a plain list."""
 
 # Four letters, dimensions, count, two numbers that mean nothing, is_trained, metric; then the vectors' size in floats.
 # https://github.com/facebookresearch/faiss/blob/main/faiss/impl/index_write.cpp
@@ -36,9 +41,7 @@ _HEADER: Final = struct.Struct("<4siqqqBiQ")
 _UNUSED: Final = 1 << 20
 _FLAT_NAMES: Final = {b"IxF2": "euclidean", b"IxFI": "dot"}
 _METRICS: Final[dict[int, Metric]] = {0: "dot", 1: "euclidean", 2: "manhattan"}
-_METRIC_NUMBERS: Final = {"dot": 0, "euclidean": 1, "manhattan": 2}
 _FLOAT_BYTES: Final = 4
-_EXACT: Final = ("Flat", "HNSW")
 _TRAINING_ROWS: Final = 65_536
 _ADDED_ROWS: Final = 4_096
 
@@ -76,25 +79,23 @@ class IndexFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._index: Any = None
-        self._flat: NDArray[np.float32] | None = None
+        self._descriptor = -1  # of a plain list, which is read a part at a time
         try:
             self.facts = self._open()
         except FileNotFoundError as error:
             raise StoreError(f"`{path}` is missing.", store=str(path.parent)) from error
 
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
     def _open(self) -> IndexFacts:
-        with self.path.open("rb") as file:
-            head = file.read(_HEADER.size)
+        self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        head = os.pread(self._descriptor, _HEADER.size, 0)
         if head[:4] in _FLAT_NAMES:
             return self._open_flat(head)
         faiss = load_faiss()
-        try:
-            self._index = faiss.read_index(str(self.path))
-        except RuntimeError as error:  # whatever its C++ code throws
-            raise StoreError(
-                f"`{self.path}` is no index of FAISS, or was cut off while it was written.", store=str(self.path.parent)
-            ) from error
-        index = self._index
+        index = self._index = read_index(self.path)
         if isinstance(index, faiss.IndexIDMap | faiss.IndexIDMap2):
             raise StoreError(
                 f"`{self.path}` has numbers of its own for its vectors, which LangChain's FAISS does not use.",
@@ -110,20 +111,13 @@ class IndexFile:
         )
 
     def _open_flat(self, head: bytes) -> IndexFacts:
-        import numpy as np
-
-        size = self.path.stat().st_size
+        size = os.fstat(self._descriptor).st_size
         if len(head) == _HEADER.size:
             name, dimensions, count, *_, floats = _HEADER.unpack(head)
             if floats == dimensions * count and size == _HEADER.size + floats * _FLOAT_BYTES and dimensions > 0:
-                if count:
-                    shape = (count, dimensions)
-                    self._flat = np.memmap(self.path, "<f4", "r", offset=_HEADER.size, shape=shape)
-                else:
-                    self._flat = np.empty((0, dimensions), np.float32)
                 metric: Metric = "dot" if name == b"IxFI" else "euclidean"
                 return IndexFacts(count=count, dimensions=dimensions, metric=metric, factory=FLAT, is_exact=True)
-        raise StoreError(f"`{self.path}` was cut off while it was written.", store=str(self.path.parent))
+        raise self._cut_off()
 
     def vectors(self, rows: Sequence[int]) -> "NDArray[np.float32]":
         """Vectors of some rows, (rows, dimensions) float32.
@@ -135,40 +129,89 @@ class IndexFile:
 
         if rows and not 0 <= min(rows) <= max(rows) < self.facts.count:
             raise StoreError(f"`{self.path}` has no vector {max(rows)}.", store=str(self.path.parent))
-        if self._flat is not None:
-            return np.array(self._flat[list(rows)], np.float32)
-        made = np.empty((len(rows), self.facts.dimensions), np.float32)
-        try:
-            if (lists := load_faiss().try_extract_index_ivf(self._index)) is not None and rows:
-                lists.make_direct_map()
-            for place, row in enumerate(rows):
-                made[place] = self._index.reconstruct(row)
-        except RuntimeError as error:
-            message = f"`{self.path}`, an index of the kind `{self.facts.factory}`, does not give its vectors back."
-            raise StoreError(message, store=str(self.path.parent)) from error
+        if self._index is not None:
+            return reconstructed(self._index, rows, self.path, self.facts.factory)
+        made = np.empty((len(rows), self.facts.dimensions), "<f4")
+        start = 0
+        while start < len(rows):
+            stop = start + 1
+            while stop < len(rows) and rows[stop] == rows[stop - 1] + 1:
+                stop += 1
+            made[start:stop] = self._read(rows[start], stop - start)
+            start = stop
         return made
 
+    def findings(self) -> Iterator[Finding]:
+        """What should be known before another index takes its place."""
+        return lists_finding(self._index)
 
-def is_exact(factory: str) -> bool:
-    """Whether an index that FAISS makes from these words gives vectors back as they were."""
-    parts = factory.split(",")
-    if parts[-1] == FLAT:
-        return all(part.startswith(("IVF", "HNSW")) for part in parts[:-1])
-    return len(parts) == 1 and parts[0].startswith("HNSW")
+    def _read(self, first: int, count: int) -> "NDArray[np.float32]":
+        """Vectors that follow each other. A map of the file would end the process when somebody shortens the file."""
+        import numpy as np
+
+        row_bytes = self.facts.dimensions * _FLOAT_BYTES
+        content = os.pread(self._descriptor, count * row_bytes, _HEADER.size + first * row_bytes)
+        if len(content) < count * row_bytes:
+            raise self._cut_off()
+        return np.frombuffer(content, "<f4").reshape(count, self.facts.dimensions)
+
+    def _cut_off(self) -> StoreError:
+        return StoreError(f"`{self.path}` was cut off while it was written.", store=str(self.path.parent))
 
 
-def empty_index(factory: str, dimensions: int, metric: Metric) -> Any:
-    """An empty index of FAISS; `None` where it cannot make one of so many dimensions."""
+def read_index(path: Path) -> Any:
+    """An index, in memory; lists that it has in another file are not opened for writing.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
     faiss = load_faiss()
     try:
-        return faiss.index_factory(dimensions, factory, _METRIC_NUMBERS.get(metric, 1))
-    except RuntimeError:
-        return None
+        return faiss.read_index(str(path), faiss.IO_FLAG_READ_ONLY)
+    except RuntimeError as error:  # whatever its C++ code throws
+        raise StoreError(
+            f"`{path}` is no index of FAISS that can be read, or was cut off while it was written.",
+            store=str(path.parent),
+            hint="`faiss.read_index` says why; indexes of binary vectors are none of those that can be migrated.",
+        ) from error
 
 
-def is_plain_list(factory: str, metric: Metric) -> bool:
-    """Whether `write_flat` writes all that there is to an index."""
-    return factory == FLAT and metric != "manhattan"
+def reconstructed(index: Any, rows: Sequence[int], path: Path, factory: str) -> "NDArray[np.float32]":
+    """Vectors of some rows of an index in memory, (rows, dimensions) float32.
+
+    Raises:
+        StoreError: The index does not give vectors back.
+    """
+    import numpy as np
+
+    made = np.empty((len(rows), index.d), np.float32)
+    try:
+        if rows and not gives_back(index):
+            raise RuntimeError("does not give vectors back")
+        if (lists := load_faiss().try_extract_index_ivf(index)) is not None and rows:
+            lists.make_direct_map()
+        for place, row in enumerate(rows):
+            made[place] = index.reconstruct(int(row))
+    except RuntimeError as error:
+        message = f"`{path}`, an index of the kind `{factory}`, does not give its vectors back."
+        hint = "Have another kind of index built: `mlxi migrate run --restart --index Flat`."
+        raise StoreError(message, store=str(path.parent), hint=hint) from error
+    return made
+
+
+def lists_finding(index: Any) -> Iterator[Finding]:
+    """That an index has its lists in another file, which the new one has not.
+
+    Args:
+        index: In memory; `None` for a plain list, which has none.
+    """
+    lists = None if index is None else load_faiss().try_extract_index_ivf(index)
+    if lists is None:
+        return
+    kept = load_faiss().downcast_InvertedLists(lists.invlists)
+    if isinstance(kept, load_faiss().OnDiskInvertedLists):
+        message = "Its lists are in a file of their own. The new index has them in its own file; that one stays."
+        yield Finding(code="lists-elsewhere", message=message, count=1, examples=(str(kept.filename),))
 
 
 def write_flat(path: Path, dimensions: int, metric: Metric, parts: "Iterable[NDArray[np.float32]]") -> int:
@@ -187,7 +230,7 @@ def write_flat(path: Path, dimensions: int, metric: Metric, parts: "Iterable[NDA
             file.write(np.ascontiguousarray(vectors, "<f4").data)
             count += len(vectors)
         file.seek(0)
-        number = _METRIC_NUMBERS["dot" if metric == "dot" else "euclidean"]
+        number = METRIC_NUMBERS["dot" if metric == "dot" else "euclidean"]
         file.write(_HEADER.pack(name, dimensions, count, _UNUSED, _UNUSED, 1, number, count * dimensions))
         file.flush()
         flush(file.fileno())
@@ -218,8 +261,14 @@ def write_trained(path: Path, flat: Path, factory: str, metric: Metric, like: Pa
         )
     count = source.facts.count
     if not index.is_trained:
-        chosen = np.random.default_rng(seed).choice(count, min(count, _TRAINING_ROWS), replace=False)
-        index.train(source.vectors(sorted(int(row) for row in chosen)))
+        wanted = max(_TRAINING_ROWS, least_rows(index))
+        chosen = np.random.default_rng(seed).choice(count, min(count, wanted), replace=False)
+        try:
+            index.train(source.vectors(sorted(int(row) for row in chosen)))
+        except RuntimeError as error:
+            message = f"FAISS cannot train an index of the kind `{factory}` with {len(chosen)} vectors."
+            hint = "Have another kind built: `mlxi migrate run --restart --index Flat`."
+            raise StoreError(message, store=str(path.parent), hint=hint) from error
     for first in range(0, count, _ADDED_ROWS):
         index.add(source.vectors(range(first, min(first + _ADDED_ROWS, count))))
     if like is not None:
@@ -237,53 +286,8 @@ def _copy_settings(old: Any, new: Any) -> None:
     was, now = faiss.try_extract_index_ivf(old), faiss.try_extract_index_ivf(new)
     if was is not None and now is not None:
         now.nprobe = was.nprobe
+        _copy_settings(faiss.downcast_index(was.quantizer), faiss.downcast_index(now.quantizer))
+    if hasattr(old, "k_factor") and hasattr(new, "k_factor"):
+        new.k_factor = old.k_factor
     if hasattr(old, "hnsw") and hasattr(new, "hnsw"):
         new.hnsw.efSearch, new.hnsw.efConstruction = old.hnsw.efSearch, old.hnsw.efConstruction
-
-
-def factory_of(index: Any) -> str:
-    """What FAISS would make an index from; the name of its class where nothing is known to make it."""
-    from faiss.contrib.factory_tools import reverse_index_factory
-
-    try:
-        return str(reverse_index_factory(index))  # type: ignore[no-untyped-call]
-    except (NotImplementedError, ValueError, AssertionError):
-        return type(index).__name__
-
-
-def load_faiss() -> Any:
-    """The module.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingExtraError("This kind of index needs `faiss`.", extra="faiss") from error
-    return faiss
-
-
-def choose_factory(wanted: str, current: str, dimensions: int, metric: Metric, store: str) -> str:
-    """What to make the new index from: what is wanted, or the kind there is, or `Flat` where FAISS makes none of it.
-
-    Args:
-        wanted: Another kind; empty for the one there is.
-        current: The kind there is.
-        dimensions: Of the new vectors.
-        metric: How they are compared.
-        store: The store, for messages.
-
-    Raises:
-        StoreError: Another kind is wanted, and FAISS makes none; or it compares in a way that is not kept.
-    """
-    if metric not in _METRIC_NUMBERS:
-        message = f"The index of `{store}` compares vectors in a way of FAISS that is not known here, and not kept."
-        raise StoreError(message, store=store, hint="Those by inner product, L2 and L1 can be migrated.")
-    factory = wanted or current
-    if factory == FLAT or empty_index(factory, dimensions, metric) is not None:
-        return factory
-    if wanted:
-        message = f"FAISS makes no index of the kind `{wanted}` of {dimensions} dimensions."
-        raise StoreError(message, store=store, hint="Name another kind, such as `Flat`.")
-    return FLAT

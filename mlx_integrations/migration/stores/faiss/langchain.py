@@ -16,13 +16,8 @@ from mlx_integrations.errors import RowsError, StoreChangedError, StoreError
 from mlx_integrations.migration.likely import SAMPLED_ROWS, likely_model
 from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
-from mlx_integrations.migration.stores.faiss.index import (
-    IndexFile,
-    choose_factory,
-    is_plain_list,
-    write_flat,
-    write_trained,
-)
+from mlx_integrations.migration.stores.faiss.index import IndexFile, write_flat, write_trained
+from mlx_integrations.migration.stores.faiss.kinds import choose_factory, is_plain_list
 from mlx_integrations.migration.stores.faiss.langchain_pickle import STREAMED_BYTES, Documents, read_documents
 from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state
 from mlx_integrations.migration.stores.findings import EXAMPLES, missing_texts
@@ -109,6 +104,7 @@ class _Index:
 
     def _findings(self, vectors: int, documents: Documents) -> Iterator[Finding]:
         ids = documents.ids
+        yield from self._vectors().findings()
         if vectors != len(ids):
             message = (
                 f"There are {vectors} vectors and {len(ids)} documents: it was cut off while it was saved, or a "
@@ -164,15 +160,18 @@ class LangChainFaissStore(SwappedStore, _Index):
         Raises:
             StoreError: Another kind is wanted, and FAISS makes none.
         """
+        return self._factory(dimensions, wanted, len(self._texts().ids))
+
+    def _factory(self, dimensions: int, wanted: str, count: int) -> str:
         facts = self._vectors().facts
-        return choose_factory(wanted, facts.factory, dimensions, facts.metric, str(self.location))
+        return choose_factory(wanted, facts.factory, dimensions, facts.metric, str(self.location), count)
 
     def build(self, run: Run, rows: Iterator[Embedded]) -> None:
         """Write the new vectors into a file of their own."""
-        factory = self.index_for(run.fingerprint.dimensions, run.index)
         with self._swap.placing(run) as part:
             count = write_flat(part, run.fingerprint.dimensions, run.metric, self._in_order(rows))
-            if count and not is_plain_list(factory, run.metric):
+            factory = self._factory(run.fingerprint.dimensions, run.index, count)
+            if not is_plain_list(factory, run.metric):
                 trained = part.with_name(f"{part.name}.trained")
                 write_trained(trained, part, factory, run.metric, self._index)
                 trained.replace(part)

@@ -21,13 +21,18 @@ from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Document, Finding, Metric, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.faiss.index import (
     IndexFile,
+    lists_finding,
+    read_index,
+    reconstructed,
+    write_flat,
+    write_trained,
+)
+from mlx_integrations.migration.stores.faiss.kinds import (
     choose_factory,
     factory_of,
     is_exact,
     is_plain_list,
     load_faiss,
-    write_flat,
-    write_trained,
 )
 from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state
 from mlx_integrations.migration.stores.findings import missing_texts
@@ -59,6 +64,7 @@ class _Plain:
         self.count, self.dimensions, self.metric = facts.count, facts.dimensions, facts.metric
         self.factory, self.is_exact = facts.factory, facts.is_exact
         self.vectors = index.vectors
+        self.findings = index.findings
         self.known = _nodes_of_index(path.with_name(_INDEX_STORE))
 
     def node_of(self, position: int) -> str | None:
@@ -69,13 +75,11 @@ class _Mapped:
     """The vectors of a `FaissMapVectorStore`: known by numbers that the index has for them."""
 
     def __init__(self, path: Path) -> None:
-        faiss = load_faiss()
-        try:
-            self.outer = faiss.read_index(str(path))
-        except RuntimeError as error:  # whatever its C++ code throws
-            raise StoreError(f"`{path}` was cut off while it was written.", store=str(path.parent)) from error
+        self.outer = read_index(path)
         with path.open("rb") as file:
             self.letters = file.read(4)
+        faiss = load_faiss()
+        # Of the index inside: the outer one ends the process when it is asked for some of its vectors.
         self.inner = faiss.downcast_index(self.outer.index)
         self.numbers: list[int] = faiss.vector_to_array(self.outer.id_map).tolist()
         self.count, self.dimensions = int(self.inner.ntotal), int(self.inner.d)
@@ -88,22 +92,13 @@ class _Mapped:
     def node_of(self, position: int) -> str | None:
         return self.known.get(str(self.numbers[position]))
 
-    def vectors(self, positions: Sequence[int]) -> "NDArray[np.float32]":
-        import numpy as np
+    def findings(self) -> Iterator[Finding]:
+        return lists_finding(self.inner)
 
-        made = np.empty((len(positions), self.dimensions), np.float32)
+    def vectors(self, positions: Sequence[int]) -> "NDArray[np.float32]":
         if not all(0 <= position < self.count for position in positions):
             raise StoreError(f"`{self._path}` has no vector {max(positions)}.", store=str(self._path.parent))
-        try:
-            # Of the index inside: the outer one ends the process when it is asked for some of its vectors.
-            if (lists := load_faiss().try_extract_index_ivf(self.inner)) is not None and len(positions):
-                lists.make_direct_map()
-            for place, position in enumerate(positions):
-                made[place] = self.inner.reconstruct(int(position))
-        except RuntimeError as error:
-            message = f"`{self._path}`, an index of the kind `{self.factory}`, does not give its vectors back."
-            raise StoreError(message, store=str(self._path.parent)) from error
-        return made
+        return reconstructed(self.inner, positions, self._path, self.factory)
 
 
 class _Index(NodesFolder):
@@ -166,6 +161,7 @@ class _Index(NodesFolder):
         return self._vectors[1]
 
     def _findings(self, vectors: _Plain | _Mapped, nodes: Nodes) -> Iterator[Finding]:
+        yield from vectors.findings()
         found = [vectors.node_of(position) for position in range(vectors.count)]
         named = {each for each in found if each is not None}
         if stray := len(set(vectors.known.values()) - named) + sum(each is None for each in found):
@@ -208,18 +204,21 @@ class LlamaIndexFaissStore(SwappedStore, _Index):
         Raises:
             StoreError: Another kind is wanted, and FAISS makes none.
         """
+        return self._factory(dimensions, wanted, self._read_vectors().count)
+
+    def _factory(self, dimensions: int, wanted: str, count: int) -> str:
         vectors = self._read_vectors()
-        return choose_factory(wanted, vectors.factory, dimensions, vectors.metric, str(self.location))
+        return choose_factory(wanted, vectors.factory, dimensions, vectors.metric, str(self.location), count)
 
     def build(self, run: Run, rows: Iterator[Embedded]) -> None:
         """Write the new vectors into an index of their own, with the numbers that the old ones have."""
         source = self._read_vectors()
-        factory = self.index_for(run.fingerprint.dimensions, run.index)
         with self._swap.placing(run) as part:
             positions: list[int] = []
             parts = self._given(rows, positions, may_leave_out=isinstance(source, _Mapped))
             count = write_flat(part, run.fingerprint.dimensions, run.metric, parts)
-            if count and not is_plain_list(factory, run.metric):
+            factory = self._factory(run.fingerprint.dimensions, run.index, count)
+            if not is_plain_list(factory, run.metric):
                 trained = part.with_name(f"{part.name}.trained")
                 write_trained(trained, part, factory, run.metric, self._settings(source, part))
                 trained.replace(part)
