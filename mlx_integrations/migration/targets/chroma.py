@@ -151,6 +151,7 @@ class ChromaTarget:
         with opened_client(self._location.path) as client:
             for name in (self._part(run), self._built(run)):
                 delete_collection(client, self._file, name)
+            self._file.delete_lists()
             self._fill(client, self._part(run), run, rows, {_RUN: run.id}).modify(name=self._built(run))
         hand_on_rights(self._file, self._built(run), None)
 

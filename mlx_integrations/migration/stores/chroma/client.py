@@ -105,15 +105,16 @@ def add_rows(collection: Any, rows: Sequence[Row], vectors: "NDArray[np.float32]
 
 
 def delete_collection(client: Any, file: ChromaFile, name: str) -> None:
-    """Delete a collection, if it is there, and the folder of its vectors, which Chroma leaves behind for ever.
+    """Delete a collection, if it is there, and what Chroma would leave behind of it: a folder of vectors, and lists.
 
-    The folder goes first: who is cut off then still finds the collection, and deletes it the next time.
+    Those go first: who is cut off then still finds the collection, and deletes it the next time.
     """
     found = file.collections().get(name)
     if found is None:
         return
     if (folder := _vectors_of(file, found)) is not None and folder.is_dir():
         shutil.rmtree(folder)
+    file.delete_lists(found)
     client.delete_collection(name)
 
 

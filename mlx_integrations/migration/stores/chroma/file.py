@@ -45,6 +45,7 @@ _SPACES: Final[dict[str, Metric]] = {"l2": "euclidean", "cosine": "cosine", "ip"
 _VALUES: Final = "string_value, int_value, float_value, bool_value"
 _OWN_VALUES: Final = "str_value, int_value, float_value, bool_value"
 
+_HAS_LISTS: Final = "SELECT 1 FROM sqlite_master WHERE name = 'embedding_metadata_array'"  # not before Chroma 1.5
 _OURS: Final = "mlxi_"  # how names of a collection's metadata begin that migrations and guards write
 _ID_LETTERS: Final = 36
 _CHANGED_BYTES: Final = 8
@@ -261,8 +262,7 @@ class ChromaFile:
         query = f"SELECT id, key, {_VALUES} FROM embedding_metadata WHERE id IN ({places})"
         for number, key, *values in database.execute(query, numbers):
             found.setdefault(number, {})[key] = _value(values)
-        tables = "SELECT 1 FROM sqlite_master WHERE name = 'embedding_metadata_array'"
-        if database.execute(tables).fetchone():  # not before Chroma 1.5
+        if database.execute(_HAS_LISTS).fetchone():
             query = f"SELECT id, key, {_VALUES} FROM embedding_metadata_array WHERE id IN ({places}) ORDER BY rowid"
             for number, key, *values in database.execute(query, numbers):
                 found.setdefault(number, {}).setdefault(key, []).append(_value(values))
@@ -302,6 +302,23 @@ class ChromaFile:
                 "WHERE collection_id = ? AND substr(key, 1, ?) = ?"
             )
             database.execute(query, (new_id, old_id, len(PREFIX), PREFIX))
+
+    def delete_lists(self, collection: Collection | None = None) -> None:
+        """Delete what Chroma leaves behind of the metadata of a collection that is deleted: all that are lists.
+
+        It gives the numbers of deleted rows to new ones, of whatever collection, which then have those lists. Seen with
+        1.5.9, and to be removed once `delete_collection` takes them along.
+
+        Args:
+            collection: One that is about to be deleted; otherwise, the lists of rows that are gone already.
+        """
+        values: tuple[str, ...] = ()
+        which = "NOT IN (SELECT id FROM embeddings)"
+        if collection is not None:
+            which, values = "IN (SELECT id FROM embeddings WHERE segment_id = ?)", (collection.rows_segment,)
+        with closing(sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_SECONDS)) as database:
+            if database.execute(_HAS_LISTS).fetchone():
+                database.execute(f"DELETE FROM embedding_metadata_array WHERE id {which}", values)
 
     def copy_to(self, folder: Path) -> None:
         """Copy the database, in one state, while others may write to it."""

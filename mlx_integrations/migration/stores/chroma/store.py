@@ -241,6 +241,7 @@ class ChromaStore(_Reader):
         with opened_client(self._location.path) as client:
             for name in (part, self._built(run)):
                 delete_collection(client, self._file, name)
+            self._file.delete_lists()
             made = new_collection(client, part, old)
             if not old.settings.items() <= self._file.collections()[part].settings.items():
                 raise StoreError(
