@@ -275,6 +275,17 @@ def test_a_payload_that_has_itself_in_it_is_told(tmp_path: Path) -> None:
     assert told.value.hint
 
 
+@pytest.mark.parametrize("value", [np.dtype("float32"), models.SparseVector(indices=[1], values=[0.5]), PurePosixPath])
+def test_a_payload_with_what_cannot_be_written_again_is_told_before_anything_is_embedded(
+    tmp_path: Path, value: Any
+) -> None:
+    folder = filled(tmp_path / "db", documents(3))
+    put(folder, {7: {"page_content": "x", "metadata": {"more": [value]}}})
+    with pytest.raises(StoreError, match="payload of `7` has something in it that is no plain value") as told:
+        QdrantLocalStore(folder).describe()
+    assert told.value.hint
+
+
 def test_a_path_is_no_id(tmp_path: Path) -> None:
     folder = filled(tmp_path / "db", documents(3))
     put(folder, {PurePosixPath("x"): {"page_content": "x"}})

@@ -28,6 +28,7 @@ __all__ = [
     "TangledError",
     "as_plain",
     "check_tree",
+    "first_of",
     "look_up",
 ]
 
@@ -173,19 +174,19 @@ def as_plain(value: Any) -> tuple[Any, str]:
     Args:
         value: Where it is nested more deeply than `check_tree` lets it be, it stays as it is.
     """
-    was = _what_text_was(value, 0)
-    return (_with_plain_text(value, 0), f"{was}, which become text") if was else (value, "")
+    found = first_of(value, TextOf)
+    return (value, "") if found is None else (_with_plain_text(value, 0), f"{found.was}, which become text")
 
 
-def _what_text_was(value: Any, depth: int) -> str:
-    """What the first `TextOf` in a value stands for, if there is one."""
-    if isinstance(value, TextOf):
-        return value.was
+def first_of(value: Any, kinds: type | tuple[type, ...], depth: int = 0) -> Any:
+    """The first part of a value that is of one of some kinds, or the value itself; `None` if there is none."""
+    if isinstance(value, kinds):
+        return value
     if isinstance(value, _SEVERAL) and depth < _DEEPEST:
         for part in _parts_of(value):
-            if type(part) not in _SINGLE and (was := _what_text_was(part, depth + 1)):
-                return was
-    return ""
+            if type(part) not in _SINGLE and (found := first_of(part, kinds, depth + 1)) is not None:
+                return found
+    return None
 
 
 def _with_plain_text(value: Any, depth: int) -> Any:

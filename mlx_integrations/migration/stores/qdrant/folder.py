@@ -29,10 +29,9 @@ from mlx_integrations.migration.stores.pickle_values import (
     RefusedError,
     TangledError,
     as_plain,
-    check_tree,
 )
 from mlx_integrations.migration.stores.qdrant.layout import own_id
-from mlx_integrations.migration.stores.qdrant.stored_point import PointReader, StoredPoint, checked_id
+from mlx_integrations.migration.stores.qdrant.stored_point import PointReader, StoredPoint, check_payload, checked_id
 
 __all__ = ["META", "Meta", "Points", "QdrantFolder", "write_json", "write_points"]
 
@@ -274,7 +273,7 @@ class Points:
             point = PointReader(io.BytesIO(content)).load()
             if not isinstance(point, StoredPoint) or not isinstance(point.payload, dict):
                 raise TypeError("not a point")
-            check_tree(point.payload)
+            check_payload(point.payload)
             return point
         except TangledError as error:
             raise StoreError(

@@ -4,13 +4,21 @@ import pickle
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mlx_integrations.migration.stores.pickle_values import TOLD_VALUES, look_up
+from mlx_integrations.migration.stores.pickle_values import (
+    TOLD_VALUES,
+    Call,
+    Shell,
+    TangledError,
+    check_tree,
+    first_of,
+    look_up,
+)
 from mlx_integrations.migration.stores.qdrant.layout import UNNAMED
 
-__all__ = ["PointReader", "StoredPoint", "checked_id"]
+__all__ = ["PointReader", "StoredPoint", "check_payload", "checked_id"]
 
 
-class StoredPoint:
+class StoredPoint(Shell):
     """A point as it was stored; stands for the client's own class.
 
     Attributes:
@@ -40,7 +48,7 @@ class StoredPoint:
         return self.vector if isinstance(self.vector, dict) else {UNNAMED: self.vector}
 
 
-class _SparseVector:
+class _SparseVector(Shell):
     """Stands for the client's own class."""
 
     __slots__ = ("values",)
@@ -63,6 +71,17 @@ def checked_id(value: Any) -> int | str:
     if type(value) is int or type(value) is str:  # a path is none
         return value
     raise TypeError("a point's id is a number or a text")
+
+
+def check_payload(payload: Mapping[str, Any]) -> None:
+    """See to it that a payload can be written again.
+
+    Raises:
+        TangledError: It has itself in it, or what is no value.
+    """
+    check_tree(payload)
+    if first_of(payload, (Shell, Call)) is not None:
+        raise TangledError("has something in it that is no plain value, such as a type or a point")
 
 
 _MODELS: Final = "qdrant_client.http.models.models"
