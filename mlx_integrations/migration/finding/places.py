@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.stores.json_reader import JsonFile
+from mlx_integrations.migration.stores.llama_index_folder import SHARED
 from mlx_integrations.migration.stores.qdrant.layout import shown_names
 
 __all__ = ["KINDS", "Listing", "Place", "places_in"]
@@ -20,6 +21,7 @@ __all__ = ["KINDS", "Listing", "Place", "places_in"]
 _OURS: Final = ".mlxi-"  # in the name of whatever a migration makes
 _VECTORS: Final = "__vector_store.json"
 _IMAGES: Final = f"image{_VECTORS}"
+_USUAL: Final = f"default{_VECTORS}"
 _DOCSTORE: Final = "docstore.json"
 _CHROMA: Final = "chroma.sqlite3"
 _QDRANT: Final = "meta.json"
@@ -131,6 +133,8 @@ def _llama_index_fault(folder: Listing, name: str, size: int) -> str:
         return f"`{name}` is empty: it was cut off while it was written."
     if _DOCSTORE not in folder.files:
         return f"It has no `{_DOCSTORE}`: it was cut off while it was written."
+    if name == _USUAL and folder.files.keys() >= {"index.faiss", "index.pkl"}:
+        return SHARED
     return ""
 
 

@@ -155,7 +155,9 @@ class FileSwap:
             flush_folder(built.parent)
         elif built.exists():
             built.unlink()  # a second name of the file in use, from a rollback that was cut off
-        write_sidecar(self.sidecar, run.fingerprint)
+        record = self._new_record(run)
+        write_sidecar(record, run.fingerprint)
+        record.replace(self.sidecar)
         flush_folder(built.parent)
 
     def rollback(self, run: Run) -> None:
@@ -185,7 +187,10 @@ class FileSwap:
         for place in (built, old):
             place.unlink(missing_ok=True)
         self._delete_unfinished(built)
-        self._old_record(run).unlink(missing_ok=True)
+        for name in (self._old_record(run).name, self._new_record(run).name):
+            (built.parent / name).unlink(missing_ok=True)
+            for place in built.parent.glob(f"*{glob.escape(name)}.*"):  # it was being written
+                place.unlink(missing_ok=True)
         flush_folder(built.parent)
 
     def _delete_unfinished(self, built: Path) -> None:
@@ -205,6 +210,9 @@ class FileSwap:
     def _old_record(self, run: Run) -> Path:
         return self.sidecar.with_name(f"{self.sidecar.name}.mlxi-{run.id}.old")
 
+    def _new_record(self, run: Run) -> Path:
+        return self.sidecar.with_name(f"{self.sidecar.name}.mlxi-{run.id}")
+
     def _no_longer_there(self) -> StoreError:
         return StoreError(f"The old vectors of `{self.location}` are no longer there.", store=str(self.location))
 
@@ -214,7 +222,10 @@ class FileSwap:
 
     def _link(self, file: Path, name: Path) -> None:
         try:
-            name.hardlink_to(file)
+            if file.is_symlink():  # systems differ in whether a second name of a link is one of the link
+                name.symlink_to(file.readlink())
+            else:
+                name.hardlink_to(file)
         except OSError as error:
             raise StoreError(
                 f"`{file}` cannot be given a second name: {error.strerror}.",

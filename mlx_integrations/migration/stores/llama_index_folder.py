@@ -5,13 +5,19 @@ Only the file of the vectors is replaced; the nodes stay byte for byte.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.records import Document, Finding, Row, StoreLocation
 from mlx_integrations.migration.stores.file_swap import FileSwap, file_state, until_changed
 from mlx_integrations.migration.stores.llama_index_nodes import DOCSTORE, Nodes
 
-__all__ = ["NodesFolder", "check_files", "nodes_without_vector"]
+__all__ = ["SHARED", "NodesFolder", "check_alone", "check_files", "nodes_without_vector"]
+
+SHARED: Final = "It shares its folder with a store of FAISS of LangChain, and there is one record for both."
+"""Why a store cannot be migrated where it is."""
+
+_LANGCHAIN: Final = ("index.faiss", "index.pkl")
 
 
 class NodesFolder:
@@ -80,6 +86,20 @@ def check_files(folder: str | Path, files: Sequence[Path]) -> None:
                 store=str(folder),
                 hint="Name the folder that `persist` was given.",
             )
+
+
+def check_alone(folder: Path) -> None:
+    """See to it that the record and the run of a folder are those of its only store.
+
+    Raises:
+        StoreError: LangChain has saved an index of FAISS in it, by its usual name.
+    """
+    if all((folder / name).is_file() for name in _LANGCHAIN):
+        raise StoreError(
+            f"The nodes of LlamaIndex in `{folder}` cannot be migrated. {SHARED}",
+            store=str(folder),
+            hint="Move `index.faiss` and `index.pkl` to a folder of their own.",
+        )
 
 
 def nodes_without_vector(count: int) -> Finding:

@@ -22,7 +22,12 @@ from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo
 from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state
 from mlx_integrations.migration.stores.findings import EXAMPLES, missing_texts, several_sizes
 from mlx_integrations.migration.stores.json_reader import JsonFile, Members, Places
-from mlx_integrations.migration.stores.llama_index_folder import NodesFolder, check_files, nodes_without_vector
+from mlx_integrations.migration.stores.llama_index_folder import (
+    NodesFolder,
+    check_alone,
+    check_files,
+    nodes_without_vector,
+)
 from mlx_integrations.migration.stores.llama_index_nodes import DOCSTORE, Nodes
 from mlx_integrations.sidecar import sidecar_of
 
@@ -202,6 +207,8 @@ class LlamaIndexSimpleStore(SwappedStore, _Index):
         path = Path(os.path.realpath(Path(folder).expanduser()))
         vectors = path / f"{name}{_ENDING}"
         check_files(folder, (vectors, path / DOCSTORE))
+        if name == _USUAL:
+            check_alone(path)
         if name == _IMAGES:
             message = f"`{vectors}` has vectors of images, which cannot be made from texts."
             raise StoreError(message, store=str(folder), hint="Leave it as it is; its other vectors can be migrated.")

@@ -36,7 +36,12 @@ from mlx_integrations.migration.stores.faiss.kinds import (
 )
 from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state
 from mlx_integrations.migration.stores.findings import missing_texts
-from mlx_integrations.migration.stores.llama_index_folder import NodesFolder, check_files, nodes_without_vector
+from mlx_integrations.migration.stores.llama_index_folder import (
+    NodesFolder,
+    check_alone,
+    check_files,
+    nodes_without_vector,
+)
 from mlx_integrations.migration.stores.llama_index_nodes import DOCSTORE, Nodes
 from mlx_integrations.sidecar import sidecar_of
 
@@ -194,6 +199,7 @@ class LlamaIndexFaissStore(SwappedStore, _Index):
     def __init__(self, folder: str | Path) -> None:
         path = Path(os.path.realpath(Path(folder).expanduser()))
         check_files(folder, [path / name for name in (_VECTORS, DOCSTORE, _INDEX_STORE)])
+        check_alone(path)
         location = StoreLocation(kind=KIND, address=str(path))
         swap = FileSwap(location, path / _VECTORS, sidecar_of(path, is_file=False))
         super().__init__(location, swap, swap.file)

@@ -1,0 +1,97 @@
+"""Files that take the place of others: what is left when that is cut off, and what else may lie in their folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlx_integrations.errors import StoreError
+from mlx_integrations.migration.api import gc, migrate, rollback
+from mlx_integrations.migration.finding.scan import scan
+from mlx_integrations.migration.stores.opening import open_store
+from tests.migration.stores import OLD_DIMENSIONS, contents_of, executor, save_faiss, texts
+from tests.migration.test_written_meanwhile import KINDS, program, texts_of
+
+KILLED = """
+import os, signal, sys
+from mlx_integrations.migration.api import migrate
+from mlx_integrations.migration.stores.opening import open_store
+from tests.migration.stores import executor
+
+def hook(event, arguments):
+    if event == "os.rename" and str(arguments[0]).endswith(sys.argv[2]) == (sys.argv[2] == ".part"):
+        if "mlxi-embedding.json" in str(arguments[0]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(hook)
+migrate(open_store(sys.argv[1]), executor(8))
+"""
+
+
+@pytest.mark.parametrize("moment", [".part", "new"])
+def test_a_record_that_was_being_written_is_deleted_with_its_run(tmp_path: Path, moment: str) -> None:
+    folder = save_faiss(tmp_path / "store", texts(6))
+    store = open_store(folder)
+    migrate(store, executor())
+    gc(store)
+    before = contents_of(tmp_path)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(folder), moment], check=False, capture_output=True)
+    assert done.returncode < 0, done.stderr
+    assert any("mlxi-embedding.json." in path.name for path in folder.iterdir())
+    rollback(store)
+    gc(store)
+    assert contents_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_links_to_files_are_back_after_a_rollback(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "near").mkdir()
+    (tmp_path / "far").mkdir()
+    address, _ = program(kind, tmp_path / "near")
+    for file in [address] if address.is_file() else list(address.iterdir()):
+        shutil.move(file, tmp_path / "far" / file.name)
+        file.symlink_to(os.path.relpath(tmp_path / "far" / file.name, file.parent))
+    before = contents_of(tmp_path)
+    links = {path for path in tmp_path.rglob("*") if path.is_symlink()}
+    store = open_store(address)
+    migrate(store, executor())
+    rollback(store)
+    gc(store)
+    assert contents_of(tmp_path) == before
+    assert {path for path in tmp_path.rglob("*") if path.is_symlink()} == links
+    migrate(store, executor())
+    gc(store)
+    assert len(texts_of(address)) == 6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_names_of_the_same_files_stay_as_they_are(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "near").mkdir()
+    address, _ = program(kind, tmp_path / "near")
+    shutil.copytree(tmp_path / "near", tmp_path / "copy", copy_function=os.link)
+    before = contents_of(tmp_path / "copy")
+    store = open_store(address)
+    migrate(store, executor())
+    gc(store)
+    assert contents_of(tmp_path / "copy") == before
+    assert open_store(tmp_path / "copy" / address.name).describe().dimensions == (OLD_DIMENSIONS,)
+
+
+@pytest.mark.parametrize("kind", ["llama-index-simple", "llama-index-faiss"])
+def test_of_two_stores_that_would_share_a_record_only_one_can_be_migrated(tmp_path: Path, kind: str) -> None:
+    address, _ = program(kind, tmp_path)
+    save_faiss(address, texts(4))
+    with pytest.raises(StoreError, match="FAISS of LangChain") as caught:
+        open_store(address, "default")
+    assert "folder of their own" in caught.value.hint
+    found = scan(tmp_path)
+    assert {(each.location.kind, bool(each.fault)) for each in found} == {("langchain-faiss", False), (kind, True)}
+    store = open_store(address)
+    before = contents_of(address)
+    migrate(store, executor())
+    rollback(store)
+    gc(store)
+    assert contents_of(address) == before
