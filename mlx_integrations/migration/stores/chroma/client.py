@@ -3,7 +3,7 @@
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +26,15 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["add_rows", "delete_collection", "hand_on_rights", "hide_vectors", "new_collection", "opened_client"]
+__all__ = [
+    "add_rows",
+    "delete_collection",
+    "hand_on_rights",
+    "hide_vectors",
+    "make_pending",
+    "new_collection",
+    "opened_client",
+]
 
 _WHEN_REFUSED: Final = (
     "Make room, let yourself write to the folder, or end the program that keeps it to itself, and run it again: "
@@ -44,7 +52,7 @@ def opened_client(folder: Path, *, is_new: bool = False) -> Iterator[Any]:
 
     Raises:
         MissingExtraError: Chroma is not installed.
-        StoreError: There is none, or it refuses what is asked of it, as when its disk is full.
+        StoreError: There is none, or it cannot be written to or read, as when its disk is full.
     """
     try:
         import chromadb.errors
@@ -68,7 +76,7 @@ def opened_client(folder: Path, *, is_new: bool = False) -> Iterator[Any]:
             client.close()
     except chromadb.errors.ChromaError as error:
         raise StoreError(
-            f"Chroma refuses what is asked of the database in `{folder}`: {error}.",
+            f"Chroma cannot write to the database in `{folder}`, or cannot read it: {error}.",
             store=str(folder),
             hint=_WHEN_REFUSED,
         ) from error
@@ -87,6 +95,14 @@ def new_collection(client: Any, name: str, like: Collection) -> Any:
     else:
         how = {"schema": Schema.deserialize_from_json(dict(like.schema))}
     return client.create_collection(name, metadata=metadata, embedding_function=None, **how)
+
+
+def make_pending(client: Any, name: str) -> None:
+    """Have Chroma make the changes of a collection that a program was killed over; what it cannot make it leaves."""
+    from chromadb.errors import ChromaError
+
+    with suppress(ChromaError):
+        client.get_collection(name, embedding_function=None).count()
 
 
 def add_rows(collection: Any, rows: Sequence[Row], vectors: "NDArray[np.float32]") -> None:

@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +30,7 @@ from mlx_integrations.migration.stores.chroma.client import (
     delete_collection,
     hand_on_rights,
     hide_vectors,
+    make_pending,
     new_collection,
     opened_client,
 )
@@ -256,7 +257,7 @@ class ChromaStore(_Reader):
             for each in rows:
                 for first in range(0, len(each.rows), at_once):
                     add_rows(made, each.rows[first : first + at_once], each.vectors[first : first + at_once])
-            self._make_pending(client)
+            make_pending(client, self._name)  # what came meanwhile changes the store, and is noticed
             made.modify(name=self._built(run))
         hand_on_rights(self._file, self._built(run), old)
 
@@ -334,13 +335,6 @@ class ChromaStore(_Reader):
                 store=str(self.location),
                 hint="Wait until whoever is writing to it has finished.",
             ) from error
-
-    def _make_pending(self, client: Any) -> None:
-        """Have Chroma make what a program was killed over meanwhile: that changes the store, and is noticed."""
-        from chromadb.errors import ChromaError
-
-        with suppress(ChromaError):  # it cannot be made, which was told before
-            client.get_collection(self._name, embedding_function=None).count()
 
     def _no_longer_there(self) -> StoreError:
         return StoreError(f"The old vectors of `{self.location}` are no longer there.", store=str(self.location))
