@@ -370,8 +370,11 @@ def _moved(finding: Finding) -> Finding:
 
 def _of_metric(old: Metric, new: Metric) -> Iterator[Finding]:
     if new != old:
-        message = (
-            f"Vectors will be compared by `{new}` instead of `{old}`: scores are others, and for vectors of length "
+        message = f"Vectors will be compared by `{new}` instead of `{old}`: scores are others, and "
+        is_same = "manhattan" not in (old, new)
+        message += (
+            "for vectors of length one, which most models make, the order is the same."
+            if is_same
+            else "so is the order."
         )
-        message += "one, which most models make, the order is the same."
         yield Finding(code="other-metric", message=message)

@@ -573,6 +573,18 @@ def test_other_scores_are_told(tmp_path: Path) -> None:
     assert (finding.code, finding.is_blocking, move.describe().metric) == ("other-metric", False, "euclidean")
 
 
+def test_another_order_is_told_where_other_scores_make_one(tmp_path: Path) -> None:
+    import faiss
+
+    folder = save_faiss(tmp_path / "store", texts(6))
+    index = faiss.index_factory(24, "Flat", faiss.METRIC_L1)
+    index.add(np.eye(6, 24, dtype=np.float32))
+    faiss.write_index(index, str(folder / "index.faiss"))
+    move = Move(LangChainFaissStore(folder), InMemoryTarget(tmp_path / "new.json"))
+    (finding,) = move.describe().findings
+    assert finding.message.endswith("by `cosine` instead of `manhattan`: scores are others, and so is the order.")
+
+
 def test_a_store_that_says_no_documents_cannot_be_moved(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be moved"):
         open_move(ListReader(), FaissTarget(tmp_path / "x"))

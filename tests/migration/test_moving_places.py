@@ -16,6 +16,7 @@ from mlx_integrations.migration.moving import Move
 from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
 from mlx_integrations.migration.stores.in_memory import InMemoryDump
+from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.migration.targets.chroma import ChromaTarget
 from mlx_integrations.migration.targets.opening import open_target
 from mlx_integrations.migration.targets.place import FolderPlace
@@ -144,7 +145,62 @@ def test_runs_that_are_kept_in_a_database_are_not_taken_for_what_made_it(tmp_pat
     assert gc(move)
 
 
+@pytest.mark.parametrize("name", ["two\nlines", "bell\x07"])
+def test_a_folder_that_lancedb_cannot_open_is_told_before_anything_is_embedded(
+    tmp_path: Path, source: LangChainFaissStore, name: str
+) -> None:
+    move = to(source, tmp_path / name, "lancedb")
+    with pytest.raises(StoreError, match="line breaks or other controls"):
+        migrate(move, executor())
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize("kind", OF_LANGCHAIN)
+@pytest.mark.parametrize("name", ["-[a-z]*? #%41 né", ".hidden.mlxi-0123456789ab.part"])
+def test_any_other_name_can_be_given(tmp_path: Path, source: LangChainFaissStore, kind: str, name: str) -> None:
+    move = to(source, tmp_path / name, kind)
+    assert migrate(move, executor()).in_use == "new"
+    assert rollback(move).in_use == "nothing"
+    assert migrate(move, executor()).in_use == "new" and gc(move)
+    assert open_store(tmp_path / name, NAME if kind in NAMED else None).describe().count == 6
+    assert sorted({path.name.partition(f"{name}.mlxi-embedding")[0] for path in tmp_path.iterdir()} - {""}) == sorted(
+        [name, "source"]
+    )
+
+
 # What comes between
+
+
+@pytest.mark.parametrize("kind", [kind for kind in OF_LANGCHAIN if kind != "langchain-in-memory"])
+@pytest.mark.parametrize(("mode", "others"), [(0o700, 0), (0o775, 0o055)])
+def test_an_empty_folder_gives_its_rights_and_is_there_again(
+    tmp_path: Path, source: LangChainFaissStore, kind: str, mode: int, others: int
+) -> None:
+    place = tmp_path / "new"
+    place.mkdir()
+    place.chmod(mode)
+    move = to(source, place, kind)
+    assert migrate(move, executor()).in_use == "new"
+    assert others_of(place) == (mode & 0o077 if kind == "lancedb" else others)
+    for _ in range(2):
+        assert rollback(move).in_use == "nothing"
+        assert not [path for path in place.iterdir() if ".mlxi-" not in path.name]
+    assert gc(move)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "source"]
+    assert list(place.iterdir()) == [] and stat.S_IMODE(place.stat().st_mode) & 0o700 == 0o700
+
+
+@pytest.mark.parametrize("kind", OF_LANGCHAIN)
+def test_nothing_stays_where_nothing_was(tmp_path: Path, source: LangChainFaissStore, kind: str) -> None:
+    move = to(source, tmp_path / "new", kind)
+    for _ in range(2):
+        assert migrate(move, executor()).in_use == "new"
+        assert rollback(move).in_use == "nothing"
+        assert gc(move)
+        assert [path.name for path in tmp_path.rglob("*") if path.parent != tmp_path / "source" / "store"] == [
+            "source",
+            "store",
+        ]
 
 
 @pytest.mark.parametrize("kind", OF_LANGCHAIN)

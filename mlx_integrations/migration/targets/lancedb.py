@@ -2,11 +2,12 @@
 
 .notes.mlxi-move-RUN.part/notes.lance    new, and being filled
 .notes.mlxi-move-RUN/notes.lance         new, whole, and not in use
-notes.lance                              in use; the folder of the run stays, empty, as long as the run is kept
+notes.lance                              in use; the folder of the run stays, without it, as long as the run is kept
 """
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
@@ -42,6 +43,8 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
 
 __all__ = ["LanceDBTarget"]
 
+_MADE: Final = "made-the-database"
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]").search
 _FLOAT_BYTES: Final = 4
 _ROW_BYTES: Final = 200
 _NODE_TEXT, _NODE_OWNER = "text", "doc_id"
@@ -93,6 +96,11 @@ class LanceDBTarget:
         if run is not None and self._is_published(run):
             return
         check_room(self._table, self.location)
+        if _CONTROLS(str(self._table)):
+            message = (
+                f"LanceDB opens nothing at `{self.location}`: there are line breaks or other controls in that name."
+            )
+            raise StoreError(message, store=str(self.location), hint="Name another place with `--to`.")
         if os.path.lexists(self._table):
             raise taken(self.location)
 
@@ -171,9 +179,12 @@ class LanceDBTarget:
         self.check(run)
         home = self._home(run)
         part = home.with_name(f"{home.name}.part")
+        is_made = not self._table.parent.exists() or self._has_made_database(run)
         for folder in (part, home):
             shutil.rmtree(folder, ignore_errors=True)
         part.mkdir(parents=True)
+        if is_made:
+            (part / _MADE).touch()
         mode = rights_of(part, source.location)
         part.chmod(stat.S_IRWXU)
         self._write(part, run, rows)
@@ -251,13 +262,15 @@ class LanceDBTarget:
         """Delete what is not in use; of what is published only the folder of the run."""
         home = self._home(run)
         part = home.with_name(f"{home.name}.part")
+        is_made = self._has_made_database(run)
         shutil.rmtree(part, ignore_errors=True)
         if self._built(run).is_dir():
             home.rename(part)  # so that what is half deleted is not taken for what is published
             shutil.rmtree(part)
         shutil.rmtree(home, ignore_errors=True)
-        with contextlib.suppress(OSError):  # a database in which nothing is was made by this run
-            self._table.parent.rmdir()
+        with contextlib.suppress(OSError):  # there is something else in it
+            if is_made:
+                self._table.parent.rmdir()
 
     def state(self) -> str:
         """That of its versions."""
@@ -269,6 +282,10 @@ class LanceDBTarget:
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+    def _has_made_database(self, run: Run) -> bool:
+        home = self._home(run)
+        return any((folder / _MADE).exists() for folder in (home, home.with_name(f"{home.name}.part")))
 
     def _move(self, old: Path, new: Path) -> None:
         old.rename(new)

@@ -4,7 +4,8 @@
     notes.mlxi-RUN          whole, and not in use
     notes                   in use
 
-A folder gets its name by one rename; while its run is kept, a file in it says which run made it. A file gets
+A folder gets its name by one rename; while its run is kept, a file in it says which run made it. An empty folder that
+had the name gives it its rights, and is there again when it is taken back. A file gets
 a second name by one link: as long as its run is kept it has both, and so is known to be the run's.
 
 Nobody may read what is made here who may not read what it is made of.
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from mlx_integrations.errors import StoreError
-from mlx_integrations.migration.files import flush, flush_folder, is_same_file
+from mlx_integrations.migration.files import flush, flush_folder, is_same_file, take_over_rights, write_whole
 from mlx_integrations.migration.protocol import Published, Run
 from mlx_integrations.migration.records import StoreLocation
 from mlx_integrations.sidecar import sidecar_of, write_sidecar
@@ -33,6 +34,7 @@ _MARK: Final = ".mlxi-"
 _IS_MARK: Final = re.compile(r"\.mlxi-[0-9a-z]{12}").fullmatch
 _LONGEST_ENDING: Final = f"{_MARK}{'0' * 12}{_UNFINISHED}"
 _OTHERS: Final = (stat.S_IRWXG, stat.S_IRWXO)
+_WAS_EMPTY: Final = b"in the place of an empty folder"
 
 
 def taken(location: StoreLocation) -> StoreError:
@@ -200,6 +202,12 @@ class FolderPlace:
         built = self.built(run)
         if self._is_taken():
             raise taken(self.location)
+        is_there = self.folder.is_dir()
+        write_whole(built / self._mark(run), _WAS_EMPTY if is_there else b"")
+        if is_there:
+            private = stat.S_IMODE(built.stat().st_mode)
+            take_over_rights(built, self.folder)
+            built.chmod(stat.S_IMODE(built.stat().st_mode) & (private | ~(stat.S_IRWXG | stat.S_IRWXO)))
         try:
             built.rename(self.folder)
         except OSError as error:
@@ -210,9 +218,14 @@ class FolderPlace:
 
     def rollback(self, run: Run) -> None:
         """Take its name away."""
+        built = self._built(run)
         if self._is_published(run):
-            self.folder.rename(self._built(run))
-            flush_folder(self.folder.parent)
+            self.folder.rename(built)
+        if not self.folder.exists() and (mark := built / self._mark(run)).exists() and mark.read_bytes() == _WAS_EMPTY:
+            self.folder.mkdir()
+            take_over_rights(self.folder, built)
+        if built.exists():
+            flush_folder(built.parent)
 
     def discard(self, run: Run) -> None:
         """Delete what was built; of what is published only the mark."""
@@ -225,9 +238,9 @@ class FolderPlace:
     def _is_taken(self) -> bool:
         """An empty folder is not in the way."""
         try:
-            return any(self.folder.iterdir())
+            return self.folder.is_symlink() or any(self.folder.iterdir())
         except FileNotFoundError:
-            return self.folder.is_symlink()
+            return False
         except NotADirectoryError:
             return True
         except OSError as error:
