@@ -189,7 +189,7 @@ CONFIGURATION = json.dumps(
 @pytest.mark.parametrize(
     "statements",
     [EARLY_SETTINGS, (f"UPDATE collections SET schema_str = NULL, config_json_str = '{CONFIGURATION}'",)],
-    ids=["before 1.0", "1.0"],
+    ids=["in the metadata of a segment", "in the configuration"],
 )
 def test_what_earlier_versions_wrote_down_is_how_vectors_are_compared(
     folder: Path, statements: tuple[str, ...]
@@ -248,7 +248,7 @@ def of_an_earlier_version(folder: Path, *, sysdb: int, metadb: int) -> None:
         database.commit()
 
 
-def test_a_database_of_chroma_0_5_is_read_as_it_is(folder: Path) -> None:
+def test_an_early_database_is_read_as_it_is(folder: Path) -> None:
     of_an_earlier_version(folder, sysdb=4, metadb=4)
     store = ChromaStore(folder)
     info = store.describe()
@@ -257,7 +257,7 @@ def test_a_database_of_chroma_0_5_is_read_as_it_is(folder: Path) -> None:
     assert ":5:5:" in store.state()
 
 
-def test_a_database_of_chroma_0_4_is_refused_with_what_to_do(folder: Path) -> None:
+def test_a_database_from_before_tenants_is_refused_with_what_to_do(folder: Path) -> None:
     of_an_earlier_version(folder, sysdb=3, metadb=1)
     with pytest.raises(StoreError, match="no such table") as caught:
         ChromaStore(folder)

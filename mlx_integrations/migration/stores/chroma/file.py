@@ -64,7 +64,7 @@ class Collection:
         metric: How it compares them.
         metadata: Of the collection itself.
         settings: How it compares and searches, by the names that Chroma has for that today.
-        schema: What else it does with each kind of metadata, as Chroma has it, but no model; `None` before Chroma 1.1.
+        schema: What else it does with each kind of metadata, as Chroma has it, but no model; `None` in early databases.
         rows_segment: Where its texts and metadata are.
         vectors_folder: The folder of its vectors, relative to the database's.
         models: Names of models that Chroma has noted with it, if it made vectors itself.
@@ -136,7 +136,7 @@ class ChromaFile:
             raise StoreError(
                 f"`{self.path}` is no database of Chroma, or is damaged: {error}.",
                 store=str(self.path.parent),
-                hint="If a version of Chroma before 0.6 wrote it, open it with today's once, which brings it up to "
+                hint="If an early version of Chroma wrote it, open it with today's once, which brings it up to "
                 "date: `chromadb.PersistentClient(folder).list_collections()`.",
             ) from error
 
@@ -336,7 +336,9 @@ def _value(values: list[Any]) -> Any:
 def _own(database: sqlite3.Connection, of: str, own_id: str) -> Values:
     """Metadata of a collection, or of a segment."""
     columns = {row[1] for row in database.execute(f"PRAGMA table_info({of}_metadata)")}
-    names = _OWN_VALUES if "bool_value" in columns else _OWN_VALUES.replace("bool_value", "NULL")  # before Chroma 0.6
+    names = (
+        _OWN_VALUES if "bool_value" in columns else _OWN_VALUES.replace("bool_value", "NULL")
+    )  # not in early databases
     query = f"SELECT key, {names} FROM {of}_metadata WHERE {of}_id = ?"
     return {key: _value(values) for key, *values in database.execute(query, (own_id,))}
 
@@ -345,7 +347,7 @@ def _last_change(database: sqlite3.Connection, collection: Collection) -> int:
     """The number of the last change that was made to a collection's rows; 0 if there was none."""
     query = "SELECT seq_id FROM max_seq_id WHERE segment_id = ?"
     (found,) = database.execute(query, (collection.rows_segment,)).fetchone() or (0,)
-    return int.from_bytes(found, "big") if isinstance(found, bytes) else int(found)  # bytes before Chroma 0.6
+    return int.from_bytes(found, "big") if isinstance(found, bytes) else int(found)  # bytes in early databases
 
 
 def _pending(database: sqlite3.Connection, collection: Collection, done: int) -> tuple[int, int]:

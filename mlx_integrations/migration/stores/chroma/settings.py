@@ -1,9 +1,9 @@
 """How a collection compares and searches, in the words of each version of Chroma that has written it down.
 
-Chroma has kept that in four places, and today's client looks at them in this order: the schema of a collection (from
-1.1 on), its configuration (1.0), the metadata of its segment of vectors (0.4 to 0.6), and otherwise what is usual. What
-the client then shows as `configuration_json` leaves out some of it, and of what is in a segment's metadata all, by
-which it compares nevertheless: so it is read here.
+Chroma has kept that in several places, and today's client (1.5.9) looks at them in this order: the schema of a
+collection, its configuration, the metadata of its segment of vectors, which are the early form, and otherwise what is
+usual. What it shows as `configuration_json` leaves out some of that, and everything that is in the metadata of a
+segment, by which it compares nevertheless: so it is read here.
 """
 
 import json
@@ -23,7 +23,7 @@ _FUNCTION: Final = "embedding_function"
 _OTHER_MODEL: Final = {"type": "legacy"}
 """What Chroma writes down where the program makes the vectors."""
 
-# https://docs.trychroma.com/docs/overview/migration: the names that settings had before 1.0
+# The names that settings have in metadata, and what Chroma 1.5.9 makes of them in a configuration.
 _NAMES: Final = {"construction_ef": "ef_construction", "search_ef": "ef_search", "M": "max_neighbors"}
 
 _KNOWN: Final = frozenset(
