@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import math
 import uuid
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -45,6 +46,8 @@ VALUES: dict[str, Any] = {
     "large": 2**63,
     "huge": 2**70,
     "real": 0.1 + 0.2,
+    "zero with a sign": -0.0,
+    "zeros with signs": [0.0, -0.0],
     "no number": float("nan"),
     "infinite": float("-inf"),
     "text": 'a "quoted" line\n\x00 and é',
@@ -115,6 +118,8 @@ def same(old: Any, new: Any) -> bool:
         return old.keys() == new.keys() and all(same(old[key], new[key]) for key in old)
     if isinstance(old, list | tuple):
         return len(old) == len(new) and all(map(same, old, new))
+    if isinstance(old, float) and old == new == 0:
+        return math.copysign(1, old) == math.copysign(1, new)
     return bool(old == new or (old != old and new != new))
 
 

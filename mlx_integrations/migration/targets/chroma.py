@@ -5,6 +5,7 @@ database that exists, the collection is built under a name of its own and gets i
 its run is kept, its metadata say which run made it.
 """
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -43,6 +44,7 @@ _RUN: Final = "mlxi_run"
 _OWN_NAMES: Final = ("#", "$", "chroma:")
 _WHOLE_NUMBERS: Final = range(-(2**63), 2**63)
 _URI_TOLD: Final = "kept where Chroma keeps the address of a document, which LangChain does not show"
+_TOLD_ZERO: Final = "`-0.0`, which SQLite keeps as `0.0`"
 _ROW_BYTES: Final = 2_000
 _FLOAT_BYTES: Final = 4
 
@@ -129,6 +131,8 @@ class ChromaTarget:
             losses = (*losses, Loss(key=URI, reason=_URI_TOLD, is_blocking=False))
         changed = [name for name, value in metadata.items() if settled(value) != value]
         losses += tuple(Loss(key=name, reason=TOLD_DIGITS, is_blocking=False) for name in changed)
+        zeros = [name for name in metadata if _has_lost_sign(document.metadata.get(name))]
+        losses += tuple(Loss(key=name, reason=_TOLD_ZERO, is_blocking=False) for name in zeros)
         if is_node:
             metadata[DOCUMENT] = document.content
             losses += losses_of_class(document)
@@ -306,6 +310,12 @@ def _kept(name: str, value: Any) -> Changed:
     if isinstance(value, list):
         return _kept_list(value)
     return _kept_value(value)
+
+
+def _has_lost_sign(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_has_lost_sign, value))
+    return type(value) is float and value == 0 and math.copysign(1, value) < 0
 
 
 def _kept_list(values: list[Any]) -> Changed:
