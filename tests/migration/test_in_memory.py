@@ -18,7 +18,7 @@ from mlx_integrations.migration.contract import Document, StoreContract, documen
 from mlx_integrations.migration.protocol import Store
 from mlx_integrations.migration.stores.in_memory import InMemoryDump
 from mlx_integrations.testing import FakeEmbeddingBackend
-from tests.migration.stores import OLD_DIMENSIONS, contents_of, executor
+from tests.migration.stores import OLD_DIMENSIONS, contents_of, executor, vectors
 
 OLD_MODEL = DeterministicFakeEmbedding(size=OLD_DIMENSIONS)
 
@@ -185,3 +185,44 @@ def test_reading_takes_no_memory(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 3_000_000
+
+
+def test_what_looks_like_a_note_of_langchain_and_is_none_is_not_told(tmp_path: Path) -> None:
+    contents = documents(2)
+    contents[0].metadata["kind"] = "not_implemented"
+    contents[1].metadata["kind"] = {"lc": 1, "type": "not_implemented"}
+    path = dumped(tmp_path / "notes.json", contents)
+    assert InMemoryDump(path).describe().findings == ()
+    assert load(path).get_by_ids(["doc-00001"])[0].metadata == contents[1].metadata
+
+
+class OfNumpy(Embeddings):
+    """A model that gives vectors, or their numbers, as NumPy has them."""
+
+    def __init__(self, *, whole: bool) -> None:
+        self._whole = whole
+
+    def embed_documents(self, texts: list[str]) -> list[Any]:
+        made = vectors(len(texts), OLD_DIMENSIONS)
+        return list(made) if self._whole else [list(each) for each in made]
+
+    def embed_query(self, text: str) -> Any:
+        return self.embed_documents([text])[0]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_vectors_that_langchain_could_not_write_are_told_and_repaired(tmp_path: Path, whole: bool) -> None:
+    path = tmp_path / "notes.json"
+    InMemoryVectorStore.from_texts(["one", "two"], OfNumpy(whole=whole)).dump(str(path))
+    with pytest.raises(NotImplementedError):
+        load(path)
+    before = path.read_bytes()
+    store = InMemoryDump(path)
+    info = store.describe()
+    assert ([each.code for each in info.findings], info.count, info.dimensions) == (["unreadable-vectors"], 2, ())
+    with pytest.raises(StoreError, match="no lists of numbers"):
+        store.vectors(["0", "1"])
+    migrate(store, executor())
+    assert {each["text"] for each in load(path).store.values()} == {"one", "two"}
+    rollback(store)
+    assert path.read_bytes() == before

@@ -283,6 +283,16 @@ def test_other_pickles_are_told(tmp_path: Path, content: Any, streamed_bytes: in
         read_documents(path, streamed_bytes=streamed_bytes)
 
 
+@pytest.mark.parametrize("streamed_bytes", WAYS)
+def test_ids_that_no_document_can_have_are_told(tmp_path: Path, streamed_bytes: int) -> None:
+    from langchain_community.docstore.in_memory import InMemoryDocstore
+
+    path = tmp_path / "index.pkl"
+    path.write_bytes(pickle.dumps((InMemoryDocstore({}), {0: ["a"]})))
+    with pytest.raises(StoreError, match="an id is one that no document can have"):
+        read_documents(path, streamed_bytes=streamed_bytes)
+
+
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="missing"):
         read_documents(tmp_path / "index.pkl")

@@ -201,3 +201,45 @@ def test_each_of_the_two_layouts_names_the_other(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         LlamaIndexSimpleStore(flat).describe()
     assert caught.value.hint is not None and "llama-index-faiss" in caught.value.hint
+
+
+def test_several_indexes_of_one_file_of_vectors_are_migrated_together(tmp_path: Path) -> None:
+    context = StorageContext.from_defaults(vector_store=FaissVectorStore(faiss.IndexFlatL2(OLD_DIMENSIONS)))
+    model = MockEmbedding(embed_dim=OLD_DIMENSIONS)
+    for name in ("cats", "dogs"):
+        nodes = [TextNode(id_=f"{name} {number}", text=f"{name}, page {number}") for number in range(3)]
+        index = VectorStoreIndex(nodes, storage_context=context, embed_model=model, store_nodes_override=True)
+        index.set_index_id(name)
+    context.persist(str(tmp_path / "store"))
+    store = LlamaIndexFaissStore(tmp_path / "store")
+    assert store.describe().findings == ()
+    assert migrate(store, executor()).embedded == 6
+    opened = StorageContext.from_defaults(
+        vector_store=FaissVectorStore.from_persist_dir(str(tmp_path / "store")), persist_dir=str(tmp_path / "store")
+    )
+    for name in ("cats", "dogs"):
+        found: Any = load_index_from_storage(opened, name, embed_model=MockEmbedding(embed_dim=16))
+        assert sorted(found.index_struct.nodes_dict.values()) == [f"{name} {number}" for number in range(3)]
+    assert [row.id for row in store.rows()] == [f"{name} {number}" for name in ("cats", "dogs") for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    "damage", ['{"__type__": "vector_store"}', "[]", '{"__type__": "vector_store", "__data__": 1}']
+)
+def test_an_index_store_of_other_parts_is_told(tmp_path: Path, damage: str) -> None:
+    folder = saved(tmp_path / "store", nodes_of(documents(3)), FaissVectorStore)
+    (folder / "index_store.json").write_text('{"index_store/data": {"a": %s}}' % damage)  # noqa: UP031 -- braces
+    with pytest.raises(StoreError, match="is not what LlamaIndex writes") as caught:
+        LlamaIndexFaissStore(folder).describe()
+    assert caught.value.hint
+
+
+def test_indexes_that_name_the_same_vector_are_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "store", nodes_of(documents(3)), FaissVectorStore)
+    path = folder / "index_store.json"
+    known = json.loads(path.read_text())
+    ((name, first),) = known["index_store/data"].items()
+    other = first | {"__data__": first["__data__"].replace("doc-00000", "another")}
+    path.write_text(json.dumps({"index_store/data": {name: first, "other": other}}))
+    with pytest.raises(StoreError, match="several indexes"):
+        LlamaIndexFaissStore(folder).describe()

@@ -22,7 +22,7 @@ from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo
 from mlx_integrations.migration.stores.file_swap import FileSwap, SwappedStore, file_state, until_changed
 from mlx_integrations.migration.stores.findings import EXAMPLES, missing_texts, several_sizes
 from mlx_integrations.migration.stores.json_reader import JsonCursor, JsonFile, Members, Places
-from mlx_integrations.migration.stores.langchain_json import unescaped_value
+from mlx_integrations.migration.stores.langchain_json import is_readable, unescaped_value
 from mlx_integrations.sidecar import sidecar_of
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
@@ -56,7 +56,7 @@ class _Entries:
         vector = b""
         if cursor.peek() == b"{":
             for part in cursor.members():
-                if part == _VECTOR and cursor.peek() == b"[":
+                if part == _VECTOR and cursor.peek() in (b"[", b"{"):  # an object in the place of one of NumPy
                     vector = cursor.raw()
                 else:
                     values[part] = cursor.read()
@@ -89,17 +89,22 @@ class _Dump:
         names = Places()
         missing: list[str] = []
         unreadable: list[str] = []
+        unwritten: list[str] = []
+        count = 0
         cursor = entries.file.cursor()
         for name in cursor.members():
             names.add("id", name, (0, 0))
             values, vector = entries.content(cursor, name)
-            dimensions[_size(vector)] += 1
+            count += 1
+            if b"{" in vector:
+                unwritten.append(name)
+            else:
+                dimensions[_size(vector)] += 1
             if not (values.get("text") or "").strip():
                 missing.append(name)
-            if b'"not_implemented"' in json.dumps(values.get("metadata")).encode():
+            if not is_readable(values.get("metadata")):
                 unreadable.append(name)
         cursor.end()
-        count = dimensions.total()
         record = self._swap.record()
         few = [str(number) for number in range(min(count, SAMPLED_ROWS))]
         return StoreInfo(
@@ -110,7 +115,7 @@ class _Dump:
             fingerprint=record,
             likely_model=likely_model(tuple(dimensions), fingerprint=record, sample=partial(self.vectors, few)),
             bytes=self._path.stat().st_size,
-            findings=tuple(_findings(dimensions, missing, unreadable, count - names.count("id"))),
+            findings=tuple(_findings(dimensions, missing, unreadable, unwritten, count - names.count("id"))),
         )
 
     def rows(self, after: str | None = None) -> Iterator[Row]:
@@ -141,8 +146,10 @@ class _Dump:
                 return np.empty((0, _size(entries.content(cursor, name)[1])), np.float32)
         vectors = [found.get(number) for number in wanted]
         sizes = {len(vector) for vector in vectors if vector is not None}
-        if None in vectors or len(sizes) > 1:
-            reason = "no such row" if None in vectors else "vectors of several sizes"
+        reason = "no such row" if None in vectors else "vectors of several sizes" if len(sizes) > 1 else ""
+        if not reason and not all(map(_is_numbers, vectors)):
+            reason = "vectors that are no lists of numbers"
+        if reason:
             raise StoreError(f"`{self._path}` has {reason} among those asked for.", store=str(self._location))
         return np.array(vectors, np.float32).reshape(len(keys), max(sizes, default=0))
 
@@ -159,12 +166,20 @@ class _Dump:
         return self._opened[1]
 
 
+def _is_numbers(vector: Any) -> bool:
+    return isinstance(vector, list) and all(isinstance(each, int | float) for each in vector)
+
+
 def _size(vector: bytes) -> int:
     return vector.count(b",") + 1 if vector[1:-1].strip() else 0
 
 
 def _findings(
-    dimensions: Counter[int], missing: Sequence[str], unreadable: Sequence[str], repeated: int
+    dimensions: Counter[int],
+    missing: Sequence[str],
+    unreadable: Sequence[str],
+    unwritten: Sequence[str],
+    repeated: int,
 ) -> Iterator[Finding]:
     if len(dimensions) > 1:
         yield several_sizes(dimensions, "Questions fail")
@@ -173,6 +188,14 @@ def _findings(
         yield Finding(code="duplicate-ids", message=message, count=repeated)
     if missing:
         yield missing_texts(len(missing), missing)
+    if unwritten:
+        yield Finding(
+            code="unreadable-vectors",
+            message="Their vectors are of NumPy, which `dump` could not write, so that `load` refuses the file. The "
+            "new ones can be read.",
+            count=len(unwritten),
+            examples=tuple(unwritten[:EXAMPLES]),
+        )
     if unreadable:
         yield Finding(
             code="unreadable-metadata",

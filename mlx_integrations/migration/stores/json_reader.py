@@ -234,6 +234,7 @@ class JsonCursor:
         return StoreError(
             f"`{self._file.path}` is no JSON, or was cut off while it was written: {reason}, at byte {self.place}.",
             store=str(self._file.path.parent),
+            hint="Save the store once more with its own library, or restore the file from a copy.",
         )
 
 

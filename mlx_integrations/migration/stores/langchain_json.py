@@ -7,7 +7,7 @@ https://github.com/langchain-ai/langchain/blob/master/libs/core/langchain_core/l
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["ESCAPED", "LC", "escaped_value", "unescaped_value"]
+__all__ = ["ESCAPED", "LC", "escaped_value", "is_readable", "unescaped_value"]
 
 LC: Final = "lc"
 ESCAPED: Final = "__lc_escaped__"
@@ -29,6 +29,16 @@ def unescaped_value(value: Any) -> Any:
             return dict(value[ESCAPED])
         return {key: unescaped_value(each) for key, each in value.items()}
     return [unescaped_value(each) for each in value] if isinstance(value, list) else value
+
+
+def is_readable(value: Any) -> bool:
+    """Whether `load` of LangChain reads a value: it refuses a note that there was one which could not be written."""
+    if isinstance(value, Mapping):
+        if _is_escaped(value):
+            return True
+        is_note = LC in value and value.get("type") == "not_implemented"
+        return not is_note and all(map(is_readable, value.values()))
+    return all(map(is_readable, value)) if isinstance(value, list) else True
 
 
 def _is_escaped(value: Mapping[Any, Any]) -> bool:

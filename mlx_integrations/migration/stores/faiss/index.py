@@ -156,7 +156,11 @@ class IndexFile:
         return np.frombuffer(content, "<f4").reshape(count, self.facts.dimensions)
 
     def _cut_off(self) -> StoreError:
-        return StoreError(f"`{self.path}` was cut off while it was written.", store=str(self.path.parent))
+        return StoreError(
+            f"`{self.path}` was cut off while it was written.",
+            store=str(self.path.parent),
+            hint="Save the store once more with its own library, or restore the file from a copy.",
+        )
 
 
 def read_index(path: Path) -> Any:

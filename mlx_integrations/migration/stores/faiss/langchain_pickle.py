@@ -10,7 +10,7 @@ Files above some size are read a second way, that keeps documents in a temporary
 import pickle
 import pickletools
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, ClassVar, Final
 
@@ -93,6 +93,7 @@ def read_documents(path: Path, *, streamed_bytes: int = STREAMED_BYTES) -> Docum
             f"`{path}` is no list of documents of LangChain, or was cut off while it was written: "
             f"{type(error).__name__}: {error}.",
             store=str(path.parent),
+            hint="Save the store once more with its own library, or restore the file from a copy.",
         ) from error
 
 
@@ -178,6 +179,8 @@ def _ids(rows: Any) -> list[Any]:
         raise TypeError("the second half is not a mapping of rows to ids")
     if sorted(rows) != list(range(len(rows))):
         raise ValueError("rows are missing between the first and the last")
+    if not all(isinstance(each, Hashable) for each in rows.values()):
+        raise TypeError("an id is one that no document can have")
     return [rows[row] for row in range(len(rows))]
 
 

@@ -92,6 +92,8 @@ class _Mapped:
         self.factory = factory_of(self.inner)
         self.is_exact = is_exact(self.factory)
         self.known: dict[str, str] = _read_json(path.with_name(_ID_MAP), "faiss_id_to_node_id_map")
+        if not isinstance(self.known, dict):
+            raise _damaged(path.with_name(_ID_MAP))
         self._path = path
 
     def node_of(self, position: int) -> str | None:
@@ -312,18 +314,33 @@ def _read_json(path: Path, part: str) -> Any:
     except FileNotFoundError as error:
         raise StoreError(f"`{path}` is missing.", store=str(path.parent)) from error
     except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(
-            f"`{path}` is not what LlamaIndex writes, or was cut off while it was written.", store=str(path.parent)
-        ) from error
+        raise _damaged(path) from error
     return found
 
 
 def _nodes_of_index(path: Path) -> dict[str, str]:
-    """Which node each vector is of."""
-    structures = [each for each in _read_json(path, "index_store/data").values() if each["__type__"] == "vector_store"]
-    if len(structures) != 1:
-        raise StoreError(
-            f"`{path}` has {len(structures)} indexes of vectors, and there is one file of them.", store=str(path.parent)
-        )
-    found: dict[str, str] = json.loads(structures[0]["__data__"])["nodes_dict"]
+    """Which node each vector is of; several indexes may be in one file of vectors, each with nodes of its own."""
+    known = _read_json(path, "index_store/data")
+    found: dict[str, str] = {}
+    try:
+        for structure in known.values():
+            if structure["__type__"] != "vector_store":
+                continue
+            for number, node_id in json.loads(structure["__data__"])["nodes_dict"].items():
+                if found.setdefault(number, node_id) != node_id:
+                    raise StoreError(
+                        f"`{path}` has several indexes of vectors that do not share the one file of vectors there is.",
+                        store=str(path.parent),
+                        hint="Save each of the indexes to a folder of its own, and migrate those.",
+                    )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path) from error
     return found
+
+
+def _damaged(path: Path) -> StoreError:
+    return StoreError(
+        f"`{path}` is not what LlamaIndex writes, or was cut off while it was written.",
+        store=str(path.parent),
+        hint="Save the store once more with its own library, or restore the file from a copy.",
+    )
