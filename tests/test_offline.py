@@ -126,3 +126,18 @@ ChatMLX(model="demo")
 print(json.dumps({"hub": huggingface_hub.is_offline_mode(), "variable": os.environ["HF_HUB_OFFLINE"]}))
 """
     assert _run(code, tmp_path) == {"hub": True, "variable": "1"}
+
+
+def test_a_folder_of_chroma_that_is_open_can_be_opened_again(tmp_path: Path) -> None:
+    code = """
+import chromadb
+from mlx_integrations.offline import switch_off_network
+notes = chromadb.PersistentClient("db").create_collection("notes", embedding_function=None)
+asked = chromadb.PersistentClient("own", settings=chromadb.Settings(anonymized_telemetry=True))
+switch_off_network()
+again = chromadb.PersistentClient("db")
+told = chromadb.PersistentClient("own", settings=chromadb.Settings(anonymized_telemetry=True))
+names = [each.name for each in again.list_collections()]
+print(json.dumps({"names": names, "sends": again.get_settings().anonymized_telemetry}))
+"""
+    assert _run(code, tmp_path) == {"names": ["notes"], "sends": False}
