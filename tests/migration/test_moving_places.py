@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from mlx_integrations.errors import StoreError
@@ -20,7 +21,16 @@ from mlx_integrations.migration.stores.opening import open_store
 from mlx_integrations.migration.targets.chroma import ChromaTarget
 from mlx_integrations.migration.targets.opening import open_target
 from mlx_integrations.migration.targets.place import FolderPlace
-from tests.migration.places import NAME, LangChainChroma, LangChainFaiss, LangChainInMemory, LlamaIndexSimple
+from tests.migration.pgvector_tables import asked
+from tests.migration.places import (
+    NAME,
+    LangChainChroma,
+    LangChainFaiss,
+    LangChainInMemory,
+    LangChainPgvector,
+    LlamaIndexSimple,
+    chroma_at,
+)
 from tests.migration.stores import contents_of, executor, save_faiss, texts
 
 NOBODY = 65534
@@ -219,6 +229,29 @@ def test_what_was_built_and_is_deleted_can_be_built_again(
     assert rollback(move).in_use == "nothing"
     assert migrate(move, executor(), restart=True).in_use == "new"
     assert gc(move)
+
+
+def test_what_was_built_in_a_database_and_is_deleted_can_be_built_again(
+    tmp_path: Path, source: LangChainFaissStore
+) -> None:
+    LangChainChroma().fill(tmp_path, documents(2))
+    pgvector = LangChainPgvector()
+    for target in (ChromaTarget(tmp_path / "store", "more"), pgvector.target(tmp_path)):
+        move = Move(source, target)
+        migrate(move, executor(), publishes=False)
+        if isinstance(target, ChromaTarget):
+            with chroma_at(tmp_path / "store") as client:
+                (built,) = (each.name for each in client.list_collections() if each.name != NAME)
+                client.delete_collection(built)
+        else:
+            (built,) = asked(pgvector.at(tmp_path), "SELECT relname FROM pg_class WHERE relname LIKE '%\\_move'")[0]
+            with psycopg.connect(pgvector.at(tmp_path), autocommit=True) as connection:
+                connection.execute(f'DROP TABLE "{built}"')
+        with pytest.raises(StoreError, match="Nothing was built"):
+            publish(move)
+        assert rollback(move).in_use == "nothing"
+        assert migrate(move, executor(), restart=True).in_use == "new"
+        assert gc(move)
 
 
 class _Late(FolderPlace):

@@ -45,6 +45,7 @@ _OWN_NAMES: Final = ("#", "$", "chroma:")
 _WHOLE_NUMBERS: Final = range(-(2**63), 2**63)
 _URI_TOLD: Final = "kept where Chroma keeps the address of a document, which LangChain does not show"
 _TOLD_ZERO: Final = "`-0.0`, which SQLite keeps as `0.0`"
+_PRIMARY: Final = 0xFF  # of SQLite's codes: the rest says more of the same
 _ROW_BYTES: Final = 2_000
 _FLOAT_BYTES: Final = 4
 
@@ -198,8 +199,6 @@ class ChromaTarget:
         names = self._collections()
         if self._is_own(there := names.get(self._name), run) and there is not None:
             self._rename({there.id: self._built(run)})
-        elif self._built(run) not in names:
-            raise not_built(self.location)
 
     def discard(self, run: Run) -> None:
         """Delete what is not in use."""
@@ -271,6 +270,8 @@ class ChromaTarget:
         except sqlite3.IntegrityError as error:
             raise taken(self.location) from error
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise  # a disk that is full
             raise StoreBusyError(
                 f"`{self.location}` cannot be written to: {error}.",
                 store=str(self.location),

@@ -173,8 +173,6 @@ class PgvectorTarget:
         """Take its name away."""
         if self._is_published(run):
             self._rename(self._name, self._built(run))
-        elif not self._exists(self._built(run)):
-            raise not_built(self.location)
 
     def discard(self, run: Run) -> None:
         """Drop what is not in use; of what is published only the comment."""

@@ -143,8 +143,6 @@ class QdrantServerTarget:
         if aliases.get(self._name) == names.new:
             deleted = {self._name, self._moved(run)} & aliases.keys()
             self._server.change_aliases({names.built: names.new}, sorted(deleted))
-        elif aliases.get(names.built) != names.new:
-            raise not_built(self.location)
 
     def discard(self, run: Run) -> None:
         """Delete what is not in use; of what is published only the mark."""
