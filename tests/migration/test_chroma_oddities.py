@@ -5,6 +5,7 @@ import math
 import shutil
 import sqlite3
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from mlx_integrations.errors import RowsError, StoreChangedError, StoreError
 from mlx_integrations.migration.api import gc, migrate, publish, rollback, status
 from mlx_integrations.migration.contract import documents
 from mlx_integrations.migration.moving import Move
+from mlx_integrations.migration.protocol import Run
 from mlx_integrations.migration.stores.chroma.file import ChromaFile
 from mlx_integrations.migration.stores.chroma.store import ChromaStore
 from mlx_integrations.migration.stores.in_memory import InMemoryDump
@@ -561,6 +563,24 @@ def test_a_copy_of_a_folder_that_is_published_is_a_store_of_its_own(folder: Path
     assert shown(copy).items() >= before.items()
     assert gc(store)
     assert shown(copy) == shown(folder) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes have no limit of file sizes there")
+def test_a_full_disk_is_not_taken_for_another_program_when_a_new_collection_gets_its_name(folder: Path) -> None:
+    import resource
+
+    target = ChromaTarget(folder, "moved")
+    move = Move(ChromaStore(filled(folder, documents(10))), target)
+    run_id = migrate(move, executor(), publishes=False).run_id
+    before, (_, most) = names_of(folder), resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, most))
+        with pytest.raises(sqlite3.OperationalError):  # of which whoever calls it says what it is
+            target.publish(Run(id=run_id, fingerprint=executor().fingerprint(), metric="euclidean"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert names_of(folder) == before
+    assert publish(move).in_use == "new"
 
 
 def test_lists_that_chroma_could_never_read_again_are_not_moved_into_it(folder: Path, tmp_path: Path) -> None:
