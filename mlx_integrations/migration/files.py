@@ -6,7 +6,18 @@ import stat
 from pathlib import Path
 from typing import Final
 
-__all__ = ["WHEN_FULL", "copy_whole", "flush", "flush_folder", "is_same_file", "take_over_rights", "write_whole"]
+from mlx_integrations.errors import StoreError
+
+__all__ = [
+    "WHEN_FULL",
+    "copy_whole",
+    "flush",
+    "flush_folder",
+    "is_same_file",
+    "may_not_read",
+    "take_over_rights",
+    "write_whole",
+]
 
 WHEN_FULL: Final = "Make room, or the folder writable, and run it again: it goes on where it stopped. Nothing is lost."
 """The hint of whatever cannot write."""
@@ -53,6 +64,15 @@ def is_same_file(first: Path, second: Path) -> bool:
         return first.samefile(second)
     except FileNotFoundError:
         return False
+
+
+def may_not_read(path: Path) -> StoreError:
+    """The error of a file that is there for others only."""
+    return StoreError(
+        f"`{path}` may not be read by you.",
+        store=str(path.parent),
+        hint="Run it as the owner of that file, or have yourself given the right to read it.",
+    )
 
 
 def take_over_rights(made: Path, like: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,50 @@ def test_of_two_stores_that_would_share_a_record_only_one_can_be_migrated(tmp_pa
     rollback(store)
     gc(store)
     assert contents_of(address) == before
+
+
+AS_NOBODY = """
+import os, sys, tempfile
+from pathlib import Path
+from mlx_integrations.migration.api import migrate
+from mlx_integrations.migration.stores.opening import open_store
+from mlx_integrations.errors import StoreError
+from tests.migration.stores import executor
+from tests.migration.test_written_meanwhile import program
+
+with tempfile.TemporaryDirectory() as folder:  # whatever is imported, while it may be read
+    migrate(open_store(program(sys.argv[2], Path(folder))[0]), executor())
+os.setgid(65534)
+os.setuid(65534)
+try:
+    migrate(open_store(sys.argv[1]), executor())
+except StoreError as error:
+    print(error.message, error.hint)
+"""
+PROTECTED = Path("/proc/sys/fs/protected_hardlinks")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only an administrator can be somebody else for a while")
+@pytest.mark.parametrize(
+    ("kind", "mode", "told"),
+    [
+        ("langchain-faiss", 0o600, "may not be read"),
+        ("langchain-in-memory", 0o600, "may not be read"),
+        ("llama-index-simple", 0o600, "may not be read"),
+        ("llama-index-simple", 0o644, "owner of that file"),
+    ],
+)
+def test_files_of_somebody_else_are_told(kind: str, mode: int, told: str) -> None:
+    if mode & 0o044 and not (PROTECTED.is_file() and PROTECTED.read_text().strip() == "1"):
+        pytest.skip("this system lets anybody give names to files of others")
+    with tempfile.TemporaryDirectory() as made:  # that of pytest is closed to others
+        for folder in (Path(made), Path(made) / "own"):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o777)
+        address, _ = program(kind, folder)
+        for file in [address] if address.is_file() else [address, *address.iterdir()]:
+            file.chmod(0o777 if file.is_dir() else mode)
+        command = [sys.executable, "-c", AS_NOBODY, str(address), kind]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "HOME": made})
+        assert told in done.stdout
+        assert len(texts_of(address)) == 6

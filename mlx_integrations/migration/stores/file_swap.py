@@ -10,6 +10,7 @@ Which vectors are in use is seen from these names alone: the new ones if there i
 
 import contextlib
 import glob
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, TypeVar, cast
@@ -27,6 +28,9 @@ if TYPE_CHECKING:  # a type only: importing this module stays fast
 __all__ = ["FileSwap", "SwappedStore", "file_state", "until_changed"]
 
 _UNFINISHED: Final = ".part"
+_NO_LINKS: Final = "Move the store to a file system that has hard links, such as APFS or ext4."
+# https://docs.kernel.org/admin-guide/sysctl/fs.html#protected-hardlinks
+_NOT_OURS: Final = "Run it as the owner of that file, or with the right to write to it: Linux wants that. Otherwise:"
 Read = TypeVar("Read", Row, Document)
 
 
@@ -227,10 +231,11 @@ class FileSwap:
             else:
                 name.hardlink_to(file)
         except OSError as error:
+            is_ours = file.stat().st_uid == os.geteuid()
             raise StoreError(
                 f"`{file}` cannot be given a second name: {error.strerror}.",
                 store=str(self.location),
-                hint="Move the store to a file system that has hard links, such as APFS or ext4.",
+                hint=_NO_LINKS if is_ours else f"{_NOT_OURS} {_NO_LINKS}",
             ) from error
         flush_folder(name.parent)
 

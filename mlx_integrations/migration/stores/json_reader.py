@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlx_integrations.errors import StoreError
+from mlx_integrations.migration.files import may_not_read
 
 __all__ = ["JsonCursor", "JsonFile", "Members", "Places", "Span"]
 
@@ -48,6 +49,8 @@ class JsonFile:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise StoreError(f"`{path}` is missing.", store=str(path.parent)) from error
+        except PermissionError as error:
+            raise may_not_read(path) from error
 
     def __del__(self) -> None:
         if self._descriptor >= 0:

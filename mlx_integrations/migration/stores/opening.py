@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from mlx_integrations.errors import StoreError
+from mlx_integrations.migration.files import may_not_read
 from mlx_integrations.migration.protocol import Store
 
 __all__ = ["ENTRY_POINTS", "open_store"]
@@ -119,6 +120,10 @@ def _llama_index(folder: Path, name: str) -> Store:
     from mlx_integrations.migration.stores.faiss.llama_index import LlamaIndexFaissStore
     from mlx_integrations.migration.stores.llama_index_simple import LlamaIndexSimpleStore
 
-    with (folder / f"{name}__vector_store.json").open("rb") as file:
-        is_json = file.read(1) in (b"{", b"")
+    path = folder / f"{name}__vector_store.json"
+    try:
+        with path.open("rb") as file:
+            is_json = file.read(1) in (b"{", b"")
+    except PermissionError as error:
+        raise may_not_read(path) from error
     return LlamaIndexSimpleStore(folder, name) if is_json or name != "default" else LlamaIndexFaissStore(folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlx_integrations.errors import StoreError
-from mlx_integrations.migration.files import flush
+from mlx_integrations.migration.files import flush, may_not_read
 from mlx_integrations.migration.records import Finding, Metric
 from mlx_integrations.migration.stores.faiss.kinds import (
     FLAT,
@@ -84,6 +84,8 @@ class IndexFile:
             self.facts = self._open()
         except FileNotFoundError as error:
             raise StoreError(f"`{path}` is missing.", store=str(path.parent)) from error
+        except PermissionError as error:
+            raise may_not_read(path) from error
 
     def __del__(self) -> None:
         if self._descriptor >= 0:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, Final
 
 from mlx_integrations.errors import StoreError
+from mlx_integrations.migration.files import may_not_read
 from mlx_integrations.migration.stores.pickle_values import (
     BROKEN,
     TOLD_VALUES,
@@ -76,6 +77,8 @@ def read_documents(path: Path, *, streamed_bytes: int = STREAMED_BYTES) -> Docum
         return Documents(_ids(rows), len(documents.documents), lambda row_id: _parts(documents.documents.get(row_id)))
     except FileNotFoundError as error:
         raise StoreError(f"`{path}` is missing.", store=str(path.parent)) from error
+    except PermissionError as error:
+        raise may_not_read(path) from error
     except RefusedError as error:
         raise StoreError(
             f"`{path}` asks for `{error}`, which no store of documents needs. Nothing of it was run.",

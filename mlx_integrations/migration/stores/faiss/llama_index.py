@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlx_integrations.errors import RowsError, StoreError
-from mlx_integrations.migration.files import flush
+from mlx_integrations.migration.files import flush, may_not_read
 from mlx_integrations.migration.likely import SAMPLED_ROWS, likely_model
 from mlx_integrations.migration.protocol import Embedded, Run
 from mlx_integrations.migration.records import Document, Finding, Metric, Row, StoreInfo, StoreLocation
@@ -301,6 +301,8 @@ def _is_mapped(path: Path) -> bool:
             first = file.read(4)
     except FileNotFoundError as error:
         raise StoreError(f"`{path}` is missing.", store=str(path.parent)) from error
+    except PermissionError as error:
+        raise may_not_read(path) from error
     if first[:1] == b"{":
         raise StoreError(
             f"`{path}` is no index of FAISS.", store=str(path.parent), hint="Open it as `llama-index-simple`."
@@ -313,6 +315,8 @@ def _read_json(path: Path, part: str) -> Any:
         found = json.loads(path.read_text(encoding="utf-8"))[part]
     except FileNotFoundError as error:
         raise StoreError(f"`{path}` is missing.", store=str(path.parent)) from error
+    except PermissionError as error:
+        raise may_not_read(path) from error
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path) from error
     return found
