@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from mlx_integrations.errors import EmbeddingMismatchError, SidecarError
+from mlx_integrations.errors import EmbeddingMismatchError, InvalidRequestError, SidecarError
 from mlx_integrations.fingerprint import EmbeddingFingerprint
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "check_vectors",
     "decode",
     "encode",
+    "place_of",
     "read_sidecar",
     "sidecar_of",
     "still_true",
@@ -40,6 +41,21 @@ _FORMAT = 1
 _OTHER_MODEL = 0.5  # cosine: two models are near 0; one model on other hardware, or in fewer bits, is near 1
 _logger = logging.getLogger(__name__)
 _WAY_OUT = "Restore it, or delete it: the store then counts as one without a record."
+
+
+def place_of(path: str | Path | None) -> Path | None:
+    """Where a store lies, or its record, as a program says it.
+
+    Raises:
+        InvalidRequestError: It is the address of a server, of which a folder would be made.
+    """
+    if path is not None and "://" in str(path):
+        raise InvalidRequestError(
+            "The address of a server is no path.",  # it may have a password in it
+            field="path",
+            hint="Leave it out, or name a place on this machine's disk for a small file.",
+        )
+    return None if path is None else Path(path)
 
 
 def sidecar_of(store: str | Path, *, is_file: bool | None = None) -> Path:

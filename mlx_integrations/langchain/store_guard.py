@@ -66,7 +66,7 @@ def guarded(
         adopt: Take a store without a fingerprint as it is, whatever its vectors look like.
 
     Raises:
-        InvalidRequestError: It has no embeddings, or nowhere to keep a fingerprint.
+        InvalidRequestError: It has no embeddings, or nowhere to keep a fingerprint; an address is no path.
     """
     if embeddings is None and store.embeddings is None:
         raise InvalidRequestError(
@@ -74,7 +74,9 @@ def guarded(
             field="embeddings",
             hint="Pass them: `guarded(store, embeddings)`.",
         )
-    guard = _Guard(embeddings, kind_of(store, path), adopt=adopt)
+    with langchain_errors():
+        kind = kind_of(store, path)
+    guard = _Guard(embeddings, kind, adopt=adopt)
     setattr(store, _GUARD, guard)
     if not getattr(type(store), _IS_GUARDED, False):
         store.__class__ = _guarded_class(type(store))

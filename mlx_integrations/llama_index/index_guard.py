@@ -28,7 +28,15 @@ from llama_index.core.schema import BaseNode
 from mlx_integrations.errors import InvalidRequestError
 from mlx_integrations.fingerprint import WITNESS_TEXTS, EmbeddingFingerprint
 from mlx_integrations.llama_index.index_kinds import kind_of
-from mlx_integrations.sidecar import check, check_dimensions, check_vectors, sidecar_of, still_true, write_sidecar
+from mlx_integrations.sidecar import (
+    check,
+    check_dimensions,
+    check_vectors,
+    place_of,
+    sidecar_of,
+    still_true,
+    write_sidecar,
+)
 
 __all__ = ["fingerprint_of", "guarded", "verify_index"]
 
@@ -56,11 +64,11 @@ def guarded(index: IndexT, *, path: str | Path | None = None, adopt: bool = Fals
         adopt: Take an index without a fingerprint as it is, if its vectors have the right size.
 
     Raises:
-        InvalidRequestError: It is not a `VectorStoreIndex`.
+        InvalidRequestError: It is not a `VectorStoreIndex`, or the path is the address of a server.
     """
     if not isinstance(index, VectorStoreIndex):
         raise InvalidRequestError(f"A `{type(index).__name__}` has no vectors to guard.", field="index")
-    guard = _Guard(index, None if path is None else Path(path), adopt=adopt)
+    guard = _Guard(index, place_of(path), adopt=adopt)
     setattr(index, _GUARD, guard)
     if not isinstance(index, _Guarding):
         index.__class__ = cast(type[IndexT], _guarded_class(type(index)))

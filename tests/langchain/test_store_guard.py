@@ -442,6 +442,14 @@ def test_a_store_of_unknown_kind_needs_a_place_for_its_record() -> None:
     assert caught.value.field == "path"
 
 
+def test_an_address_is_no_place_for_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(exceptions.ModelInvalidRequestError, match="address of a server is no path") as caught:
+        guarded(OtherStore(model(), []), path="postgresql://somebody:secret@host/db")
+    assert "secret" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_store_without_embeddings_is_told_its_model(tmp_path: Path) -> None:
     shelf = ChromaShelf(tmp_path)
     shelf.guard(shelf.open(model())).add_texts(TEXTS)

@@ -174,6 +174,12 @@ def test_only_vector_indexes_are_guarded() -> None:
         verify_index(new_index(fake_embedding()))
 
 
+def test_an_address_is_no_place_for_a_record() -> None:
+    with pytest.raises(InvalidRequestError, match="address of a server is no path") as caught:
+        guarded(new_index(fake_embedding()), path="postgresql://somebody:secret@host/db")
+    assert "secret" not in str(caught.value)
+
+
 def test_guarding_twice_changes_nothing() -> None:
     index = guarded(guarded(new_index(fake_embedding())))
     assert type(index).__name__ == "GuardedVectorStoreIndex" and isinstance(index, VectorStoreIndex)

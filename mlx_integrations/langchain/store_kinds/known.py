@@ -25,7 +25,7 @@ from mlx_integrations.langchain.store_kinds.base import SAMPLES, Sample, StoreKi
 from mlx_integrations.langchain.store_kinds.lancedb import LanceDBTable
 from mlx_integrations.langchain.store_kinds.pgvector import PgvectorCollection, PgvectorTable
 from mlx_integrations.langchain.store_kinds.qdrant import QdrantCollection
-from mlx_integrations.sidecar import sidecar_of
+from mlx_integrations.sidecar import place_of, sidecar_of
 
 __all__ = ["SAVING", "Sample", "StoreKind", "kind_of"]
 
@@ -158,9 +158,10 @@ def kind_of(store: VectorStore, path: str | Path | None) -> StoreKind:
         path: Where it lies.
 
     Raises:
-        InvalidRequestError: It is a store of an unknown kind, and there is no path to keep a record at.
+        InvalidRequestError: It is a store of an unknown kind, and there is no path to keep a record at; or the path is
+            the address of a server.
     """
-    place = None if path is None else Path(path)
+    place = place_of(path)
     for cls in type(store).__mro__:
         kind = _KINDS.get(cls.__name__)
         if kind is not None and cls.__module__.startswith(kind.package):
