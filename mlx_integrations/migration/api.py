@@ -29,7 +29,8 @@ from mlx_integrations.migration.executors.protocol import Executor
 from mlx_integrations.migration.protocol import ChoosesIndex, Placed, Run, Store, WatchesOld
 from mlx_integrations.migration.records import StoreInfo
 from mlx_integrations.migration.standing import MigrationStatus, status_of
-from mlx_integrations.migration.switching import finish_cut_off, is_kept, put_in_use, verify_built
+from mlx_integrations.migration.states import is_kept, is_same_state
+from mlx_integrations.migration.switching import finish_cut_off, put_in_use, verify_built
 
 __all__ = ["gc", "migrate", "publish", "rollback", "status", "verify"]
 
@@ -135,7 +136,8 @@ def verify(store: Store, executor: Executor, *, work: Path | None = None) -> tup
             raise MigrationError(
                 f"Nothing is built yet for `{store.location}`.", store=str(store.location), hint=_GO_ON
             )
-        if place.journal.phase == "published" and store.state() != place.journal.fact("published_state"):
+        published = place.journal.fact("published_state")
+        if place.journal.phase == "published" and not is_same_state(store.state(), published):
             raise StoreChangedError(
                 f"`{store.location}` was changed since its new vectors are in use: it is no longer what was migrated, "
                 "so there is nothing to compare it with.",
@@ -184,7 +186,7 @@ def rollback(store: Store, *, work: Path | None = None) -> MigrationStatus:
         published = place.journal.fact("published_state")
         if published is None and store.published(place.run) == "new":  # publishing was cut off
             published = place.journal.fact("foreseen_state")
-        if phase in IN_USE and published is not None and store.state() != published:
+        if phase in IN_USE and published is not None and not is_same_state(store.state(), published):
             raise StoreChangedError(
                 f"`{store.location}` was changed since its new vectors are in use: the old ones do not have all of it.",
                 store=str(store.location),

@@ -109,7 +109,11 @@ class Reader(Protocol):
         ...
 
     def state(self) -> str:
-        """A short text that changes when the contents may have changed; cheap."""
+        """A short text that changes when the contents may have changed; cheap.
+
+        Journals keep it. What a later version of a store adds to it, as hexadecimal digits and colons, is put between
+        `<` and `>`: then it is still known to be the same where an earlier version has noted it.
+        """
         ...
 
     def close(self) -> None:

@@ -12,8 +12,9 @@ from mlx_integrations.migration.engine.workspace import Workspace
 from mlx_integrations.migration.executors.protocol import Executor
 from mlx_integrations.migration.protocol import Foresees, Placed, Store, WatchesOld
 from mlx_integrations.migration.standing import MigrationStatus, status_of
+from mlx_integrations.migration.states import is_kept, is_same_state
 
-__all__ = ["finish_cut_off", "is_kept", "put_in_use", "verify_built"]
+__all__ = ["finish_cut_off", "put_in_use", "verify_built"]
 
 _logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def put_in_use(
         return status_of(store, place)
     on_phase("publishing")
     if is_first := journal.phase == "verified" or store.published(run) in ("old", "nothing"):
-        if store.state() != journal.fact("state"):
+        if not is_same_state(store.state(), journal.fact("state")):
             journal.set_phase("verified")  # from which a run goes on, also if publishing was cut off before
             raise StoreChangedError(f"`{store.location}` was changed after it was embedded.", store=str(store.location))
         if isinstance(store, Placed):
@@ -104,12 +105,12 @@ def _check_published(store: Store, place: Workspace) -> None:
     try:
         checks = _read_back(store, place)
     except StoreError:
-        if store.state() == journal.fact("published_state"):
+        if is_same_state(store.state(), journal.fact("published_state")):
             raise
     if checks and all(check.is_passed for check in checks):
         return
     # What programs have written to it since it is in use makes it another one, and must not be taken back.
-    if checks and store.state() == journal.fact("published_state"):
+    if checks and is_same_state(store.state(), journal.fact("published_state")):
         journal.set_phase("rolling back")
         finish_cut_off(store, place)
         _judge(store, place, checks)
@@ -125,11 +126,6 @@ def _read_back(store: Store, place: Workspace) -> list[Check]:
             return verify_contents(built, place.journal, staging)[0]
     finally:
         built.close()
-
-
-def is_kept(kept: str | None, state: str) -> bool:
-    """Whether old vectors are what they were when their store was in a state; also if there are none any more."""
-    return kept is None or kept == state or state.startswith(f"{kept} ")
 
 
 def _note_state(store: Store, place: Workspace, *, takes_back: bool) -> None:
@@ -165,7 +161,7 @@ def _check_in_use(store: Store, place: Workspace) -> None:
         is_same_model = record is not None and not record.differences(run.fingerprint)
         if is_same_model and set(info.dimensions) <= {run.fingerprint.dimensions}:
             return
-    if store.state() != place.journal.fact("published_state"):
+    if not is_same_state(store.state(), place.journal.fact("published_state")):
         raise JournalError(
             f"`{store.location}` does not have the vectors any more that its migration has put in use: it was made "
             "anew since, or has no record of its model.",

@@ -21,6 +21,7 @@ from chromadb.config import Settings
 from mlx_integrations.errors import RowsError, StoreChangedError, StoreError
 from mlx_integrations.migration.api import gc, migrate, publish, rollback, status
 from mlx_integrations.migration.contract import documents
+from mlx_integrations.migration.engine.workspace import Workspace
 from mlx_integrations.migration.moving import Move
 from mlx_integrations.migration.protocol import Run
 from mlx_integrations.migration.stores.chroma.file import ChromaFile
@@ -256,7 +257,7 @@ def test_an_early_database_is_read_as_it_is(folder: Path) -> None:
     info = store.describe()
     assert (info.count, info.metric, info.dimensions, info.findings) == (5, "dot", (4,), ())
     assert [row.text for row in store.rows()] == [f"text {number}" for number in range(1, 6)]
-    assert ":5:5:" in store.state()
+    assert ":5<5:" in store.state()
 
 
 def test_a_database_from_before_tenants_is_refused_with_what_to_do(folder: Path) -> None:
@@ -417,6 +418,43 @@ def test_what_a_collection_says_of_itself_is_taken_in_too(folder: Path, change: 
         assert made.metadata["owner"] == "bob"
     else:
         assert made.configuration_json["hnsw"]["ef_search"] == 77
+
+
+def told_less(store: ChromaStore | Move) -> None:
+    """Have a journal keep what versions kept that saw changes of rows alone."""
+    with Workspace.locked(store.location) as place:
+        kept = {name: place.journal.fact(name) for name in ("state", "published_state", "kept_state")}
+        for name, state in kept.items():
+            if state is not None:
+                place.journal.set_fact(name, state.partition("<")[0])
+
+
+def test_what_an_earlier_version_has_begun_is_finished(folder: Path) -> None:
+    filled(folder, documents(20))
+    store = ChromaStore(folder)
+    old = shown(folder)
+    migrate(store, executor(), publishes=False)
+    told_less(store)
+    assert publish(store).in_use == "new"
+    told_less(store)
+    assert rollback(store).in_use == "old"
+    assert shown(folder)["notes"] == old["notes"]
+    migrate(store, executor())
+    told_less(store)
+    assert gc(store)
+    assert names_of(folder) == ["notes"]
+
+
+def test_what_was_written_since_an_earlier_version_has_published_is_not_lost_either(folder: Path) -> None:
+    filled(folder, documents(20))
+    store = ChromaStore(folder)
+    with client_of(folder) as client:
+        early = client.get_collection("notes", embedding_function=None)
+        migrate(store, executor())
+        told_less(store)
+        early.add(ids=["late"], documents=["late"], embeddings=vectors(1, OLD_DIMENSIONS))
+    with pytest.raises(StoreChangedError, match="written to the old vectors"):
+        gc(store)
 
 
 def test_a_collection_that_gets_another_name_meanwhile_stops_it_and_leaves_nothing(folder: Path) -> None:

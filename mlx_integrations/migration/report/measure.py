@@ -54,6 +54,7 @@ from mlx_integrations.migration.report.records import (
     Side,
 )
 from mlx_integrations.migration.report.scores import scales_of
+from mlx_integrations.migration.states import is_same_state
 from mlx_integrations.protocols import EmbeddingBackend
 
 if TYPE_CHECKING:  # a type only: importing this module stays fast
@@ -324,6 +325,7 @@ def _counts(journal: Journal) -> Counts:
 def _of_state(store: Store, journal: Journal) -> Iterator[Note]:
     """Whether the store is what was migrated."""
     known = journal.fact("published_state" if journal.phase == "published" else "state")
-    if journal.phase in ("built", "verified", "published") and known is not None and store.state() != known:
+    is_same = known is None or is_same_state(store.state(), known)
+    if journal.phase in ("built", "verified", "published") and not is_same:
         message = "The store was changed since: figures and checks are of what it was then."
         yield Note(code="changed", message=message, is_warning=True)

@@ -205,7 +205,7 @@ class ChromaFile:
         metadata = {key: value for key, value in collection.metadata.items() if not key.startswith(_OURS)}
         rest = json.dumps([metadata, dict(collection.settings)], sort_keys=True, default=repr)
         digest = hashlib.blake2b(rest.encode("utf-8", "surrogatepass"), digest_size=_CHANGED_BYTES).hexdigest()
-        return f"{collection.id}:{done}:{written}:{digest}"
+        return f"{collection.id}:{done}<{written}:{digest}>"
 
     def pending(self, collection: Collection) -> int:
         """How many changes Chroma has written down, and not made yet.
