@@ -30,7 +30,7 @@ from mlx_integrations.migration.protocol import ChoosesIndex, Placed, Run, Store
 from mlx_integrations.migration.records import StoreInfo
 from mlx_integrations.migration.standing import MigrationStatus, status_of
 from mlx_integrations.migration.states import is_kept, is_same_state
-from mlx_integrations.migration.switching import finish_cut_off, put_in_use, verify_built
+from mlx_integrations.migration.switching import changed_since, finish_cut_off, put_in_use, verify_built, was_saved_to
 
 __all__ = ["gc", "migrate", "publish", "rollback", "status", "verify"]
 
@@ -183,15 +183,8 @@ def rollback(store: Store, *, work: Path | None = None) -> MigrationStatus:
         phase = place.journal.phase
         if phase not in (*IN_USE, "rolling back", "rolled back"):
             raise MigrationError(f"`{store.location}` has its old vectors in use.", store=str(store.location), hint="")
-        published = place.journal.fact("published_state")
-        if published is None and store.published(place.run) == "new":  # publishing was cut off
-            published = place.journal.fact("foreseen_state")
-        if phase in IN_USE and published is not None and not is_same_state(store.state(), published):
-            raise StoreChangedError(
-                f"`{store.location}` was changed since its new vectors are in use: the old ones do not have all of it.",
-                store=str(store.location),
-                hint="Keep the new vectors, or migrate to the old model: that embeds what was added.",
-            )
+        if phase in IN_USE and was_saved_to(store, place):
+            raise changed_since(store)
         if phase != "rolled back":
             place.journal.set_phase("rolling back")
         try:

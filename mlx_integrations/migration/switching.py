@@ -10,11 +10,11 @@ from mlx_integrations.migration.checks import Check, verify_contents, verify_vec
 from mlx_integrations.migration.engine.journal import Journal, Phase
 from mlx_integrations.migration.engine.workspace import Workspace
 from mlx_integrations.migration.executors.protocol import Executor
-from mlx_integrations.migration.protocol import Foresees, Placed, Store, WatchesOld
+from mlx_integrations.migration.protocol import Foresees, Placed, Run, Store, WatchesOld
 from mlx_integrations.migration.standing import MigrationStatus, status_of
 from mlx_integrations.migration.states import is_kept, is_same_state
 
-__all__ = ["finish_cut_off", "put_in_use", "verify_built"]
+__all__ = ["changed_since", "finish_cut_off", "put_in_use", "verify_built", "was_saved_to"]
 
 _logger = logging.getLogger(__name__)
 
@@ -69,15 +69,21 @@ def put_in_use(
         _check_in_use(store, place)
         return status_of(store, place)
     on_phase("publishing")
-    if is_first := journal.phase == "verified" or store.published(run) in ("old", "nothing"):
+    if is_first := journal.phase == "verified" or _is_before_switch(store, run):
+        # Before the state is compared: what is saved in between is then no part of what was foreseen.
+        foreseen = store.state_once_published(run) if isinstance(store, Foresees) else None
         if not is_same_state(store.state(), journal.fact("state")):
+            if store.published(run) == "between":
+                raise _taken_back(store, place)
             journal.set_phase("verified")  # from which a run goes on, also if publishing was cut off before
-            raise StoreChangedError(f"`{store.location}` was changed after it was embedded.", store=str(store.location))
+            raise _changed(store)
         if isinstance(store, Placed):
             store.check_place(run)
-        foreseen = store.state_once_published(run) if isinstance(store, Foresees) else None
         place.note()
         journal.set_phase("publishing", published_state=None, kept_state=None, foreseen_state=foreseen)
+    elif store.published(run) == "between" and was_saved_to(store, place):
+        journal.set_phase("published")  # no record is written beside what a program has saved since it was cut off
+        _check_in_use(store, place)
     try:
         store.publish(run)
     except StoreChangedError:
@@ -111,8 +117,7 @@ def _check_published(store: Store, place: Workspace) -> None:
         return
     # What programs have written to it since it is in use makes it another one, and must not be taken back.
     if checks and is_same_state(store.state(), journal.fact("published_state")):
-        journal.set_phase("rolling back")
-        finish_cut_off(store, place)
+        _take_back(store, place)
         _judge(store, place, checks)
     _logger.warning("`%s` was changed as soon as its new vectors were in use; it is left so.", store.location)
     journal.set_phase("published")
@@ -126,6 +131,45 @@ def _read_back(store: Store, place: Workspace) -> list[Check]:
             return verify_contents(built, place.journal, staging)[0]
     finally:
         built.close()
+
+
+def _is_before_switch(store: Store, run: Run) -> bool:
+    """Whether publishing, which was cut off, has not put the new vectors in use yet, as far as can be seen."""
+    if store.published(run) in ("old", "nothing"):
+        return True
+    kept = store.kept_state(run) if isinstance(store, Foresees) and isinstance(store, WatchesOld) else None
+    return kept is not None and is_kept(kept, store.state())
+
+
+def was_saved_to(store: Store, place: Workspace) -> bool:
+    """Whether new vectors that are in use have something by now that the old ones do not have."""
+    published = place.journal.fact("published_state")
+    if published is None and not _is_before_switch(store, place.run):
+        published = place.journal.fact("foreseen_state")
+    return published is not None and not is_same_state(store.state(), published)
+
+
+def changed_since(store: Store) -> StoreChangedError:
+    """The error of a store to which programs have saved something that going back would lose."""
+    return StoreChangedError(
+        f"`{store.location}` was changed since its new vectors are in use: the old ones do not have all of it.",
+        store=str(store.location),
+        hint="Keep the new vectors, or migrate to the old model: that embeds what was added.",
+    )
+
+
+def _take_back(store: Store, place: Workspace) -> None:
+    place.journal.set_phase("rolling back")
+    finish_cut_off(store, place)
+
+
+def _taken_back(store: Store, place: Workspace) -> StoreChangedError:
+    _take_back(store, place)
+    return _changed(store)
+
+
+def _changed(store: Store) -> StoreChangedError:
+    return StoreChangedError(f"`{store.location}` was changed after it was embedded.", store=str(store.location))
 
 
 def _note_state(store: Store, place: Workspace, *, takes_back: bool) -> None:
@@ -145,9 +189,7 @@ def _note_state(store: Store, place: Workspace, *, takes_back: bool) -> None:
         for name, value in facts.items():
             journal.set_fact(name, value)
     if takes_back and not is_untouched:
-        journal.set_phase("rolling back")
-        finish_cut_off(store, place)
-        raise StoreChangedError(f"`{store.location}` was changed after it was embedded.", store=str(store.location))
+        raise _taken_back(store, place)
 
 
 def _check_in_use(store: Store, place: Workspace) -> None:
@@ -174,6 +216,9 @@ def finish_cut_off(store: Store, place: Workspace) -> None:
     """Complete a rollback or a deletion that was cut off."""
     phase = place.journal.phase
     if phase == "rolling back":
+        if isinstance(store, Foresees) and not _is_before_switch(store, place.run) and was_saved_to(store, place):
+            place.journal.set_phase("published")
+            raise changed_since(store)
         try:
             store.rollback(place.run)
         except StoreChangedError:

@@ -1,5 +1,7 @@
 """Programs that save to a store of files in the very moment in which it is published. Nothing of theirs may be lost."""
 
+import contextlib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,12 @@ from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex
 from llama_index.core.schema import TextNode
 from llama_index.vector_stores.faiss import FaissMapVectorStore, FaissVectorStore
 
-from mlx_integrations.errors import JournalError, StoreChangedError
+from mlx_integrations.errors import JournalError, MLXIntegrationsError, StoreChangedError
 from mlx_integrations.migration.api import gc, migrate, publish, rollback
 from mlx_integrations.migration.protocol import Run, Store
 from mlx_integrations.migration.stores.file_swap import FileSwap
 from mlx_integrations.migration.stores.opening import open_store
+from mlx_integrations.sidecar import SIDECAR_NAME
 from tests.migration.stores import OLD_DIMENSIONS, contents_of, executor
 
 ROWS = 6
@@ -132,6 +135,67 @@ def test_what_is_saved_after_the_switch_stays_in_use(tmp_path: Path, kind: str) 
     assert migrate(store, executor()).in_use == "new"
     assert "written meanwhile" in texts_of(address)
     assert len(texts_of(address)) == ROWS + 1
+
+
+class KilledError(BaseException):
+    """Nothing is done after it, as if the process were gone."""
+
+
+def cut_off(address: Path, moment: str, patch: pytest.MonkeyPatch) -> None:
+    """Migrate a store, but for what comes after a moment of publishing, or of the rollback that follows."""
+    real = Path.replace
+    is_of_run = re.compile(r"\.mlxi-[0-9a-f]{12}").search
+
+    def replace(path: Path, target: Path) -> Path:
+        seen = "rollback" if path.name.endswith(".old") else "record" if SIDECAR_NAME in path.name else "switch"
+        if seen == moment and is_of_run(path.name) and not is_of_run(target.name):
+            raise KilledError
+        return real(path, target)
+
+    with patch.context() as patched, contextlib.suppress(KilledError):
+        patched.setattr(Path, "replace", replace)
+        migrate(open_store(address), executor())
+        rollback(open_store(address))
+        pytest.fail("it was not cut off")
+
+
+@pytest.mark.parametrize("verb", [publish, rollback])
+@pytest.mark.parametrize("moment", ["switch", "record", "rollback"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_saved_before_a_switch_is_completed_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, moment: str, verb: Callable[[Store], Any]
+) -> None:
+    address, save = program(kind, tmp_path)
+    cut_off(address, moment, monkeypatch)
+    save(["written meanwhile"])
+    for completes in (verb, verb, publish):
+        with contextlib.suppress(MLXIntegrationsError):
+            completes(open_store(address))
+        assert "written meanwhile" in texts_of(address)
+        assert open_store(address).describe().dimensions == (OLD_DIMENSIONS,)
+        assert not list(tmp_path.rglob(f"*{SIDECAR_NAME}"))
+    gc(open_store(address))
+    assert "written meanwhile" in texts_of(address)
+    assert migrate(open_store(address), executor()).in_use == "new"
+    assert len(texts_of(address)) == ROWS + 1
+
+
+def test_a_file_that_a_program_puts_in_the_place_of_the_old_one_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, _ = program("langchain-in-memory", tmp_path)
+    cut_off(address, "switch", monkeypatch)
+    saved = address.read_bytes().replace(b"text 0", b"written meanwhile")
+    other = tmp_path / "other"
+    other.write_bytes(saved)
+    other.replace(address)
+    with pytest.raises(StoreChangedError):
+        publish(open_store(address))
+    assert address.read_bytes() == saved
+    assert migrate(open_store(address), executor()).in_use == "new"
+    rollback(open_store(address))
+    gc(open_store(address))
+    assert contents_of(tmp_path) == {address.name: saved}
 
 
 def _journals(files: dict[str, bytes]) -> dict[str, bytes]:

@@ -135,6 +135,10 @@ class FileSwap:
         is_moved = self._old_record(run).exists() and not self.sidecar.exists()  # publishing was cut off
         return FileSwap(self.location, self.file, self._old_record(run) if is_moved else self.sidecar)
 
+    def kept(self, run: Run) -> Path:
+        """The name that the old file has by now, whether or not it is still there."""
+        return self._old(run) if self._is_new_in_use(run) else self.file
+
     def published(self, run: Run) -> Published:
         """Which vectors are in use."""
         if self._is_new_in_use(run):
@@ -202,8 +206,10 @@ class FileSwap:
             place.unlink(missing_ok=True)
 
     def _is_new_in_use(self, run: Run) -> bool:
-        old = self._old(run)
-        return old.exists() and not is_same_file(old, self.file)
+        built, old = self._built(run), self._old(run)
+        # A program may have put a file of its own in the old one's place, after that was given its second name.
+        is_ours = not built.exists() or is_same_file(built, self.file)
+        return is_ours and old.exists() and not is_same_file(old, self.file)
 
     def _built(self, run: Run) -> Path:
         return self.file.with_name(f"{self.file.name}.mlxi-{run.id}")
@@ -260,7 +266,7 @@ class SwappedStore:
 
     def kept_state(self, run: Run) -> str | None:
         """The state of the old file, which may have been written to in the moment before it was replaced."""
-        return None if self._swap.published(run) == "old" else file_state(self._swap.replaced(run).file)
+        return None if self._swap.published(run) == "old" else file_state(self._swap.kept(run))
 
     def publish(self, run: Run) -> None:
         """Put the new file in place of the old one, which keeps another name."""
