@@ -49,7 +49,7 @@ def switch_off_network(
         constants.HF_HUB_DISABLE_TELEMETRY = True  # type: ignore[attr-defined]
     # Chroma reads its variable for each client, and refuses a second one of a folder that has other settings.
     if (chroma := modules.get("chromadb.api.shared_system_client")) is not None:
-        for system in chroma.SharedSystemClient._identifier_to_system.values():
+        for system in list(getattr(chroma.SharedSystemClient, "_identifier_to_system", {}).values()):
             if "anonymized_telemetry" not in system.settings.model_fields_set:
                 system.settings.anonymized_telemetry = False
     # LangSmith remembers what its variables were when it was first asked.

@@ -75,15 +75,16 @@ def may_not_read(path: Path) -> StoreError:
     )
 
 
-def take_over_rights(made: Path, like: Path) -> None:
+def take_over_rights(made: Path, like: Path, *, at_most: int = ~0) -> None:
     """Let whoever may read or write a file or a folder do so with what takes its place, and nobody else.
 
     Args:
         made: What takes its place.
         like: Whose rights it gets.
+        at_most: Bits of a mode; what is not among them nobody may do.
     """
     facts = like.stat()
-    mode = stat.S_IMODE(facts.st_mode)
+    mode = stat.S_IMODE(facts.st_mode) & at_most
     with contextlib.suppress(OSError):  # only an administrator can give files to others
         os.chown(made, facts.st_uid, -1)
     try:

@@ -57,6 +57,7 @@ _NOT_OF_MOVES: Final = frozenset(
     }
 )
 """What a store says of itself that matters only where it gets new vectors itself, or is found anew."""
+_OF_ONE_ORDER: Final = frozenset({"cosine", "dot", "euclidean"})
 _WHOSE: Final = {"langchain": "documents of LangChain", "llama-index": "nodes of LlamaIndex"}
 
 
@@ -371,10 +372,9 @@ def _moved(finding: Finding) -> Finding:
 def _of_metric(old: Metric, new: Metric) -> Iterator[Finding]:
     if new != old:
         message = f"Vectors will be compared by `{new}` instead of `{old}`: scores are others, and "
-        is_same = "manhattan" not in (old, new)
         message += (
             "for vectors of length one, which most models make, the order is the same."
-            if is_same
-            else "so is the order."
+            if {old, new} <= _OF_ONE_ORDER
+            else "so may be the order."
         )
         yield Finding(code="other-metric", message=message)

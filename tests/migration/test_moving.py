@@ -578,16 +578,17 @@ def test_other_scores_are_told(tmp_path: Path) -> None:
     assert (finding.code, finding.is_blocking, move.describe().metric) == ("other-metric", False, "euclidean")
 
 
-def test_another_order_is_told_where_other_scores_make_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("metric", "shown"), [("L1", "manhattan"), ("Linf", "unknown")])
+def test_another_order_is_told_where_other_scores_make_one(tmp_path: Path, metric: str, shown: str) -> None:
     import faiss
 
     folder = save_faiss(tmp_path / "store", texts(6))
-    index = faiss.index_factory(24, "Flat", faiss.METRIC_L1)
+    index = faiss.index_factory(24, "Flat", getattr(faiss, f"METRIC_{metric}"))
     index.add(np.eye(6, 24, dtype=np.float32))
     faiss.write_index(index, str(folder / "index.faiss"))
     move = Move(LangChainFaissStore(folder), InMemoryTarget(tmp_path / "new.json"))
-    (finding,) = move.describe().findings
-    assert finding.message.endswith("by `cosine` instead of `manhattan`: scores are others, and so is the order.")
+    (finding,) = [each for each in move.describe().findings if each.code == "other-metric"]
+    assert finding.message.endswith(f"by `cosine` instead of `{shown}`: scores are others, and so may be the order.")
 
 
 def test_a_store_that_says_no_documents_cannot_be_moved(tmp_path: Path) -> None:
@@ -621,6 +622,8 @@ def test_a_target_is_made_of_what_a_person_says(tmp_path: Path) -> None:
         ("localhost:6333", "qdrant-server", "t", "is on a server"),
         ("http://localhost", "pgvector", "t", "is on a server, and `http://localhost`"),
         ("postgresql://localhost/db?password=secret", None, None, "`postgresql://localhost/db` needs a name"),
+        ("postgresql://ada:secret?x@localhost/db", None, None, "`postgresql://...` needs a name"),
+        ("postgresql://localhost/db?password=x@secret", None, None, "`postgresql://...` needs a name"),
         ("postgresql://localhost/db?password=secret", "qdrant-server", "t", "`postgresql://localhost/db` is no"),
     ]
     for address, wrong_kind, name, told in wrong:

@@ -13,6 +13,7 @@ import pytest
 from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.api import gc, migrate, publish, rollback, status
 from mlx_integrations.migration.contract import documents
+from mlx_integrations.migration.engine.workspace import Workspace
 from mlx_integrations.migration.moving import Move
 from mlx_integrations.migration.planning import plan_migration
 from mlx_integrations.migration.stores.faiss.langchain import LangChainFaissStore
@@ -198,6 +199,48 @@ def test_an_empty_folder_gives_its_rights_and_is_there_again(
     assert gc(move)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "source"]
     assert list(place.iterdir()) == [] and stat.S_IMODE(place.stat().st_mode) & 0o700 == 0o700
+
+
+def test_a_private_store_gets_no_readers_from_an_empty_folder_that_is_back_as_it_was(
+    tmp_path: Path, source: LangChainFaissStore
+) -> None:
+    source.location.path.chmod(0o700)
+    place = tmp_path / "new"
+    place.mkdir()
+    place.chmod(0o2755)
+    for _ in range(2):
+        move = to(source, place, "langchain-faiss")
+        assert migrate(move, executor()).in_use == "new"
+        assert stat.S_IMODE(place.stat().st_mode) == 0o2700
+        rollback(move)
+        assert stat.S_IMODE(place.stat().st_mode) == 0o2755
+
+
+def test_an_empty_folder_is_back_as_it_was_where_taking_away_was_cut_off(
+    tmp_path: Path, source: LangChainFaissStore
+) -> None:
+    place = tmp_path / "new"
+    place.mkdir()
+    place.chmod(0o710)
+    move = to(source, place, "langchain-faiss")
+    migrate(move, executor())
+    with Workspace.locked(move.location) as workspace:
+        workspace.journal.set_phase("rolling back")
+        place.rename(tmp_path / f"new.mlxi-{workspace.run.id}")
+    place.mkdir(mode=0o700)
+    assert rollback(move).in_use == "nothing"
+    assert stat.S_IMODE(place.stat().st_mode) == 0o710
+
+
+def test_a_record_that_was_being_written_is_deleted(tmp_path: Path, source: LangChainFaissStore) -> None:
+    move = to(source, tmp_path / "new.json", "langchain-in-memory")
+    migrate(move, executor(), publishes=False)
+    with Workspace.locked(move.location) as workspace:
+        record = f"new.json.mlxi-embedding.json.mlxi-{workspace.run.id}"
+    for name in (record, f".{record}.{'0' * 32}", ".new.json.mlxi-embedding.json.others"):
+        (tmp_path / name).touch()
+    assert gc(move)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".new.json.mlxi-embedding.json.others", "source"]
 
 
 @pytest.mark.parametrize("kind", OF_LANGCHAIN)

@@ -117,8 +117,9 @@ def open_target(address: str | Path, kind: str | None = None, name: str | None =
 
 
 def _without_password(url: str) -> str:
-    """What can be shown of an address; a key or a password can be before an `@`, or after a `?`."""
-    return url.partition("?")[0].rpartition("@")[2]
+    """What can be shown of an address; a key or a password can be before an `@`, or after a `?`, or have them in it."""
+    shown, _, rest = url.partition("?")
+    return f"{url.partition('://')[0]}://..." if "@" in rest else shown.rpartition("@")[2]
 
 
 def _by_one_name(address: str) -> str:

@@ -5,8 +5,8 @@
     notes                   in use
 
 A folder gets its name by one rename; while its run is kept, a file in it says which run made it. An empty folder that
-had the name gives it its rights, and is there again when it is taken back. A file gets
-a second name by one link: as long as its run is kept it has both, and so is known to be the run's.
+had the name gives it its rights, which that file notes, and is there again when it is taken back. A file gets a second
+name by one link: as long as its run is kept it has both, and so is known to be the run's.
 
 Nobody may read what is made here who may not read what it is made of.
 """
@@ -34,7 +34,6 @@ _MARK: Final = ".mlxi-"
 _IS_MARK: Final = re.compile(r"\.mlxi-[0-9a-z]{12}").fullmatch
 _LONGEST_ENDING: Final = f"{_MARK}{'0' * 12}{_UNFINISHED}"
 _OTHERS: Final = (stat.S_IRWXG, stat.S_IRWXO)
-_WAS_EMPTY: Final = b"in the place of an empty folder"
 
 
 def taken(location: StoreLocation) -> StoreError:
@@ -202,12 +201,12 @@ class FolderPlace:
         built = self.built(run)
         if self._is_taken():
             raise taken(self.location)
-        is_there = self.folder.is_dir()
-        write_whole(built / self._mark(run), _WAS_EMPTY if is_there else b"")
-        if is_there:
-            private = stat.S_IMODE(built.stat().st_mode)
-            take_over_rights(built, self.folder)
-            built.chmod(stat.S_IMODE(built.stat().st_mode) & (private | ~(stat.S_IRWXG | stat.S_IRWXO)))
+        if self.folder.is_dir():
+            write_whole(built / self._mark(run), f"{stat.S_IMODE(self.folder.stat().st_mode):o}".encode())
+            at_most = built.stat().st_mode | ~(stat.S_IRWXG | stat.S_IRWXO)
+            take_over_rights(built, self.folder, at_most=at_most)
+        else:
+            write_whole(built / self._mark(run), b"")
         try:
             built.rename(self.folder)
         except OSError as error:
@@ -221,9 +220,11 @@ class FolderPlace:
         built = self._built(run)
         if self._is_published(run):
             self.folder.rename(built)
-        if not self.folder.exists() and (mark := built / self._mark(run)).exists() and mark.read_bytes() == _WAS_EMPTY:
-            self.folder.mkdir()
+        mark = built / self._mark(run)
+        if mark.exists() and (mode := mark.read_bytes()) and not self._is_taken():
+            self.folder.mkdir(exist_ok=True)
             take_over_rights(self.folder, built)
+            self.folder.chmod(int(mode, 8))
         if built.exists():
             flush_folder(built.parent)
 
@@ -334,7 +335,9 @@ class FilePlace:
         built = self.built(run)
         if self._is_taken():
             raise taken(self.location)
-        write_sidecar(self._record, run.fingerprint)
+        record = self._new_record(run)
+        write_sidecar(record, run.fingerprint)
+        record.replace(self._record)
         try:
             self.file.hardlink_to(built)
         except FileExistsError as error:
@@ -358,7 +361,9 @@ class FilePlace:
 
     def discard(self, run: Run) -> None:
         """Delete what was built; of what is published only its other name."""
-        for name in (self._part(run), self._built(run)):
+        record = self._new_record(run)
+        unfinished = self.file.parent.glob(f"*{glob.escape(record.name)}.*")
+        for name in (self._part(run), self._built(run), record, *unfinished):
             name.unlink(missing_ok=True)
         if self.file.parent.is_dir():
             flush_folder(self.file.parent)
@@ -374,3 +379,6 @@ class FilePlace:
 
     def _part(self, run: Run) -> Path:
         return self.file.with_name(f"{self._built(run).name}{_UNFINISHED}")
+
+    def _new_record(self, run: Run) -> Path:
+        return self._record.with_name(f"{self._record.name}{_MARK}{run.id}")
