@@ -275,7 +275,17 @@ def test_a_payload_that_has_itself_in_it_is_told(tmp_path: Path) -> None:
     assert told.value.hint
 
 
-@pytest.mark.parametrize("value", [np.dtype("float32"), models.SparseVector(indices=[1], values=[0.5]), PurePosixPath])
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.dtype("float32"),
+        np.dtype,
+        models.SparseVector(indices=[1], values=[0.5]),
+        models.PointStruct,
+        PurePosixPath,
+        datetime.datetime,
+    ],
+)
 def test_a_payload_with_what_cannot_be_written_again_is_told_before_anything_is_embedded(
     tmp_path: Path, value: Any
 ) -> None:

@@ -80,7 +80,7 @@ def check_payload(payload: Mapping[str, Any]) -> None:
         TangledError: It has itself in it, or what is no value.
     """
     check_tree(payload)
-    if first_of(payload, (Shell, Call)) is not None:
+    if first_of(payload, (Shell, Call, type)) is not None:
         raise TangledError("has something in it that is no plain value, such as a type or a point")
 
 
