@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from chromadb import Schema
 from chromadb.api.types import StringInvertedIndexConfig, VectorIndexConfig
 from chromadb.config import Settings
 
-from mlx_integrations.errors import RowsError, StoreChangedError, StoreError
+from mlx_integrations.errors import RowsError, StoreBusyError, StoreChangedError, StoreError
 from mlx_integrations.migration.api import gc, migrate, publish, rollback, status
 from mlx_integrations.migration.contract import documents
 from mlx_integrations.migration.engine.workspace import Workspace
 from mlx_integrations.migration.moving import Move
 from mlx_integrations.migration.protocol import Run
+from mlx_integrations.migration.stores.chroma import file as chroma_file
 from mlx_integrations.migration.stores.chroma.file import ChromaFile
 from mlx_integrations.migration.stores.chroma.store import ChromaStore
 from mlx_integrations.migration.stores.in_memory import InMemoryDump
@@ -601,6 +602,26 @@ def test_a_copy_of_a_folder_that_is_published_is_a_store_of_its_own(folder: Path
     assert shown(copy).items() >= before.items()
     assert gc(store)
     assert shown(copy) == shown(folder) == before
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda file: file.delete_lists(),
+        lambda file: file.copy_early_settings("old", "new"),
+        lambda file: file.swap_names({"own-id": "name"}),
+    ],
+)
+def test_a_database_that_another_program_writes_to_is_not_taken_for_a_full_disk(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[ChromaFile], None]
+) -> None:
+    monkeypatch.setattr(chroma_file, "BUSY_SECONDS", 0.1)
+    filled(folder, documents(3))
+    with closing(sqlite3.connect(folder / DATABASE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusyError, match="cannot be written to") as caught:
+            write(ChromaFile(folder))
+    assert "Wait" in caught.value.hint
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes have no limit of file sizes there")

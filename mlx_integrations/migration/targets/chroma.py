@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlx_integrations.adapters.store_records.chroma import write_record
-from mlx_integrations.errors import StoreBusyError, StoreError
+from mlx_integrations.errors import StoreError
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Framework, Held, Loss, Metric, Row, StoreInfo, StoreLocation
 from mlx_integrations.migration.stores.chroma.client import (
@@ -45,7 +45,6 @@ _OWN_NAMES: Final = ("#", "$", "chroma:")
 _WHOLE_NUMBERS: Final = range(-(2**63), 2**63)
 _URI_TOLD: Final = "kept where Chroma keeps the address of a document, which LangChain does not show"
 _TOLD_ZERO: Final = "`-0.0`, which SQLite keeps as `0.0`"
-_PRIMARY: Final = 0xFF  # of SQLite's codes: the rest says more of the same
 _ROW_BYTES: Final = 2_000
 _FLOAT_BYTES: Final = 4
 
@@ -269,14 +268,6 @@ class ChromaTarget:
             self._file.swap_names(renames)
         except sqlite3.IntegrityError as error:
             raise taken(self.location) from error
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & _PRIMARY not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise  # a disk that is full
-            raise StoreBusyError(
-                f"`{self.location}` cannot be written to: {error}.",
-                store=str(self.location),
-                hint="Wait until whoever is writing to it has finished.",
-            ) from error
 
     def _built(self, run: Run) -> str:
         return f"{self._name}.mlxi-{run.id}"

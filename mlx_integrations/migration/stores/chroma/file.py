@@ -47,6 +47,7 @@ _OWN_VALUES: Final = "str_value, int_value, float_value, bool_value"
 
 _HAS_LISTS: Final = "SELECT 1 FROM sqlite_master WHERE name = 'embedding_metadata_array'"  # not before Chroma 1.5
 _OURS: Final = "mlxi_"  # how names of a collection's metadata begin that migrations and guards write
+_PRIMARY: Final = 0xFF  # of SQLite's codes: the rest says more of the same
 _ID_LETTERS: Final = 36
 _CHANGED_BYTES: Final = 8
 
@@ -147,6 +148,21 @@ class ChromaFile:
                 database.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.DatabaseError:
             return  # somebody is writing, or it is damaged: whoever reads it is told
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A connection for what Chroma's client cannot do; each statement is a transaction of its own."""
+        try:
+            with closing(sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_SECONDS)) as database:
+                yield database
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise  # a disk that is full
+            raise StoreBusyError(
+                f"`{self.path}` cannot be written to: {error}.",
+                store=str(self.path.parent),
+                hint="Wait until whoever is writing to it has finished, and run it again.",
+            ) from error
 
     def collections(self) -> dict[str, Collection]:
         """Every collection of the default database, by name."""
@@ -275,8 +291,10 @@ class ChromaFile:
 
         Raises:
             StoreError: One of them is gone.
+            StoreBusyError: Another program keeps the database to itself.
+            IntegrityError: Of SQLite: another collection has one of these names.
         """
-        with closing(sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_SECONDS)) as database:
+        with self._writing() as database:
             database.execute("PRAGMA synchronous = FULL")
             database.execute("PRAGMA fullfsync = ON")
             database.execute("BEGIN IMMEDIATE")
@@ -295,7 +313,7 @@ class ChromaFile:
 
         Programs read them there; Chroma's client lets nobody write them.
         """
-        with closing(sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_SECONDS)) as database:
+        with self._writing() as database:
             query = (
                 f"INSERT OR REPLACE INTO collection_metadata (collection_id, key, {_OWN_VALUES}) "
                 f"SELECT ?, key, {_OWN_VALUES} FROM collection_metadata "
@@ -316,7 +334,7 @@ class ChromaFile:
         which = "NOT IN (SELECT id FROM embeddings)"
         if collection is not None:
             which, values = "IN (SELECT id FROM embeddings WHERE segment_id = ?)", (collection.rows_segment,)
-        with closing(sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_SECONDS)) as database:
+        with self._writing() as database:
             if database.execute(_HAS_LISTS).fetchone():
                 database.execute(f"DELETE FROM embedding_metadata_array WHERE id {which}", values)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlx_integrations.adapters.store_records.chroma import record_in, write_record
-from mlx_integrations.errors import SidecarError, StoreBusyError, StoreError
+from mlx_integrations.errors import SidecarError, StoreError
 from mlx_integrations.migration.likely import likely_model
 from mlx_integrations.migration.protocol import Embedded, Published, Run
 from mlx_integrations.migration.records import Document, Finding, Row, StoreInfo, StoreLocation, as_document
@@ -50,7 +50,6 @@ _SEGMENT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LEVELS: Final = "data_level0.bin"  # in the folder of a collection's vectors
 _EXAMPLES: Final = 5
 _ASKED_ROWS: Final = 500
-_PRIMARY: Final = 0xFF  # of SQLite's codes: the rest says more of the same
 _LONGEST_NAME: Final = 480  # of 512, with what a run adds to it
 
 
@@ -326,14 +325,6 @@ class ChromaStore(_Reader):
                 f"Another collection in `{self.location.path}` has one of these names: {', '.join(renames.values())}.",
                 store=str(self.location),
                 hint="Give it another one, and run it again.",
-            ) from error
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & _PRIMARY not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise  # a disk that is full
-            raise StoreBusyError(
-                f"`{self.location}` cannot be written to: {error}.",
-                store=str(self.location),
-                hint="Wait until whoever is writing to it has finished.",
             ) from error
 
     def _no_longer_there(self) -> StoreError:
