@@ -210,7 +210,11 @@ class WatchesOld(Protocol):
 
 @runtime_checkable
 class Foresees(Protocol):
-    """What a store has to offer besides if programs may write to the new vectors as soon as they are in use."""
+    """What a store has to offer besides if programs may write to the new vectors as soon as they are in use.
+
+    If it watches the old ones as well, publishing that was cut off is taken for one that has not put the new ones in
+    use as long as `state` says the same as `kept_state`.
+    """
 
     def state_once_published(self, run: Run) -> str:
         """What `state` will say as soon as that which was built is in use, if nobody writes to it in that moment."""
