@@ -1,6 +1,7 @@
 """Files that take the place of others: what is left when that is cut off, and what else may lie in their folder."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from mlx_integrations.migration.api import gc, migrate, rollback
 from mlx_integrations.migration.finding.scan import scan
 from mlx_integrations.migration.stores.opening import open_store
 from tests.migration.stores import OLD_DIMENSIONS, contents_of, executor, save_faiss, texts
-from tests.migration.test_written_meanwhile import KINDS, program, texts_of
+from tests.migration.test_written_meanwhile import KINDS, cut_off, program, texts_of
 
 KILLED = """
 import os, signal, sys
@@ -45,6 +46,27 @@ def test_a_record_that_was_being_written_is_deleted_with_its_run(tmp_path: Path,
     rollback(store)
     gc(store)
     assert contents_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True])
+def test_what_was_built_and_is_deleted_can_be_built_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_cut_off: bool
+) -> None:
+    address, _ = program("langchain-in-memory", tmp_path)
+    before = address.read_bytes()
+    if is_cut_off:
+        cut_off(address, "switch", monkeypatch)
+    else:
+        migrate(open_store(address), executor(), publishes=False)
+    (built,) = tmp_path.glob("store.json.mlxi-????????????")
+    built.unlink()
+    with pytest.raises(StoreError, match="or it was deleted") as caught:
+        migrate(open_store(address), executor())
+    assert {"rollback", "--restart"} <= set(re.findall("rollback|--restart", caught.value.hint))
+    if is_cut_off:
+        rollback(open_store(address))
+    assert address.read_bytes() == before
+    assert migrate(open_store(address), executor(), restart=True).in_use == "new"
 
 
 @pytest.mark.parametrize("kind", KINDS)

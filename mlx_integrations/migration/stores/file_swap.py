@@ -31,6 +31,9 @@ _UNFINISHED: Final = ".part"
 _NO_LINKS: Final = "Move the store to a file system that has hard links, such as APFS or ext4."
 # https://docs.kernel.org/admin-guide/sysctl/fs.html#protected-hardlinks
 _NOT_OURS: Final = "Run it as the owner of that file, or with the right to write to it: Linux wants that. Otherwise:"
+_AFRESH: Final = (
+    "Put the old vectors back with `mlxi migrate rollback` if it is half published, and run it with `--restart`."
+)
 Read = TypeVar("Read", Row, Document)
 
 
@@ -228,7 +231,9 @@ class FileSwap:
 
     def _check_built(self, built: Path) -> None:
         if not built.is_file():
-            raise StoreError(f"Nothing was built for `{self.location}`.", store=str(self.location))
+            raise StoreError(
+                f"Nothing was built for `{self.location}`, or it was deleted.", store=str(self.location), hint=_AFRESH
+            )
 
     def _link(self, file: Path, name: Path) -> None:
         try:
