@@ -35,6 +35,7 @@ from mlx_integrations.migration.stores.chroma.client import (
     opened_client,
 )
 from mlx_integrations.migration.stores.chroma.file import DOCUMENT, ChromaFile, Collection, Entry
+from mlx_integrations.migration.stores.findings import EXAMPLES, missing_texts
 from mlx_integrations.migration.stores.json_numbers import settled_row
 from mlx_integrations.migration.stores.llama_index_nodes import NODE, text_of_flat_node
 
@@ -48,7 +49,6 @@ KIND: Final = "chroma"
 _OURS: Final = ".mlxi-"  # in the name of whatever a migration makes
 _SEGMENT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LEVELS: Final = "data_level0.bin"  # in the folder of a collection's vectors
-_EXAMPLES: Final = 5
 _ASKED_ROWS: Final = 500
 _LONGEST_NAME: Final = 480  # of 512, with what a run adds to it
 
@@ -174,13 +174,7 @@ class _Reader:
         rows = (_row(entry) for entry in self._file.entries(collection, only_without_document=True))
         missing = [row.id for row in rows if not (row.text or "").strip()]
         if missing:
-            yield Finding(
-                code="missing-texts",
-                message="There is no text for them, and so nothing to embed.",
-                count=len(missing),
-                examples=tuple(missing[:_EXAMPLES]),
-                is_blocking=True,
-            )
+            yield missing_texts(len(missing), missing)
 
     def _leftovers(self) -> Iterator[Finding]:
         """What Chroma does not delete with a collection: the folder of its vectors."""
@@ -192,7 +186,7 @@ class _Reader:
                 code="leftover-folders",
                 message=f"Folders of vectors that no collection has any more; they only take room, {size:,} bytes.",
                 count=len(left),
-                examples=tuple(sorted(folder.name for folder in left)[:_EXAMPLES]),
+                examples=tuple(sorted(folder.name for folder in left)[:EXAMPLES]),
             )
 
 
@@ -341,7 +335,7 @@ def _nothing_to_migrate(file: ChromaFile) -> str:
     others = file.elsewhere()
     if not others:
         return "There is nothing to migrate."
-    shown = ", ".join(f"`{each}`" for each in others[:_EXAMPLES])
+    shown = ", ".join(f"`{each}`" for each in others[:EXAMPLES])
     return f"Only those of the default tenant and database are migrated; others have {len(others)}, such as {shown}."
 
 
